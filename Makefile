@@ -1,0 +1,47 @@
+# Everything here sets up what it needs by itself: a virtual environment in .venv, Kafka's jars and a Java in the cache.
+# It takes make and Python 3.11 or later; another interpreter is named with PYTHON=python3.12.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+ARGS ?=
+
+.PHONY: help setup kafka demo test check bench soak clean
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST))
+
+setup: $(READY) ## the environment alone; .venv/bin/kafkeep works afterwards
+
+$(READY): requirements.lock pyproject.toml tools/setup_environment.py
+	@command -v $(PYTHON) >/dev/null || { echo "setup: there is no $(PYTHON); kafkeep needs Python 3.11 or later" >&2; exit 1; }
+	$(PYTHON) tools/setup_environment.py $(VENV)
+	@touch $@
+
+kafka: $(READY) ## Kafka's jars and a Java, fetched once into the cache
+	@$(BIN)/kafkeep lab fetch >/dev/null
+
+demo: kafka ## back up a real cluster, lose its topics, restore them elsewhere, prove that nothing changed
+	$(BIN)/python -m demo.run $(ARGS)
+
+test: kafka ## every test, real brokers included; ARGS="-k word" narrows it
+	$(BIN)/pytest -m "not soak" $(ARGS)
+
+check: $(READY) ## lint, format, types, import contracts
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: kafka ## figures beside cp of the same log segments
+	$(BIN)/python -m bench $(ARGS)
+
+soak: kafka ## long and bounded tests
+	$(BIN)/pytest -m soak --timeout=0 $(ARGS)
+
+clean: ## remove the environment and caches of tools; Kafka's jars stay
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find src tests demo bench tools -name __pycache__ -type d -prune -exec rm -rf {} +

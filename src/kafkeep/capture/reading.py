@@ -1,0 +1,342 @@
+"""Bringing planned partitions up to their cut: rounds of tasks, commits as packs become durable, and second attempts
+where a leader moved, a log was truncated or another writer was faster.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from functools import partial
+
+from kafkeep.capture.inspect import survey_partitions
+from kafkeep.capture.options import BackupOptions
+from kafkeep.capture.partitions import (
+    COMPLETE,
+    DIVERGED,
+    FAILED,
+    INTERRUPTED,
+    OVERTAKEN,
+    STALLED,
+    CaptureLimits,
+    PartitionOutcome,
+    capture_partitions,
+)
+from kafkeep.capture.plan import CapturePlan, PartitionPlan, cut_into_tasks, open_at_end, plan_partition, plan_truncated
+from kafkeep.capture.publish import PackPublisher
+from kafkeep.capture.survey import PartitionSurvey
+from kafkeep.errors import KafkaUnreachable
+from kafkeep.events import EventSink, GapFound, GenerationChanged, Retried
+from kafkeep.kafka.cluster import Cluster
+from kafkeep.kafka.codes import ErrorCode
+from kafkeep.kafka.fetch import BrokerFetcher
+from kafkeep.kafka.topology import Topology
+from kafkeep.model import (
+    Failure,
+    Gap,
+    Generation,
+    GenerationClosed,
+    GenerationOpened,
+    PackRef,
+    RunFacts,
+    TopicPartition,
+)
+from kafkeep.repository.drafts import CommitOutcome, Draft, PointDraft
+from kafkeep.repository.repository import Repository
+from kafkeep.times import rfc3339
+from kafkeep.work.threads import Emitted, Finished, run_on_threads
+
+_LONGEST_PAUSE_SECONDS = 5.0
+_MOST_PIECES = 5000
+"""Runs, openings and gaps that wait for one commit: a commit has a limit (docs/format.md), a cluster has none."""
+
+
+@dataclass(slots=True)
+class Pending:
+    """What is durable or known and not yet committed."""
+
+    packs: list[PackRef] = field(default_factory=list)
+    gaps: list[Gap] = field(default_factory=list)
+    opened: list[GenerationOpened] = field(default_factory=list)
+    closed: list[GenerationClosed] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.packs or self.gaps or self.opened or self.closed)
+
+    @property
+    def pieces(self) -> int:
+        return sum(len(pack.runs) for pack in self.packs) + len(self.gaps) + len(self.opened) + len(self.closed)
+
+    def take(self, part: PartitionPlan) -> None:
+        """Notes what the plan of a partition declares."""
+        if part.opened is not None:
+            self.opened.append(part.opened)
+        if part.closed is not None:
+            self.closed.append(part.closed)
+        if part.gap is not None:
+            self.gaps.append(part.gap)
+
+
+@dataclass(slots=True)
+class Tally:
+    """Running totals of what was committed, for the result."""
+
+    runs: list[RunFacts] = field(default_factory=list)
+    packs: int = 0
+    gaps: list[Gap] = field(default_factory=list)
+    opened: list[GenerationOpened] = field(default_factory=list)
+    closed: list[GenerationClosed] = field(default_factory=list)
+
+
+class Reading:
+    """The coordinator of one backup: the only one that commits."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        repository: Repository,
+        options: BackupOptions,
+        *,
+        deletes_by_retention: dict[str, bool],
+        now: Callable[[], datetime],
+        sink: EventSink,
+        stop: threading.Event,
+    ) -> None:
+        self._cluster = cluster
+        self._repository = repository
+        self._options = options
+        self._by_retention = deletes_by_retention
+        self._now = now
+        self._sink = sink
+        self._stop = stop
+        self._cluster_id = ""
+        self._started = rfc3339(now())
+        self._settled: dict[TopicPartition, PartitionPlan] = {}
+        self._superfluous: set[TopicPartition] = set()
+        """Partitions with runs that another writer's commit left no room for: what that writer lacks is read again."""
+        self.pending = Pending()
+        self.tally = Tally()
+
+    def bring_up_to_cut(self, plan: CapturePlan, topology: Topology) -> tuple[list[PartitionPlan], list[Failure]]:
+        """Reads until every partition is at its cut or has failed for good. Returns the partitions with the plan they
+        ended under (a later one where history changed meanwhile), and what failed.
+        """
+        self._cluster_id = topology.cluster_id
+        for part in plan.partitions:
+            self._declare(part)
+            self._flush_when_large()
+        self.pending.closed += plan.closed
+        self._settled = {part.generation.topic_partition: part for part in plan.partitions}
+        failures = self._read(plan.partitions, topology)
+        return list(self._settled.values()), failures
+
+    def catch_up(self, parts: Sequence[PartitionPlan]) -> None:
+        """After a commit lost to another writer: reads what nobody has committed yet, up to the same cuts."""
+        state = self._repository.refresh()
+        missing = [
+            replace(
+                part, start=known.next_offset, opened=None, closed=None, gap=None, open_transactions=open_at_end(known)
+            )
+            for part in parts
+            if (known := state.generations.get(part.generation)) is not None and known.next_offset < part.stop
+        ]
+        self._read(missing, self._cluster.topology(sorted({part.generation.topic for part in missing})))
+
+    def covered(self) -> Callable[[PartitionPlan], int]:
+        """For each partition, one past its last offset that is committed, or durable and about to be committed."""
+        generations = self._repository.state.generations
+        waiting: dict[Generation, int] = {}
+        for pack in self.pending.packs:
+            for facts in pack.runs:
+                waiting[facts.generation] = max(facts.coverage.stop, waiting.get(facts.generation, 0))
+
+        def of(part: PartitionPlan) -> int:
+            known = generations.get(part.generation)
+            return max(waiting.get(part.generation, 0), part.start if known is None else known.next_offset)
+
+        return of
+
+    def _read(self, parts: Sequence[PartitionPlan], topology: Topology) -> list[Failure]:
+        failures: list[Failure] = []
+        todo = [part for part in parts if part.to_read]
+        waiting: list[PartitionOutcome] = []
+        idle_passes = 0
+        while todo or waiting:
+            outcomes = self._pass(todo, topology) if todo else []
+            if any(outcome.status != COMPLETE for outcome in outcomes):
+                self.flush()
+            superfluous, self._superfluous = self._superfluous, set()
+            failures += [_failure(outcome) for outcome in outcomes if outcome.status == FAILED]
+            again = waiting + [outcome for outcome in outcomes if _is_unfinished(outcome, superfluous)]
+            if not again or self._stop.is_set():
+                break
+            idle_passes = 0 if any(outcome.reached > outcome.plan.start for outcome in outcomes) else idle_passes + 1
+            if idle_passes > self._options.attempts:
+                failures += [_failure(outcome) for outcome in again]
+                break
+            self._pause(idle_passes, again[0])
+            topology, todo, waiting = self._plan_again(again)
+        return failures
+
+    def commit_point(self, point: PointDraft) -> CommitOutcome:
+        """The last commit of a backup: what is pending and the recovery point, in one document."""
+        self._flush_when_large()
+        return self._commit("recovery-point", point)
+
+    def flush(self) -> None:
+        """Commits what is pending."""
+        if self.pending:
+            self._commit("add", None)
+
+    def _flush_when_large(self) -> None:
+        if self.pending.pieces >= _MOST_PIECES:
+            self.flush()
+
+    def _commit(self, kind: str, point: PointDraft | None) -> CommitOutcome:
+        pending, self.pending = self.pending, Pending()
+        outcome = self._repository.commit(
+            Draft(
+                kind=kind,
+                packs=tuple(pending.packs),
+                gaps=tuple(pending.gaps),
+                opened=tuple(pending.opened),
+                closed=tuple(pending.closed),
+                cluster_id=self._cluster_id,
+                point=point,
+                started=self._started,
+            )
+        )
+        self._superfluous |= {run.generation.topic_partition for run in outcome.dropped_runs}
+        if outcome.number is not None:
+            accepted = [run.facts for run in outcome.accepted_runs]
+            self.tally.runs += accepted
+            self.tally.packs += len({run.pack for run in outcome.accepted_runs})
+            self.tally.gaps += pending.gaps
+            self.tally.opened += pending.opened
+            self.tally.closed += pending.closed
+        return outcome
+
+    def _declare(self, part: PartitionPlan) -> None:
+        self.pending.take(part)
+        if part.gap is not None:
+            self._sink(GapFound(part.gap))
+        if part.opened is not None and part.opened.why != "first-seen":
+            self._sink(GenerationChanged(part.opened))
+
+    def _pass(self, todo: Sequence[PartitionPlan], topology: Topology) -> list[PartitionOutcome]:
+        """One round of tasks over the current leaders; commits at intervals while they run."""
+        tasks = cut_into_tasks(todo, connections_per_broker=self._options.connections_per_broker)
+        worker = partial(
+            capture_partitions,
+            open_fetcher=partial(self._open_fetcher, topology),
+            open_publisher=lambda emit: PackPublisher(self._repository, emit, self._sink),
+            limits=CaptureLimits(
+                pack_bytes=self._options.pack_bytes,
+                portion_bytes=self._repository.about.pack_bytes,
+                undecided=self._undecided,
+            ),
+            sink=self._sink,
+            stop=self._stop,
+        )
+        outcomes: list[PartitionOutcome] = []
+        last_commit = time.monotonic()
+        try:
+            for message in run_on_threads(tasks, worker, threads=len(tasks)):
+                if isinstance(message, Emitted):
+                    self.pending.packs.append(message.item)
+                elif isinstance(message, Finished):
+                    outcomes += message.result
+                due = time.monotonic() - last_commit >= self._options.commit_interval_seconds
+                if self.pending.packs and (due or self.pending.pieces >= _MOST_PIECES):
+                    self.flush()
+                    last_commit = time.monotonic()
+        except BaseException:
+            self.flush()
+            raise
+        return outcomes
+
+    def _open_fetcher(self, topology: Topology, node_id: int) -> BrokerFetcher:
+        broker = topology.brokers.get(node_id)
+        if broker is None:
+            raise KafkaUnreachable(f"broker {node_id} is not in the cluster's metadata")
+        return self._cluster.fetcher(
+            broker,
+            read_committed=not self._undecided,
+            response_bytes=self._options.fetch_bytes,
+        )
+
+    @property
+    def _undecided(self) -> bool:
+        return self._options.cut == "high-watermark"
+
+    def _plan_again(
+        self, outcomes: Sequence[PartitionOutcome]
+    ) -> tuple[Topology, list[PartitionPlan], list[PartitionOutcome]]:
+        """Asks where the partitions are now and plans them anew, against the frozen cut while history is the same.
+
+        Returns what can be read and what must wait for a leader. Topics that no longer exist close their generations.
+        """
+        state = self._repository.refresh()
+        names = sorted({outcome.plan.generation.topic for outcome in outcomes})
+        topology = self._cluster.topology(names)
+        present = [topology.topics[name] for name in names if topology.topics[name].error == ErrorCode.NONE]
+        surveyed, _ = survey_partitions(self._cluster, topology, present)
+        answers = {part.topic_partition: part for part in surveyed}
+        plans: list[PartitionPlan] = []
+        waiting: list[PartitionOutcome] = []
+        for outcome in outcomes:
+            partition = outcome.plan.generation.topic_partition
+            if topology.topics[partition.topic].error == ErrorCode.UNKNOWN_TOPIC_OR_PARTITION:
+                self._close_deleted(outcome.plan)
+            elif (answer := answers.get(partition)) is None:
+                waiting.append(outcome)
+            else:
+                plans.append(self._plan_partition_again(outcome, answer))
+        for part in plans:
+            self._settled[part.generation.topic_partition] = part
+            new = part.generation not in state.generations
+            self._declare(part if new else replace(part, opened=None, closed=None))
+        return topology, [part for part in plans if part.to_read], waiting
+
+    def _close_deleted(self, part: PartitionPlan) -> None:
+        closed = GenerationClosed(part.generation, "deleted")
+        self._settled.pop(part.generation.topic_partition, None)
+        self.pending.closed.append(closed)
+        self._sink(GenerationChanged(closed))
+
+    def _plan_partition_again(self, outcome: PartitionOutcome, answer: PartitionSurvey) -> PartitionPlan:
+        state = self._repository.state
+        before = outcome.plan
+        again = plan_partition(
+            state,
+            answer,
+            cut=self._options.cut,
+            by_retention=self._by_retention.get(before.generation.topic, True),
+            time=rfc3339(self._now()),
+        )
+        if again.generation != before.generation:
+            return again
+        inside = again.gap is None and outcome.status == OVERTAKEN and answer.leader_epoch == before.leader_epoch
+        if outcome.status == DIVERGED or inside:
+            return plan_truncated(again, answer, cut=self._options.cut)
+        # A leader that stays below the frozen cut has lost what lay between (an unclean election).
+        stop = min(before.stop, again.stop) if outcome.reason == STALLED else before.stop
+        return replace(again, stop=max(stop, again.start))
+
+    def _pause(self, attempt: int, outcome: PartitionOutcome) -> None:
+        delay = min(0.1 * 2**attempt, _LONGEST_PAUSE_SECONDS)
+        self._sink(Retried(str(outcome.plan.generation.topic_partition), outcome.reason, attempt + 1, delay))
+        self._stop.wait(delay)
+
+
+def _is_unfinished(outcome: PartitionOutcome, superfluous: Collection[TopicPartition]) -> bool:
+    if outcome.status == COMPLETE:
+        return outcome.plan.generation.topic_partition in superfluous
+    return outcome.status not in (FAILED, INTERRUPTED)
+
+
+def _failure(outcome: PartitionOutcome) -> Failure:
+    subject = str(outcome.plan.generation.topic_partition)
+    return Failure(subject, outcome.reason or outcome.status, outcome.message or f"{subject} was not read to its cut")

@@ -1,0 +1,157 @@
+"""`kafkeep backup`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from kafkeep.cli.common import (
+    DURATION,
+    SIZE,
+    TAG,
+    Run,
+    Stop,
+    cluster_option,
+    flat,
+    opened_cluster,
+    opened_repository,
+    pass_run,
+    repo_option,
+    stop_on_signals,
+    topics_options,
+)
+from kafkeep.cli.render import Part
+from kafkeep.cli.text import count_text, plural, size_text
+from kafkeep.errors import UsageError
+
+if TYPE_CHECKING:
+    from kafkeep.capture.result import BackupResult, FollowResult
+
+
+@click.command()
+@repo_option
+@cluster_option
+@topics_options
+@click.option("--name", metavar="NAME", help="Name of the recovery point.")
+@click.option("--tag", "tags", multiple=True, type=TAG, help="A note on the recovery point. Repeatable.")
+@click.option("--follow", is_flag=True, help="Go on in rounds until SIGTERM or SIGINT.")
+@click.option(
+    "--interval", type=DURATION, default="30s", show_default=True, help="With --follow: time from round to round."
+)
+@click.option(
+    "--cut",
+    type=click.Choice(["last-stable-offset", "high-watermark"]),
+    default="last-stable-offset",
+    show_default=True,
+    help="Where each partition ends: before the first undecided transaction, or at the last replicated record.",
+)
+@click.option(
+    "--connections", type=click.IntRange(1, 64), default=2, show_default=True, help="Connections to each broker."
+)
+@click.option(
+    "--fetch-size", type=SIZE, default="8MiB", show_default=True, help="Most bytes of one answer of a broker."
+)
+@click.option("--pack-size", type=SIZE, default="64MiB", show_default=True, help="Size at which a pack is closed.")
+@pass_run
+def backup(run: Run, repo: str, cluster: str, follow: bool, interval: float, **given: Any) -> int:
+    """Make a recovery point of a cluster, or many with --follow.
+
+    Only what the repository does not hold yet is read. Topics whose names begin with two underscores are left out
+    unless a pattern begins so too. A signal ends the backup after what is being written; what was read stays, and the
+    next backup goes on from there.
+
+    Exit status: 0 done, 3 done with gaps or failed parts, 4 nothing new, 128+N ended by signal N before the point was
+    made. With --follow, SIGTERM and SIGINT are the regular end: 0 or 3.
+    """
+    from kafkeep.capture import run as capture
+    from kafkeep.capture.options import BackupOptions
+
+    _check_sizes(given["fetch_size"], given["pack_size"])
+    options = BackupOptions(
+        topics=flat(given["topics"], ("*",)),
+        exclude=flat(given["exclude"]),
+        name=given["name"],
+        tags=tuple(given["tags"]),
+        cut=given["cut"],
+        connections_per_broker=given["connections"],
+        fetch_bytes=given["fetch_size"],
+        pack_bytes=given["pack_size"],
+    )
+    sink = run.output.event
+    with (
+        stop_on_signals(run.output.note) as stop,
+        opened_repository(run, repo) as repository,
+        opened_cluster(run, cluster) as source,
+    ):
+        if follow:
+            followed = capture.follow(
+                source, repository, options, interval_seconds=interval, now=run.now, sink=sink, stop=stop.event
+            )
+            return _finish(run, followed, follow_parts(followed), follow_status(followed))
+        result = capture.backup(source, repository, options, now=run.now, sink=sink, stop=stop.event)
+        return _finish(run, result, backup_parts(result), backup_status(result, stop))
+
+
+def _check_sizes(fetch_bytes: int, pack_bytes: int) -> None:
+    for option, size, least, most in (
+        ("--fetch-size", fetch_bytes, 64 * 1024, 256 * 1024**2),
+        ("--pack-size", pack_bytes, 1024**2, 1024**3),
+    ):
+        if not least <= size <= most:
+            raise UsageError(f"{option} is {size} bytes", hint=f"It may be {least} to {most} bytes.")
+
+
+def _finish(run: Run, result: object, parts: tuple[Part, ...], status: int) -> int:
+    run.output.close()
+    run.output.show(*parts)
+    run.output.summary("backup", result, status)
+    return status
+
+
+def backup_status(result: BackupResult, stop: Stop) -> int:
+    """The exit status of a backup."""
+    if result.interrupted and stop.number is not None:
+        return 128 + stop.number
+    if result.gaps or result.failures:
+        return 3
+    return 4 if result.nothing_new else 0
+
+
+def follow_status(result: FollowResult) -> int:
+    """The exit status of a following backup that was asked to end."""
+    return 3 if result.gaps or result.failures else 0
+
+
+def backup_parts(result: BackupResult) -> tuple[Part, ...]:
+    """The result for people."""
+    if result.point is not None:
+        name = f" '{result.point.name}'" if result.point.name is not None else ""
+        head = f"recovery point {result.point.number}{name}: {plural(result.partitions, 'partition')}"
+    elif result.interrupted:
+        head = "ended before the recovery point was made"
+    else:
+        head = "nothing new: the newest recovery point holds all of it"
+    lines = [head]
+    if result.records or result.packs:
+        rate = result.raw_bytes / result.seconds if result.seconds > 0 else 0.0
+        lines.append(
+            f"  {count_text(result.records)} new records, {size_text(result.raw_bytes)} read, "
+            f"{size_text(result.stored_bytes)} stored in {plural(result.packs, 'pack')}, {size_text(rate)}/s"
+        )
+    return (*lines, *_shortfalls(len(result.gaps), len(result.failures)))
+
+
+def follow_parts(result: FollowResult) -> tuple[Part, ...]:
+    """The sum of all rounds for people."""
+    head = (
+        f"{plural(result.rounds, 'round')}, {plural(len(result.points), 'recovery point')}, "
+        f"{count_text(result.records)} records, {size_text(result.raw_bytes)}"
+    )
+    return (head, *_shortfalls(len(result.gaps), len(result.failures)))
+
+
+def _shortfalls(gaps: int, failures: int) -> tuple[str, ...]:
+    parts = [plural(gaps, "gap")] if gaps else []
+    parts += [plural(failures, "failed part")] if failures else []
+    return (f"  with {' and '.join(parts)}: `kafkeep show` lists them",) if parts else ()

@@ -1,0 +1,87 @@
+"""Frozen values as JSON: exact, total over what operations hand out, and never a secret. Pure."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import json
+import math
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from enum import Enum
+from pathlib import PurePath
+from typing import Any
+
+from kafkeep.cli.text import STARS
+from kafkeep.errors import KafkeepError
+from kafkeep.secret import Secret
+from kafkeep.times import rfc3339
+
+Clean = Callable[[str], str]
+
+
+def to_json(value: object, clean: Clean = str) -> Any:
+    """Dicts, lists, strings, exact integers, floats, booleans and null; `clean` goes over every string.
+
+    Dataclasses and named tuples become objects by field name, bytes base64, enums their value (their name where the
+    value is a number), times RFC 3339 in UTC, sets sorted lists, keys of mappings text. TypeError for anything else.
+    """
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, Enum):
+        return to_json(value.name if isinstance(value.value, int) else value.value, clean)
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return _composite(value, clean)
+
+
+def _composite(value: object, clean: Clean) -> Any:
+    if isinstance(value, Secret):
+        return STARS
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return base64.b64encode(value).decode()
+    if isinstance(value, datetime):
+        if value.tzinfo is None:
+            raise ValueError("a time without a zone")
+        return rfc3339(value)
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, PurePath):
+        return clean(str(value))
+    if isinstance(value, KafkeepError):
+        return error_fields(value, clean)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: to_json(getattr(value, field.name), clean) for field in dataclasses.fields(value)}
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return {name: to_json(part, clean) for name, part in zip(value._fields, value, strict=True)}
+    return _collection(value, clean)
+
+
+def _collection(value: object, clean: Clean) -> Any:
+    if isinstance(value, Mapping):
+        return {clean(str(key)): to_json(part, clean) for key, part in value.items()}
+    if isinstance(value, (set, frozenset)):
+        return sorted((to_json(part, clean) for part in value), key=lambda part: json.dumps(part, sort_keys=True))
+    if isinstance(value, (list, tuple)):
+        return [to_json(part, clean) for part in value]
+    raise TypeError(f"no JSON form for {type(value).__name__}")
+
+
+def error_fields(error: KafkeepError, clean: Clean = str) -> dict[str, Any]:
+    """What an `error` line says of an error."""
+    return {
+        "slug": error.slug,
+        "message": clean(error.message),
+        "hint": clean(error.hint),
+        "exit_code": error.exit_code,
+        "retryable": error.retryable,
+    }
+
+
+def line(fields: Mapping[str, Any]) -> str:
+    """One JSON line, ASCII only, so that nothing in it can move a terminal's cursor."""
+    return json.dumps(fields, separators=(",", ":"), ensure_ascii=True, allow_nan=False)

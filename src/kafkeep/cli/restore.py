@@ -1,0 +1,278 @@
+"""`kafkeep restore`."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from kafkeep.cli.common import (
+    MOMENT,
+    Parsed,
+    Run,
+    Stop,
+    cluster_option,
+    flat,
+    opened_cluster,
+    opened_repository,
+    pass_run,
+    repo_option,
+    stop_on_signals,
+    topics_options,
+)
+from kafkeep.cli.render import Grid, Part
+from kafkeep.cli.selectors import group_patterns, merge_partitions, parse_partitions, parse_until_offset
+from kafkeep.cli.text import count_text, plural, size_text
+from kafkeep.errors import UsageError
+from kafkeep.times import milliseconds
+
+if TYPE_CHECKING:
+    from kafkeep.restore.options import RestoreOptions
+    from kafkeep.restore.plan import RestorePlan
+    from kafkeep.restore.result import RestoreResult
+
+
+@click.command()
+@click.argument("point")
+@repo_option
+@cluster_option
+@topics_options
+@click.option(
+    "--rename",
+    "renames",
+    multiple=True,
+    metavar="RULE",
+    help="s/PATTERN/REPLACEMENT/ or OLD=NEW. The first that fits. Repeatable.",
+)
+@click.option(
+    "--partitions",
+    multiple=True,
+    type=Parsed("topic:numbers", parse_partitions),
+    help="Records of these partitions only, for example orders:0,2,5-7. Repeatable.",
+)
+@click.option("--until", type=MOMENT, help="Each partition ends before its first record with a later timestamp.")
+@click.option(
+    "--until-offset",
+    "until_offsets",
+    multiple=True,
+    type=Parsed("partition=offset", parse_until_offset),
+    help="This partition ends before this offset, for example orders/3=4711. Repeatable.",
+)
+@click.option(
+    "--whole-history", is_flag=True, help="Also what the source had removed before the point, as far as it is kept."
+)
+@click.option(
+    "--route", type=click.Choice(["produce"]), default="produce", show_default=True, help="How records get in."
+)
+@click.option(
+    "--groups", multiple=True, metavar="GLOB", help="Groups whose positions are set, or none. Repeatable.  [default: *]"
+)
+@click.option(
+    "--existing",
+    type=click.Choice(["fail", "append"]),
+    default="fail",
+    show_default=True,
+    help="Where a target topic holds records: refuse, or add behind them.",
+)
+@click.option("--replication-factor", type=click.IntRange(1, 32767), help="Instead of the source's.")
+@click.option(
+    "--retention",
+    type=click.Choice(["restore", "hold"]),
+    default="restore",
+    show_default=True,
+    help="At the end: put the source's retention back, or leave it off.",
+)
+@click.option(
+    "--preflight",
+    type=click.Choice(["data", "exist"]),
+    default="data",
+    show_default=True,
+    help="Checked before the first record is written: every byte that is needed, or only that every pack is there.",
+)
+@click.option(
+    "--connections", type=click.IntRange(1, 64), default=2, show_default=True, help="Connections to each broker."
+)
+@click.option(
+    "--offset-map",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write where every record went.",
+)
+@click.option("--dry-run", is_flag=True, help="Print the plan and change nothing.")
+@pass_run
+def restore(run: Run, point: str, repo: str, cluster: str, dry_run: bool, offset_map: Path | None, **given: Any) -> int:
+    """Put a recovery point's records, topic settings and group positions into a cluster.
+
+    POINT is a number, a name, `latest`, or `@2026-11-20T10:00:00Z`: the newest that was finished by then. Topics are
+    created as they were at the source and are guarded (retention off) until their records are in. Only committed
+    records are restored. Positions of groups are moved to the same records, wherever these now lie.
+
+    Exit status: 0 done, 3 done with refused or failed parts, 20 damage found before anything was written, 21 done with
+    declared loss, 24 a guard refused.
+    """
+    from kafkeep.restore import run as operation
+
+    options = restore_options(given)
+    if offset_map is not None:
+        check_writable(offset_map, "--offset-map")
+    sink = run.output.event
+    with (
+        stop_on_signals(run.output.note) as stop,
+        opened_repository(run, repo) as repository,
+        opened_cluster(run, cluster) as target,
+    ):
+        plan = operation.prepare(target, repository, repository.point(point), options, now=run.now)
+        if dry_run:
+            return _finish(run, plan, plan_parts(plan), plan_status(plan))
+        result = operation.restore(target, repository, plan, options, now=run.now, sink=sink, stop=stop.event)
+        if offset_map is not None:
+            write_offset_map(offset_map, result)
+        return _finish(run, result, result_parts(result), result_status(result, stop))
+
+
+def _finish(run: Run, result: object, parts: tuple[Part, ...], status: int) -> int:
+    run.output.close()
+    run.output.show(*parts)
+    run.output.summary("restore", result, status)
+    return status
+
+
+def restore_options(given: dict[str, Any]) -> RestoreOptions:
+    """The operation's options from the command's."""
+    from kafkeep.renaming import Rename
+    from kafkeep.restore.options import RestoreOptions
+
+    until: datetime | None = given["until"]
+    return RestoreOptions(
+        topics=flat(given["topics"], ("*",)),
+        exclude=flat(given["exclude"]),
+        renames=tuple(Rename.parse(rule) for rule in given["renames"]),
+        partitions=merge_partitions(given["partitions"]),
+        until_timestamp=milliseconds(until) if until is not None else None,
+        until_offsets=tuple(given["until_offsets"]),
+        whole_history=given["whole_history"],
+        route=given["route"],
+        groups=group_patterns(given["groups"]),
+        existing=given["existing"],
+        replication_factor=given["replication_factor"],
+        retention=given["retention"],
+        preflight=given["preflight"],
+        connections_per_broker=given["connections"],
+    )
+
+
+def plan_status(plan: RestorePlan) -> int:
+    """A dry run ends as the restore would: 24 when it would be refused."""
+    return 24 if plan.refusals else 0
+
+
+def result_status(result: RestoreResult, stop: Stop) -> int:
+    """The exit status of a restore that was carried out."""
+    if result.interrupted and stop.number is not None:
+        return 128 + stop.number
+    if result.failures or result.interrupted:
+        return 3
+    return 21 if result.lost else 0
+
+
+def plan_parts(plan: RestorePlan) -> tuple[Part, ...]:
+    """The plan for people: topics, groups, then what speaks against it."""
+    rows = []
+    for topic in plan.topics:
+        own = [part for part in plan.partitions if part.target.topic == topic.target]
+        rows.append(
+            (
+                topic.source,
+                topic.target,
+                topic.action,
+                str(topic.partitions),
+                str(topic.replication_factor),
+                count_text(sum(part.most_records for part in own)),
+                size_text(sum(part.raw_bytes for part in own)),
+            )
+        )
+    head = (
+        f"restore recovery point {plan.point} of cluster {plan.source_cluster} into cluster {plan.target_cluster}"
+        f" by {plan.route}: at most {count_text(plan.most_records)} records, {size_text(plan.raw_bytes)}"
+    )
+    parts: list[Part] = [
+        head,
+        Grid(("topic", "target", "action", ">partitions", ">replicas", ">records up to", ">size"), tuple(rows)),
+    ]
+    if plan.groups:
+        groups = tuple((group.group_id, str(len(group.positions))) for group in plan.groups)
+        parts += ["", Grid(("group", ">positions"), groups)]
+    parts += [f"warning: {warning}" for warning in plan.warnings]
+    parts += [f"refused: {refusal.message} ({refusal.kind})" for refusal in plan.refusals]
+    return tuple(parts)
+
+
+def result_parts(result: RestoreResult) -> tuple[Part, ...]:
+    """The result for people."""
+    rate = result.size_bytes / result.seconds if result.seconds > 0 else 0.0
+    rows = tuple(
+        (
+            str(part.source),
+            str(part.target),
+            str(part.source_range),
+            count_text(part.offset_map.records),
+            str(part.offset_map.end),
+            "yes" if part.complete else "no",
+        )
+        for part in result.partitions
+    )
+    head = "ended before all was restored from" if result.interrupted else "restored"
+    parts: list[Part] = [Grid(("partition", "target", "source offsets", ">records", ">target end", "complete"), rows)]
+    if result.groups:
+        groups = tuple((group.group_id, str(len(group.positions))) for group in result.groups)
+        parts += ["", Grid(("group", ">positions set"), groups)]
+    if result.failures:
+        failed = tuple((failure.subject, failure.reason, failure.message) for failure in result.failures)
+        parts += ["", Grid(("not restored", "reason", "message"), failed)]
+    parts += [f"warning: {warning}" for warning in result.warnings]
+    parts.append(
+        f"{head} recovery point {result.point}: {plural(len(result.topics_created), 'topic')} created, "
+        f"{count_text(result.records)} records, {size_text(result.size_bytes)}, {size_text(rate)}/s; "
+        f"report {result.job}"
+    )
+    if result.lost:
+        parts.append(f"  {count_text(result.lost)} offsets lie in declared gaps and are not there")
+    return tuple(parts)
+
+
+def check_writable(path: Path, option: str) -> None:
+    """UsageError unless the file can be made: found out before the work, not after it."""
+    if path.exists():
+        raise UsageError(f"{option} {path} exists", hint="Give the name of a file that does not exist yet.")
+    if not path.absolute().parent.is_dir():
+        raise UsageError(f"{option} {path} has no folder to lie in", hint="Create the folder first.")
+
+
+def write_offset_map(path: Path, result: RestoreResult) -> None:
+    """One JSON object: per partition the rows [source offset, target offset, count] and the target's end."""
+    value = {
+        "point": result.point,
+        "partitions": [
+            {
+                "topic": part.source.topic,
+                "topic_id": part.source.topic_id,
+                "lineage": part.source.lineage,
+                "partition": part.source.partition,
+                "target_topic": part.target.topic,
+                "target_partition": part.target.partition,
+                "rows": [list(row) for row in part.offset_map.rows],
+                "end": part.offset_map.end,
+            }
+            for part in result.partitions
+        ],
+    }
+    try:
+        path.write_text(json.dumps(value, separators=(",", ":")) + "\n")
+    except OSError as error:
+        raise UsageError(
+            f"the offset map cannot be written to {path}: {error.strerror}",
+            hint=f"The restore is done and the same map lies in the repository: {result.job}.",
+        ) from error

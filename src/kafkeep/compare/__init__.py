@@ -1,0 +1,1 @@
+"""Compare: proving record by record that a cluster holds what a recovery point holds."""

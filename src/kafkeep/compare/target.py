@@ -1,0 +1,112 @@
+"""Reading one partition of the cluster as a read_committed consumer sees it, batch by batch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from kafkeep.errors import KafkaUnreachable
+from kafkeep.kafka.cluster import Cluster
+from kafkeep.kafka.codes import ErrorCode, request_error, retriable
+from kafkeep.kafka.fetch import BrokerFetcher, FetchedPartition, FetchPosition
+from kafkeep.kafka.topology import NO_NODE
+from kafkeep.kafka.wire.batch import walk
+from kafkeep.kafka.wire.transactions import CommittedFilter
+from kafkeep.model import BatchInfo, TopicPartition
+
+_MOST_TRIES = 20
+_LONGEST_PAUSE_SECONDS = 2.0
+_EMPTY_ANSWERS_THAT_PROVE = 2
+
+
+@dataclass(slots=True)
+class _Place:
+    fetcher: BrokerFetcher
+    topic_id: str
+    leader_epoch: int
+
+
+class TargetReader:
+    """Reads `[start, stop)` of a partition; follows its leader when it moves."""
+
+    def __init__(self, cluster: Cluster, partition: TopicPartition, *, fetch_bytes: int) -> None:
+        self._cluster = cluster
+        self._partition = partition
+        self._fetch_bytes = fetch_bytes
+        self._place: _Place | None = None
+
+    def batches(self, start: int, stop: int) -> Iterator[tuple[BatchInfo, memoryview]]:
+        """Committed data batches in offset order, the one that holds `start` and the one that holds `stop - 1` whole.
+        A batch is valid until the next one is asked for.
+
+        Raises `KafkaError` when the partition cannot be read, `CorruptBatch` when what arrives is damaged.
+        """
+        position = start
+        empty = 0
+        try:
+            while position < stop:
+                answer = self._fetch(position)
+                infos, _ = walk(answer.records)
+                keep = CommittedFilter(answer.aborted)
+                at = 0
+                for info in infos:
+                    batch = answer.records[at : at + info.size]
+                    at += info.size
+                    if keep.counts(info, batch) and info.last_offset >= position and info.base_offset < stop:
+                        yield info, batch
+                if infos:
+                    position, empty = infos[-1].next_offset, 0
+                    continue
+                empty += 1
+                if empty >= _EMPTY_ANSWERS_THAT_PROVE and answer.last_stable_offset >= stop:
+                    return
+                if empty >= _MOST_TRIES:
+                    raise KafkaUnreachable(
+                        f"{self._partition} serves nothing from offset {position} on, {stop} expected"
+                    )
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        place, self._place = self._place, None
+        if place is not None:
+            place.fetcher.close()
+
+    def _fetch(self, position: int) -> FetchedPartition:
+        for attempt in range(_MOST_TRIES):
+            try:
+                place = self._open()
+                answers = place.fetcher.fetch(
+                    [FetchPosition(self._partition, place.topic_id, position, place.leader_epoch)]
+                )
+            except KafkaUnreachable:
+                if attempt == _MOST_TRIES - 1:
+                    raise
+                self.close()
+                time.sleep(min(0.1 * 2**attempt, _LONGEST_PAUSE_SECONDS))
+                continue
+            answer = next((found for found in answers if found.topic_partition == self._partition), None)
+            if answer is None:
+                continue
+            if answer.error == ErrorCode.NONE:
+                return answer
+            if not retriable(answer.error) or answer.error == ErrorCode.OFFSET_OUT_OF_RANGE:
+                raise request_error(answer.error, f"fetch {self._partition} at offset {position}")
+            self.close()
+            time.sleep(min(0.1 * 2**attempt, _LONGEST_PAUSE_SECONDS))
+        raise KafkaUnreachable(f"{self._partition} could not be read at offset {position} in {_MOST_TRIES} tries")
+
+    def _open(self) -> _Place:
+        if self._place is None:
+            topology = self._cluster.topology([self._partition.topic])
+            topic = topology.topics[self._partition.topic]
+            if topic.error:
+                raise request_error(topic.error, f"find the leader of {self._partition}")
+            part = topic.partitions[self._partition.partition]
+            broker = topology.brokers.get(part.leader)
+            if part.leader == NO_NODE or broker is None:
+                raise KafkaUnreachable(f"{self._partition} has no leader that can be reached")
+            fetcher = self._cluster.fetcher(broker, read_committed=True, response_bytes=self._fetch_bytes)
+            self._place = _Place(fetcher, topic.topic_id, part.leader_epoch)
+        return self._place

@@ -1,0 +1,199 @@
+"""KKD1, the envelope of every stored document, and the canonical JSON inside it. Pure.
+
+    magic "KKD1" | kind u8 | codec u8 | seal u8 | length u32 | body (length bytes) | BLAKE3-32 of all before
+
+Integers are little-endian. The body is canonical JSON (UTF-8, keys sorted by code point, no insignificant space,
+integers only), as is (codec 0) or as one zstd frame that declares its size (codec 1).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+from enum import IntEnum
+from typing import Final, NoReturn
+
+import zstandard
+from blake3 import blake3
+
+from kafkeep.errors import CorruptObject, UnknownFormat
+
+MAGIC: Final = b"KKD1"
+HEADER: Final = struct.Struct("<4sBBBI")
+DIGEST_SIZE: Final = 32
+OVERHEAD: Final = HEADER.size + DIGEST_SIZE
+CODEC_NONE: Final = 0
+CODEC_ZSTD: Final = 1
+SEAL_NONE: Final = 0
+COMPRESS_FROM: Final = 32 * 1024
+"""Bodies below this size stay readable to the eye; above it they are compressed when that makes them smaller."""
+MAX_WINDOW: Final = 128 * 1024 * 1024
+MIB: Final = 1024 * 1024
+
+
+class Kind(IntEnum):
+    """What a document is. `STATE` and `KEY` are reserved for later."""
+
+    REPOSITORY = 1
+    COMMIT = 2
+    FOOTER = 3
+    AUDIT = 4
+    METADATA = 16
+    GROUPS = 17
+    OFFSET_MAP = 18
+    STATE = 32
+    KEY = 33
+
+
+BODY_LIMITS: Final = {
+    Kind.REPOSITORY: 64 * 1024,
+    Kind.COMMIT: 16 * MIB,
+    Kind.STATE: 4 * MIB,
+}
+"""Largest body in bytes, before compression; `DEFAULT_LIMIT` for the kinds not named."""
+DEFAULT_LIMIT: Final = 64 * MIB
+
+DOCUMENT_KINDS: Final = {"metadata": Kind.METADATA, "groups": Kind.GROUPS, "offset-map": Kind.OFFSET_MAP}
+"""The kinds that live under `doc/`, by the names other rooms use."""
+
+_SURROGATE_ESCAPE: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u[dD][89a-fA-F]")
+
+
+def body_limit(kind: Kind) -> int:
+    """Largest body of this kind in bytes, before compression."""
+    return BODY_LIMITS.get(kind, DEFAULT_LIMIT)
+
+
+def object_limit(kind: Kind) -> int:
+    """No stored object of this kind is larger: what a reader asks for at most, plus one byte to notice more."""
+    return body_limit(kind) + OVERHEAD
+
+
+def canonical(value: object) -> bytes:
+    """Canonical JSON. Raises ValueError for anything that is not null, bool, int, str, list, tuple or dict of those."""
+    _refuse_floats(value)
+    try:
+        text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+        return text.encode()
+    except (TypeError, RecursionError, UnicodeEncodeError) as error:
+        raise ValueError(f"not a value for a document: {error}") from error
+
+
+def _refuse_floats(value: object) -> None:
+    """Floats have no exact text, and integers beyond 64 bits are not exact in every reader."""
+    waiting = [value]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, dict):
+            if not all(type(key) is str for key in item):
+                raise ValueError("keys of a document must be text")
+            waiting.extend(item.values())
+        elif isinstance(item, (list, tuple)):
+            waiting.extend(item)
+        elif type(item) is int:
+            if not -(2**63) <= item < 2**64:
+                raise ValueError(f"integer of a document out of range: {item.bit_length()} bits")
+        elif item is not None and not isinstance(item, (str, bool)):
+            raise ValueError(f"documents hold no {type(item).__name__}")
+
+
+def parse_json(body: bytes, what: str) -> object:
+    """Strict JSON: no duplicate keys, floats, NaN, bad UTF-8 or lone surrogates.
+
+    Raises `CorruptObject` naming `what`.
+    """
+    try:
+        if b"\\u" in body and _SURROGATE_ESCAPE.search(body):
+            raise ValueError("surrogate escape")
+        return _DECODER.decode(body.decode())
+    except (ValueError, RecursionError) as error:
+        raise CorruptObject(f"{what} is not valid JSON: {_short(error)}") from error
+
+
+def _short(error: Exception) -> str:
+    # the decoder's own text never quotes the input, a Unicode error's does
+    if isinstance(error, UnicodeDecodeError):
+        return f"invalid UTF-8 at byte {error.start}"
+    return "nested too deep" if isinstance(error, RecursionError) else str(error)[:200]
+
+
+def _refuse_number(text: str) -> NoReturn:
+    raise ValueError(f"number that is not an integer: {text[:20]}")
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("duplicate key")
+    return found
+
+
+_DECODER: Final = json.JSONDecoder(
+    object_pairs_hook=_unique, parse_float=_refuse_number, parse_constant=_refuse_number, strict=True
+)
+
+
+def digest(data: bytes | bytearray | memoryview) -> str:
+    """BLAKE3-32 in hexadecimal."""
+    return blake3(data).hexdigest()
+
+
+def wrap(kind: Kind, value: object) -> bytes:
+    """The stored bytes of a document. Raises ValueError for a value that is not canonical JSON or too large."""
+    body = canonical(value)
+    if len(body) > body_limit(kind):
+        raise ValueError(f"{kind.name.lower()} document of {len(body)} bytes is over the limit of {body_limit(kind)}")
+    codec = CODEC_NONE
+    if len(body) >= COMPRESS_FROM:
+        packed = zstandard.ZstdCompressor(level=3).compress(body)
+        if len(packed) < len(body) and decompress(packed, len(body), "a document") == body:
+            codec, body = CODEC_ZSTD, packed
+    head = HEADER.pack(MAGIC, kind, codec, SEAL_NONE, len(body)) + body
+    return head + blake3(head).digest()
+
+
+def unwrap(data: bytes | memoryview, kind: Kind, what: str) -> object:
+    """The value inside a stored document.
+
+    Raises `CorruptObject` naming `what` when any byte is not as written or another kind of document lies there, and
+    `UnknownFormat` when it is intact but written in a way this version does not know.
+    """
+    data = bytes(data)
+    if len(data) < OVERHEAD or data[:3] != MAGIC[:3]:
+        raise CorruptObject(f"{what} is not a kafkeep document ({len(data)} bytes)")
+    magic, found, codec, seal, length = HEADER.unpack_from(data)
+    if length != len(data) - OVERHEAD:
+        raise CorruptObject(f"{what} is {len(data)} bytes long, its header says {length + OVERHEAD}")
+    if blake3(memoryview(data)[:-DIGEST_SIZE]).digest() != data[-DIGEST_SIZE:]:
+        raise CorruptObject(f"{what} does not match its own digest")
+    if magic != MAGIC or seal != SEAL_NONE or codec not in (CODEC_NONE, CODEC_ZSTD):
+        raise UnknownFormat(f"{what} is written as {magic!r} with codec {codec} and seal {seal}, unknown here")
+    if found != kind:
+        raise CorruptObject(f"{what} holds a document of kind {found} where kind {int(kind)} belongs")
+    body = data[HEADER.size : -DIGEST_SIZE]
+    if codec == CODEC_ZSTD:
+        body = decompress(body, body_limit(kind), what, exact=False)
+    if len(body) > body_limit(kind):
+        raise CorruptObject(f"{what} is over the limit of {body_limit(kind)} bytes")
+    return parse_json(body, what)
+
+
+def decompress(data: bytes | memoryview, size: int, what: str, *, exact: bool = True) -> bytes:
+    """Open one zstd frame of exactly (or at most) `size` bytes. Raises `CorruptObject` naming `what`.
+
+    The frame must declare its content size: a decoder that trusts an undeclared or lying one can be made to fill the
+    memory from a few kilobytes.
+    """
+    try:
+        declared = zstandard.frame_content_size(data)
+        if not 0 <= declared <= size or (exact and declared != size):
+            raise CorruptObject(f"{what} declares {declared} bytes where {size} belong")
+        if declared == 0:
+            raise CorruptObject(f"{what} is an empty frame")
+        opened = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW).decompress(data, allow_extra_data=False)
+    except zstandard.ZstdError as error:
+        raise CorruptObject(f"{what} cannot be decompressed: {error}") from error
+    if len(opened) != declared:
+        raise CorruptObject(f"{what} holds {len(opened)} bytes where {declared} belong")
+    return opened

@@ -1,0 +1,317 @@
+"""Writing packs: whole batches in, one immutable object out, every byte hashed once on its way."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from itertools import accumulate
+from types import TracebackType
+from typing import Final, Protocol, Self
+
+import structlog
+import zstandard
+from blake3 import blake3
+
+from kafkeep.errors import CorruptionError, ObjectExists
+from kafkeep.model import AbortedTransaction, BatchInfo, ChunkRef, Generation, OffsetRange, PackRef, RunFacts
+from kafkeep.repository import layout, names
+from kafkeep.repository.envelope import CODEC_NONE, CODEC_ZSTD, decompress
+from kafkeep.repository.facts import BATCH_OVERHEAD, FactsBuilder, PieceFacts
+from kafkeep.repository.format import RepositoryDocument
+from kafkeep.repository.layout import RunIndex
+from kafkeep.repository.nouns import Malformed, decode_generation, encode_generation
+from kafkeep.repository.stores.base import Upload
+
+log = structlog.get_logger(__name__)
+
+ZSTD_LEVEL: Final = 1
+MOST_RUNS: Final = 16384
+"""Runs per pack: a commit that names one pack stays far below its limit."""
+RUN_OVERHEAD: Final = 2048
+"""More than the bytes that one run adds to header and footer, besides 256 for each chunk."""
+
+
+class Randomness(Protocol):
+    """What the repository needs of `random.Random`."""
+
+    def randbytes(self, n: int, /) -> bytes: ...
+
+
+class PackWriter:
+    """Takes the runs of a pack one after the other. One thread uses it; leave it without `finish` and nothing remains.
+
+    `append` wants batches whose CRCs the caller has just checked, in the buffer that was checked: chunks stored as they
+    are come from that very buffer, compressed ones are opened again and compared before they are stored.
+    """
+
+    def __init__(
+        self,
+        upload: Upload,
+        document: RepositoryDocument,
+        *,
+        epoch: int,
+        now: Callable[[], datetime],
+        rng: Randomness,
+    ) -> None:
+        self.epoch = epoch
+        self.limit = document.pack_bytes
+        self._upload = upload
+        self._target = document.chunk_bytes
+        self._compressor = zstandard.ZstdCompressor(level=ZSTD_LEVEL) if document.compression == "zstd" else None
+        self._now = now
+        self._rng = rng
+        self._header = layout.encode_header(document.id, epoch)
+        self._position = 0
+        self._runs: list[RunIndex] = []
+        self._run: _OpenRun | None = None
+        self._done = False
+
+    @property
+    def size(self) -> int:
+        """Bytes taken so far, before compression of the chunk at hand."""
+        return self._position + (0 if self._run is None else self._run.waiting)
+
+    @property
+    def runs(self) -> int:
+        """Runs ended and kept so far."""
+        return len(self._runs)
+
+    def fits(self, size: int) -> bool:
+        """Whether `size` more bytes of batches may go into this pack; an empty one takes a batch of any size."""
+        if self._position == 0 and (self._run is None or self._run.waiting == 0):
+            return True
+        footer = RUN_OVERHEAD * (len(self._runs) + 1) + 256 * (self.size + size) // max(1, self._target)
+        return self.size + size + footer <= self.limit and len(self._runs) < MOST_RUNS
+
+    def begin_run(self, generation: Generation, start: int) -> None:
+        """The batches that follow belong to `generation`; its coverage begins at offset `start`."""
+        if self._done or self._run is not None:
+            raise ValueError("a run begins only in an open pack and after the one before it has ended")
+        try:
+            decode_generation(encode_generation(generation))
+        except Malformed as error:
+            raise ValueError(f"not a generation that can be stored: {error}") from error
+        self._run = _OpenRun(generation, start)
+
+    def append(self, batches: memoryview, infos: Sequence[BatchInfo]) -> None:
+        """Take whole batches, `infos` their headers in order. Nothing of `batches` is kept after the return.
+
+        Raises `CorruptBatch` when they do not follow one another, ValueError when `infos` does not describe `batches`
+        or the pack is full (see `fits`), `StoreError`.
+        """
+        run = self._open_run()
+        if not infos:
+            return
+        if not self.fits(len(batches)) or (len(batches) > self.limit and len(infos) > 1):
+            raise ValueError(f"pack of {self.size} bytes has no room for {len(batches)} more")
+        ends = list(accumulate(info[1] + BATCH_OVERHEAD for info in infos))
+        if ends[-1] != len(batches):
+            raise ValueError(f"headers tell of {ends[-1]} bytes of batches, there are {len(batches)}")
+        position = index = 0
+        while index < len(infos):
+            room = self._target - run.raw_length
+            stop = bisect_right(ends, position + room, index)
+            if stop == index:
+                if run.raw_length:
+                    self._end_chunk(run)
+                    continue
+                stop = index + 1  # a batch larger than a chunk makes its own
+            piece = batches[position : ends[stop - 1]]
+            self._add(run, piece, run.facts.add(infos[index:stop]))
+            position, index = ends[stop - 1], stop
+
+    def end_run(
+        self,
+        stop: int,
+        *,
+        aborted: Iterable[AbortedTransaction] = (),
+        open_transactions: Iterable[AbortedTransaction] = (),
+    ) -> RunFacts | None:
+        """End the run with coverage up to `stop`. None, and no run, when the coverage is empty."""
+        run = self._open_run()
+        if stop < run.facts.stop:
+            raise ValueError(f"run of {run.facts.generation} ends at {stop}, its batches reach {run.facts.stop}")
+        self._run = None
+        if stop == run.facts.start:
+            return None
+        if run.raw_length:
+            self._end_chunk(run)
+        self._begin_output(run)
+        chunks = tuple(run.chunks)
+        facts = run.facts.facts(
+            stop,
+            stored_bytes=sum(chunk.stored_length for chunk in chunks),
+            blake3=layout.run_digest(chunks),
+            aborted=aborted,
+            open_transactions=open_transactions,
+        )
+        self._runs.append(RunIndex(facts, run.position, chunks))
+        return facts
+
+    def finish(self) -> PackRef:
+        """Make the pack durable. Raises ValueError with a run open or when called twice, `StoreError`.
+
+        A pack without runs is not stored: its reference has neither runs nor a name.
+        """
+        if self._done or self._run is not None:
+            raise ValueError("a pack is finished once, with no run open")
+        self._done = True
+        try:
+            return self._publish() if self._runs else PackRef("", 0, "", self.epoch, ())
+        finally:
+            self._upload.discard()
+
+    def _publish(self) -> PackRef:
+        footer = layout.encode_footer(self._runs)
+        root = layout.pack_root(self._header, footer)
+        position = self._position
+        self._write(footer)
+        self._write(layout.encode_trailer(position, len(footer), root))
+        unique = names.ulid(self._now(), self._rng.randbytes(10))
+        name = names.pack_name(self.epoch, unique, root.hex())
+        try:
+            self._upload.publish(name)
+        except ObjectExists:
+            # names hold 80 random bits and the content's digest: what is there is this pack, put by a try whose
+            # answer was lost
+            log.info("pack was there already", pack=name)
+        return PackRef(name, self._position, root.hex(), self.epoch, tuple(run.facts for run in self._runs))
+
+    def discard(self) -> None:
+        """Leave nothing behind; does nothing after `finish`."""
+        self._done = True
+        self._upload.discard()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.discard()
+
+    def _open_run(self) -> _OpenRun:
+        if self._run is None:
+            raise ValueError("no run is open")
+        return self._run
+
+    def _write(self, data: bytes | bytearray | memoryview) -> None:
+        self._upload.write(data)
+        self._position += len(data)
+
+    def _begin_output(self, run: _OpenRun) -> None:
+        """Write the run header, now that the run is known to be kept."""
+        if run.position:
+            return
+        if not self._position:
+            self._write(self._header)
+        run.position = self._position
+        self._write(layout.encode_run_header(len(self._runs), run.facts.generation, run.facts.start))
+
+    def _add(self, run: _OpenRun, piece: memoryview, facts: PieceFacts) -> None:
+        """Add a piece to the chunk at hand: gathered while the chunk may be compressed, written through otherwise."""
+        if self._compressor is not None and facts.plain and (run.gathering or not run.raw_length):
+            run.gather(piece, facts)
+            return
+        self._begin_output(run)
+        if run.gathering:
+            self._spill(run)
+        if not run.raw_length:
+            run.chunk_position = self._position
+        run.through(piece, facts)
+        self._write(piece)
+
+    def _spill(self, run: _OpenRun) -> None:
+        """The chunk got a batch that its producer compressed: what was gathered is stored as it is."""
+        run.chunk_position = self._position
+        run.hasher.update(run.buffer)
+        self._write(run.buffer)
+        run.buffer = bytearray()
+        run.gathering = False
+
+    def _end_chunk(self, run: _OpenRun) -> None:
+        self._begin_output(run)
+        codec = CODEC_NONE
+        if run.gathering:
+            packed = self._compressed(run.buffer)
+            if packed is None:
+                self._spill(run)
+            else:
+                codec = CODEC_ZSTD
+                run.chunk_position = self._position
+                run.hasher.update(packed)
+                self._write(packed)
+        run.end_chunk(self._position, codec)
+
+    def _compressed(self, raw: bytearray) -> bytes | None:
+        """The chunk as one zstd frame, None when that is no gain. What is returned has been opened and compared."""
+        if self._compressor is None:
+            return None
+        packed = self._compressor.compress(raw)
+        if len(packed) >= len(raw):
+            return None
+        if decompress(packed, len(raw), "a chunk just compressed") != raw:
+            raise CorruptionError("a chunk just compressed does not open to what went in; check this host's memory")
+        return packed
+
+
+class _OpenRun:
+    """A run that takes batches: its facts, its finished chunks and the chunk at hand."""
+
+    def __init__(self, generation: Generation, start: int) -> None:
+        self.facts = FactsBuilder(generation, start)
+        self.position = 0
+        """Of the run header; 0 until it is written."""
+        self.chunks: list[ChunkRef] = []
+        self._clear()
+
+    def _clear(self) -> None:
+        self.chunk_position = 0
+        self.raw_length = 0
+        self.gathering = False
+        self.buffer = bytearray()
+        self.hasher = blake3()
+        self._first = self._stop = self._batches = self._records = 0
+        self._max_timestamp: int | None = None
+
+    @property
+    def waiting(self) -> int:
+        """Bytes gathered and not yet written."""
+        return len(self.buffer)
+
+    def gather(self, piece: memoryview, facts: PieceFacts) -> None:
+        self._count(len(piece), facts)
+        self.gathering = True
+        self.buffer += piece
+
+    def through(self, piece: memoryview, facts: PieceFacts) -> None:
+        self._count(len(piece), facts)
+        self.hasher.update(piece)
+
+    def _count(self, size: int, facts: PieceFacts) -> None:
+        if not self.raw_length:
+            self._first = facts.first
+        self.raw_length += size
+        self._stop = facts.stop
+        if facts.max_timestamp is not None:
+            known = self._max_timestamp
+            self._max_timestamp = facts.max_timestamp if known is None else max(known, facts.max_timestamp)
+        self._batches += facts.batches
+        self._records += facts.records
+
+    def end_chunk(self, position: int, codec: int) -> None:
+        self.chunks.append(
+            ChunkRef(
+                self.chunk_position,
+                position - self.chunk_position,
+                self.raw_length,
+                codec,
+                OffsetRange(self._first, self._stop),
+                -1 if self._max_timestamp is None else self._max_timestamp,
+                self._batches,
+                self._records,
+                self.hasher.hexdigest(),
+            )
+        )
+        self._clear()

@@ -1,0 +1,159 @@
+"""Reading packs: the footer against the commit's root, then chunks by range, each checked before it is handed out."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import structlog
+from blake3 import blake3
+
+from kafkeep.errors import CorruptionError, CorruptObject, ObjectNotFound, UnknownFormat
+from kafkeep.model import ChunkRef, RunRef
+from kafkeep.repository import layout
+from kafkeep.repository.envelope import CODEC_NONE, CODEC_ZSTD, decompress
+from kafkeep.repository.layout import HEADER_SIZE, TRAILER_SIZE, Footer, RunIndex
+from kafkeep.repository.state import PackEntry
+from kafkeep.repository.stores.base import Store
+
+log = structlog.get_logger(__name__)
+
+TAIL_BYTES: Final = 64 * 1024
+"""Read from a pack's end in one go: trailer and, most times, the whole footer."""
+READ_BYTES: Final = 4 * 1024 * 1024
+"""Neighbouring chunks are fetched together up to this size."""
+
+
+def read_footer(store: Store, entry: PackEntry, repository_id: str) -> Footer:
+    """The footer of a pack, proved against the root in its commit. Raises `CorruptObject`, `StoreError`."""
+    what = f"pack {entry.name}"
+    try:
+        header = store.get(entry.name, 0, HEADER_SIZE)
+        start = max(0, entry.size - TAIL_BYTES)
+        tail = store.get(entry.name, start, entry.size - start + 1)
+        if len(tail) != entry.size - start:
+            raise CorruptObject(f"{what} is not {entry.size} bytes long")
+        position, length, root = layout.decode_trailer(tail[-TRAILER_SIZE:], entry.size, what)
+        footer = tail[position - start : position - start + length] if position >= start else b""
+        if not footer:
+            footer = store.get(entry.name, position, length)
+    except ObjectNotFound as error:
+        raise CorruptObject(f"{what}, named by commit {entry.number}, is missing") from error
+    layout.check_header(header, repository_id, entry.epoch, what)
+    if root != entry.blake3 or layout.pack_root(header, footer).hex() != entry.blake3:
+        raise CorruptObject(f"{what}: the footer is not the one that commit {entry.number} names")
+    return layout.decode_footer(footer, position, f"{what}: the footer")
+
+
+def open_chunk(stored: bytes | memoryview, chunk: ChunkRef, what: str, *, verify: bool = True) -> memoryview:
+    """The raw batches of a chunk from its stored bytes. Raises `CorruptObject` naming `what`, `UnknownFormat`."""
+    if len(stored) != chunk.stored_length:
+        raise CorruptObject(f"{what} is cut short: {len(stored)} of {chunk.stored_length} bytes")
+    if verify and blake3(stored).hexdigest() != chunk.blake3:
+        raise CorruptObject(f"{what} does not match its digest")
+    if chunk.codec == CODEC_NONE:
+        if chunk.raw_length != chunk.stored_length:
+            raise CorruptObject(f"{what} is stored as it is with two lengths")
+        return memoryview(stored)
+    if chunk.codec != CODEC_ZSTD:
+        raise UnknownFormat(f"{what} is stored with codec {chunk.codec}, unknown here")
+    return memoryview(decompress(stored, chunk.raw_length, what))
+
+
+def chunk_coverage(run: RunIndex, index: int) -> tuple[int, int]:
+    """The part of the run's coverage that the chunk at `index` answers for.
+
+    It reaches back to where the chunk before it ends: offsets between them are holes. The last one reaches to the end.
+    """
+    start = run.chunks[index - 1].offsets.stop if index else run.facts.coverage.start
+    last = index == len(run.chunks) - 1
+    return start, run.facts.coverage.stop if last else run.chunks[index].offsets.stop
+
+
+class PackReader:
+    """Reads runs of live packs; keeps the footers it met last. May be used from many threads."""
+
+    def __init__(self, store: Store, repository_id: str, *, footers: int = 64) -> None:
+        self._store = store
+        self._repository_id = repository_id
+        self._most = footers
+        self._footers: OrderedDict[str, Footer] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def footer(self, entry: PackEntry) -> Footer:
+        """The footer of a pack, read twice before it is called damaged. Raises `CorruptObject`, `StoreError`."""
+        with self._lock:
+            known = self._footers.get(entry.name)
+            if known is not None:
+                self._footers.move_to_end(entry.name)
+                return known
+        try:
+            found = read_footer(self._store, entry, self._repository_id)
+        except CorruptionError as error:
+            log.warning("footer read again", pack=entry.name, reason=error.message)
+            found = read_footer(self._store, entry, self._repository_id)
+        with self._lock:
+            self._footers[entry.name] = found
+            while len(self._footers) > self._most:
+                self._footers.popitem(last=False)
+        return found
+
+    def run_index(self, entry: PackEntry, run: RunRef) -> RunIndex:
+        """The run as its pack's footer has it. Raises `CorruptObject` when that is not what the commit says."""
+        runs = self.footer(entry).runs
+        if run.index >= len(runs) or runs[run.index].facts != run.facts:
+            raise CorruptObject(f"pack {entry.name}: run {run.index} is not {run.generation} {run.coverage}")
+        return runs[run.index]
+
+    def read(
+        self, entry: PackEntry, run: RunRef, start: int | None, stop: int | None, *, verify: bool = True
+    ) -> Iterator[memoryview]:
+        """The raw batches of the chunks that overlap `[start, stop)`, chunk by chunk."""
+        index = self.run_index(entry, run)
+        low = run.coverage.start if start is None else start
+        high = run.coverage.stop if stop is None else stop
+        wanted = [
+            chunk
+            for place, chunk in enumerate(index.chunks)
+            if chunk.offsets.stop > low and chunk_coverage(index, place)[0] < high
+        ]
+        for group in _groups(wanted):
+            yield from self._read_group(entry, run, group, verify)
+
+    def _read_group(
+        self, entry: PackEntry, run: RunRef, group: Sequence[ChunkRef], verify: bool
+    ) -> Iterator[memoryview]:
+        stored = self._fetch(entry, group)
+        for chunk in group:
+            what = f"pack {entry.name}: {run.generation} {run.coverage}: chunk {chunk.offsets}"
+            offset = chunk.position - group[0].position
+            try:
+                opened = open_chunk(stored[offset : offset + chunk.stored_length], chunk, what, verify=verify)
+            except CorruptObject as error:
+                # what was damaged on its way is whole the second time
+                log.warning("chunk read again", pack=entry.name, reason=error.message)
+                opened = open_chunk(self._fetch(entry, (chunk,)), chunk, what, verify=verify)
+            yield opened
+
+    def _fetch(self, entry: PackEntry, group: Sequence[ChunkRef]) -> memoryview:
+        start = group[0].position
+        try:
+            return memoryview(self._store.get(entry.name, start, group[-1].position + group[-1].stored_length - start))
+        except ObjectNotFound as error:
+            raise CorruptObject(f"pack {entry.name}, named by commit {entry.number}, is missing") from error
+
+
+def _groups(chunks: Sequence[ChunkRef]) -> Iterator[list[ChunkRef]]:
+    """Neighbours together, up to READ_BYTES: `chunks` are in order and follow one another without a hole."""
+    group: list[ChunkRef] = []
+    size = 0
+    for chunk in chunks:
+        if group and size + chunk.stored_length > READ_BYTES:
+            yield group
+            group, size = [], 0
+        group.append(chunk)
+        size += chunk.stored_length
+    if group:
+        yield group

@@ -1,0 +1,405 @@
+"""The facade of the room: create, open, read the state, write packs, commit, read back."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+import structlog
+
+import kafkeep
+from kafkeep.errors import CorruptChain, CorruptObject, ObjectExists, ObjectNotFound, PointNotFound, RepositoryNotFound
+from kafkeep.events import Committed, EventSink, ignore
+from kafkeep.model import RecoveryPoint, RunRef
+from kafkeep.repository import chain, names, nouns
+from kafkeep.repository.cache import CommitCache
+from kafkeep.repository.creation import create
+from kafkeep.repository.drafts import CommitOutcome, Draft, Fitted, fit
+from kafkeep.repository.envelope import DOCUMENT_KINDS, Kind, digest, object_limit, unwrap, wrap
+from kafkeep.repository.format import Commit, RepositoryDocument, Slot, decode_repository, encode_commit, read_slot
+from kafkeep.repository.pack import PackWriter, Randomness
+from kafkeep.repository.reader import PackReader
+from kafkeep.repository.state import EMPTY, PackEntry, PointView, State, fold, recovery_point, validate
+from kafkeep.repository.stores.base import Store
+
+log = structlog.get_logger(__name__)
+
+TOOL: Final = f"kafkeep {kafkeep.__version__}"
+CACHE_BATCH: Final = 256
+
+
+class Repository:
+    """An open repository. All methods may be called from many threads; a `PackWriter` belongs to one.
+
+    `about` is the repository document. `state` is what the commits read so far say; `refresh` and `commit` move it on.
+    Old states and the recovery points in them stay true.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        document: RepositoryDocument,
+        *,
+        now: Callable[[], datetime],
+        rng: Randomness,
+        cache: CommitCache | None = None,
+        sink: EventSink = ignore,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.store = store
+        self.about = document
+        self._now = now
+        self._rng = rng
+        self._cache = cache
+        self._sink = sink
+        self._pause = pause
+        self._writer = rng.randbytes(16).hex()
+        self._lock = threading.RLock()
+        self._state = EMPTY
+        self._reader = PackReader(store, document.id)
+
+    @classmethod
+    def init(
+        cls,
+        store: Store,
+        *,
+        now: Callable[[], datetime],
+        rng: Randomness,
+        compression: str = "zstd",
+        sink: EventSink = ignore,
+        chunk_bytes: int | None = None,
+        pack_bytes: int | None = None,
+    ) -> Repository:
+        """Create a repository; finishes one whose creation was interrupted, with the settings chosen then.
+
+        Raises `RepositoryExists`, `StoreNotCreateOnly` when the store does not keep what it holds, `StoreError`.
+        """
+        create(store, now=now, rng=rng, compression=compression, chunk_bytes=chunk_bytes, pack_bytes=pack_bytes)
+        return cls.open(store, now=now, rng=rng, sink=sink)
+
+    @classmethod
+    def open(
+        cls,
+        store: Store,
+        *,
+        now: Callable[[], datetime],
+        rng: Randomness,
+        cache_dir: Path | None = None,
+        sink: EventSink = ignore,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> Repository:
+        """Read the commit log to its end.
+
+        Raises `RepositoryNotFound`, `UnknownFormat`, `CorruptObject`, `CorruptChain`, `StoreError`.
+        """
+        document = read_repository_document(store)
+        cache = None if cache_dir is None else CommitCache(cache_dir, document.id)
+        repository = cls(store, document, now=now, rng=rng, cache=cache, sink=sink, pause=pause)
+        repository._load()
+        return repository
+
+    @property
+    def id(self) -> str:
+        """32 hexadecimal digits."""
+        return self.about.id
+
+    @property
+    def state(self) -> State:
+        """The fold over the commits read so far."""
+        return self._state
+
+    def close(self) -> None:
+        """Close the cache and the store."""
+        if self._cache is not None:
+            self._cache.close()
+        self.store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # --- the chain -------------------------------------------------------------------------------------------
+
+    def refresh(self) -> State:
+        """Read what others committed since. Raises `CorruptChain`, `StoreError`."""
+        with self._lock:
+            while (data := chain.read_commit(self.store, self._state.head + 1)) is not None:
+                self._extend([(self._state.head + 1, data)])
+            return self._state
+
+    def _load(self) -> None:
+        self._load_cache()
+        head = chain.find_head(self.store, self._state.head)
+        waiting: list[tuple[int, bytes]] = []
+        for number, data in chain.read_commits(self.store, self._state.head + 1, head):
+            waiting.append((number, data))
+            if len(waiting) >= CACHE_BATCH:
+                self._extend(waiting)
+                waiting = []
+        self._extend(waiting)
+        if self.refresh().head < 0:
+            raise CorruptChain(f"{self.store.url} has a repository document and no commit 0")
+        if self._state.repository != self.about:
+            raise CorruptChain(f"the commit log in {self.store.url} belongs to another repository")
+
+    def _load_cache(self) -> None:
+        """Begin with the cached commits, if the last of them is what the store holds at its number."""
+        if self._cache is None:
+            return
+        try:
+            state = fold(EMPTY, _slots(EMPTY, self._cache.commits()))
+        except CorruptChain as error:
+            log.info("cache thrown away", reason=error.message)
+            self._cache.clear()
+            return
+        if state.head < 0:
+            return
+        data = chain.read_commit(self.store, state.head)
+        if data is None or digest(data) != state.head_digest:
+            raise CorruptChain(
+                f"commit {state.head} in {self.store.url} is {'gone' if data is None else 'another one'}:"
+                " this host has read it before, so the store was rolled back or replaced",
+                hint=f"If that was on purpose, remove {self._cache.path} and run the command again.",
+            )
+        self._state = state
+
+    def _extend(self, commits: list[tuple[int, bytes]]) -> None:
+        before = len(self._state.alarms)
+        self._state = fold(self._state, _slots(self._state, commits))
+        for alarm in self._state.alarms[before:]:
+            log.warning("commit counts for nothing", number=alarm.number, reason=alarm.reason)
+        if self._cache is not None:
+            self._cache.add(commits)
+
+    def commit(self, draft: Draft) -> CommitOutcome:
+        """Commit what fits of the draft at the next free number; durable when the call returns.
+
+        After a lost race the winner is applied and what no longer fits is dropped, run by run (`drafts.fit`). Raises
+        `WrongCluster`, `UnknownFormat` when this version may not write here, `StoreError` (retryable: the outcome is
+        open), ValueError for a draft that breaks a rule by itself or is too large for one commit.
+        """
+        self.about.require("append", self.store.url)
+        with self._lock:
+            while True:
+                fitted = fit(self._state, draft)
+                if fitted.empty:
+                    return CommitOutcome(
+                        number=None, commit=None, accepted_runs=(), dropped_runs=fitted.dropped_runs, point=None
+                    )
+                commit = self._commit(draft, fitted)
+                reason = validate(self._state, commit)
+                if reason is not None:
+                    raise ValueError(f"a draft that can never be committed: {reason}")
+                data = _encode_checked(commit)
+                other = chain.put_commit(self.store, commit.seq, data, self._pause)
+                self._extend([(commit.seq, data if other is None else other)])
+                if other is None:
+                    return self._committed(commit, fitted)
+                log.info("lost a race for a commit", number=commit.seq)
+                self.refresh()
+
+    def _commit(self, draft: Draft, fitted: Fitted) -> Commit:
+        return Commit(
+            seq=self._state.head + 1,
+            prev=self._state.head_digest,
+            kind="add" if fitted.point is None else "recovery-point",
+            writer=self._writer,
+            epoch=self._state.epoch,
+            started=draft.started,
+            finished=nouns.utc_text(self._now()),
+            tool=TOOL,
+            cluster_id=draft.cluster_id,
+            packs=fitted.packs,
+            gaps=fitted.gaps,
+            opened=fitted.opened,
+            closed=fitted.closed,
+            point=fitted.point,
+        )
+
+    def _committed(self, commit: Commit, fitted: Fitted) -> CommitOutcome:
+        chain.write_hint(self.store, commit.seq)
+        runs = tuple(run for pack in commit.packs for run in pack.runs)
+        log.info("committed", number=commit.seq, kind=commit.kind, packs=len(commit.packs), runs=len(runs))
+        self._sink(Committed(commit.seq, commit.kind, len(commit.packs), sum(run.facts.records for run in runs)))
+        return CommitOutcome(
+            number=commit.seq,
+            commit=commit,
+            accepted_runs=runs,
+            dropped_runs=fitted.dropped_runs,
+            point=recovery_point(commit),
+        )
+
+    # --- packs -----------------------------------------------------------------------------------------------
+
+    def pack_writer(self) -> PackWriter:
+        """A new pack, written with the epoch of the state at hand. Raises `UnknownFormat`, `StoreError`."""
+        self.about.require("append", self.store.url)
+        return PackWriter(self.store.open_new(), self.about, epoch=self._state.epoch, now=self._now, rng=self._rng)
+
+    def read_run(
+        self, run: RunRef, *, start: int | None = None, stop: int | None = None, verify: bool = True
+    ) -> Iterator[memoryview]:
+        """Whole batches of a run as the broker sent them, chunk by chunk: those chunks that overlap `[start, stop)`.
+
+        The first and the last chunk may hold batches outside the range. Each chunk's digest is checked before it is
+        handed out. Raises `CorruptObject` (naming pack, run and chunk), `StoreError`.
+        """
+        return self._reader.read(self._entry(run.pack), run, start, stop, verify=verify)
+
+    def _entry(self, pack: str) -> PackEntry:
+        entry = self._state.packs.get(pack)
+        if entry is None:
+            raise CorruptObject(f"pack {pack} is named by no commit of {self.store.url}")
+        return entry
+
+    # --- recovery points -------------------------------------------------------------------------------------
+
+    def points(self) -> tuple[RecoveryPoint, ...]:
+        """All recovery points, oldest first."""
+        return tuple(self._state.points)
+
+    def point(self, spec: str) -> RecoveryPoint:
+        """A point by number, by name (the newest of that name), `latest`, or `@<RFC 3339 UTC>` (finished at or before).
+
+        Raises `PointNotFound`.
+        """
+        found: RecoveryPoint | None = None
+        for candidate in reversed(self.points()):
+            if _answers(candidate, spec):
+                found = candidate
+                break
+        if found is None:
+            raise PointNotFound(f"no recovery point {spec[:100]!r} in {self.store.url}")
+        return found
+
+    def view(self, point: RecoveryPoint) -> PointView:
+        """What a point holds, partition by partition: runs and gaps cut to the point."""
+        return self._state.view(point)
+
+    # --- documents and reports -------------------------------------------------------------------------------
+
+    def put_document(self, kind: str, value: object) -> str:
+        """Store a document (`envelope.DOCUMENT_KINDS`) and return its digest; the same value is stored once.
+
+        Raises ValueError for what is not canonical JSON, `CorruptObject` when its place holds others, `StoreError`.
+        """
+        data = wrap(_document_kind(kind), value)
+        reference = digest(data)
+        name = names.document_name(reference)
+        if not self._put(name, data):
+            raise CorruptObject(f"{name} does not hold the document it is named after")
+        return reference
+
+    def document(self, kind: str, reference: str) -> object:
+        """A document by its digest. Raises `CorruptObject` when it is missing or not as written, `StoreError`."""
+        return read_document(self.store, kind, reference)
+
+    def put_audit(self, kind: str, value: object) -> str:
+        """Store a report and return its object name. Raises ValueError, `StoreError`."""
+        moment = self._now()
+        name = names.audit_name(moment, names.ulid(moment, self._rng.randbytes(10)))
+        report = {
+            "kind": nouns.slug(kind, "kind of a report"),
+            "name": name,
+            "repository": self.id,
+            "time": nouns.utc_text(moment),
+            "value": value,
+        }
+        if not self._put(name, wrap(Kind.AUDIT, report)):
+            raise ObjectExists(f"{name} already exists in {self.store.url}")
+        return name
+
+    def _put(self, name: str, data: bytes) -> bool:
+        """Create the object unless it is there already, as after a try whose answer was lost; False: others' bytes are."""
+        try:
+            self.store.put_new(name, data)
+        except ObjectExists:
+            return self.store.get(name, 0, len(data) + 1) == data
+        return True
+
+    def audits(self, kind: str | None = None) -> Iterator[tuple[str, object]]:
+        """Names and values of the reports that the store lists, oldest first. Raises `CorruptObject`, `StoreError`."""
+        for info in self.store.list("audit/"):
+            report = read_audit(self.store, info.name, self.id)
+            if kind is None or report["kind"] == kind:
+                yield info.name, report["value"]
+
+
+def _slots(state: State, commits: Iterator[tuple[int, bytes]] | list[tuple[int, bytes]]) -> Iterator[Slot]:
+    prev = state.head_digest
+    for number, data in commits:
+        slot = read_slot(data, number, prev, names.log_name(number))
+        prev = slot.digest
+        yield slot
+
+
+def _encode_checked(commit: Commit) -> bytes:
+    """The stored bytes, read back and compared before anything is written."""
+    data = encode_commit(commit)
+    slot = read_slot(data, commit.seq, commit.prev, "the commit to be written")
+    if slot.commit != commit:
+        raise ValueError(f"a draft that cannot be stored as it is: {slot.defect or 'it reads back as another one'}")
+    return data
+
+
+def _document_kind(kind: str) -> Kind:
+    if kind not in DOCUMENT_KINDS:
+        raise ValueError(f"unknown kind of document: {kind[:40]!r}")
+    return DOCUMENT_KINDS[kind]
+
+
+def _answers(point: RecoveryPoint, spec: str) -> bool:
+    if spec == "latest":
+        return True
+    if spec.startswith("@"):
+        try:
+            return nouns.parse_time(point.finished) <= nouns.parse_time(spec[1:])
+        except nouns.Malformed as error:
+            raise PointNotFound(
+                f"{spec[:40]!r} is not a time", hint="Write it as @2026-11-20T10:00:00Z, in UTC."
+            ) from error
+    if spec.isascii() and spec.isdigit():
+        return point.number == int(spec[:18])
+    return point.name == spec
+
+
+def read_repository_document(store: Store) -> RepositoryDocument:
+    """`kafkeep.json`. Raises `RepositoryNotFound`, `CorruptObject`, `UnknownFormat`, `StoreError`."""
+    limit = object_limit(Kind.REPOSITORY)
+    try:
+        data = store.get(names.REPOSITORY, 0, limit + 1)
+    except ObjectNotFound as error:
+        raise RepositoryNotFound(f"no repository in {store.url}") from error
+    return decode_repository(data, names.REPOSITORY)
+
+
+def read_document(store: Store, kind: str, reference: str) -> object:
+    """A document by its digest. Raises `CorruptObject` when it is missing or not as written, `StoreError`."""
+    name = names.document_name(nouns.hexadecimal(reference, "digest of a document", 64))
+    known = _document_kind(kind)
+    try:
+        data = store.get(name, 0, object_limit(known) + 1)
+    except ObjectNotFound as error:
+        raise CorruptObject(f"{name} is missing") from error
+    if digest(data) != reference:
+        raise CorruptObject(f"{name} does not match the digest it is named by")
+    return unwrap(data, known, name)
+
+
+def read_audit(store: Store, name: str, repository_id: str) -> dict[str, object]:
+    """A report: `kind`, `time` and `value`. Raises `CorruptObject`, `ObjectNotFound`, `StoreError`."""
+    report = unwrap(store.get(name, 0, object_limit(Kind.AUDIT) + 1), Kind.AUDIT, name)
+    if not isinstance(report, dict) or not {"kind", "time", "value"} <= report.keys():
+        raise CorruptObject(f"{name} is not a report")
+    if (report.get("name"), report.get("repository")) != (name, repository_id):
+        raise CorruptObject(f"{name} holds a report that was stored elsewhere")
+    return report

@@ -1,0 +1,448 @@
+"""The fold: what the commits up to a number say together. Pure.
+
+`apply(state, slot)` gives the next state; the old one stays as it was. A commit that breaks a rule changes nothing but
+the alarms, for every reader alike: slots are immutable, so a bad commit must not be able to block the log.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+
+from kafkeep.errors import CorruptChain
+from kafkeep.model import (
+    Gap,
+    Generation,
+    OffsetRange,
+    PartitionCut,
+    RecoveryPoint,
+    RunRef,
+    TopicPartition,
+)
+from kafkeep.repository.format import NO_COMMIT, Commit, CommittedPack, RepositoryDocument, Slot
+from kafkeep.repository.shared import Shared
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """A commit that can be read and breaks a rule: it counts for nothing."""
+
+    number: int
+    digest: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"commit {self.number} counts for nothing: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class PackEntry:
+    """A live pack: how large it is and what its bytes must hash to."""
+
+    name: str
+    size: int
+    blake3: str
+    """Root digest."""
+    epoch: int
+    number: int
+    """The commit that named it."""
+    runs: tuple[RunRef, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationState:
+    """One history of one partition as far as the commits cover it: `[start, next_offset)` in runs and gaps."""
+
+    generation: Generation
+    start: int
+    next_offset: int
+    opened_at: int
+    """Number of the commit that opened it."""
+    opened_why: str
+    closed_at: int | None = None
+    closed_why: str | None = None
+    runs: Shared[RunRef] = field(default_factory=Shared)
+    """In offset order."""
+    run_numbers: Shared[int] = field(default_factory=Shared)
+    """The commit of each run."""
+    gaps: Shared[Gap] = field(default_factory=Shared)
+    gap_numbers: Shared[int] = field(default_factory=Shared)
+
+    @property
+    def open(self) -> bool:
+        return self.closed_at is None
+
+    def runs_at(self, number: int, offsets: OffsetRange) -> tuple[RunRef, ...]:
+        """The runs that commits up to `number` gave and that overlap `offsets`, in offset order."""
+        last = bisect_right(self.run_numbers, number)
+        first = bisect_right(self.runs, offsets.start, 0, last, key=lambda run: run.coverage.stop)
+        stop = bisect_right(self.runs, offsets.stop - 1, first, last, key=lambda run: run.coverage.start)
+        return tuple(self.runs[first:stop]) if offsets else ()
+
+    def gaps_at(self, number: int, offsets: OffsetRange) -> tuple[Gap, ...]:
+        """The gaps that commits up to `number` gave and that overlap `offsets`, in offset order."""
+        known = self.gaps.first(bisect_right(self.gap_numbers, number))
+        return tuple(gap for gap in known if gap.offsets.intersection(offsets) is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class RunSlice:
+    """The part of a run that belongs to a cut."""
+
+    run: RunRef
+    offsets: OffsetRange
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionView:
+    """What a recovery point holds of one partition: `[cut.start, cut.stop)` joined up from runs and gaps."""
+
+    cut: PartitionCut
+    slices: tuple[RunSlice, ...]
+    gaps: tuple[Gap, ...]
+
+    @property
+    def generation(self) -> Generation:
+        return self.cut.generation
+
+    @property
+    def runs(self) -> tuple[RunRef, ...]:
+        return tuple(part.run for part in self.slices)
+
+
+@dataclass(frozen=True, slots=True)
+class PointView:
+    """The content of a recovery point, partition by partition in the order of its cuts."""
+
+    point: RecoveryPoint
+    partitions: tuple[PartitionView, ...]
+
+    def packs(self) -> tuple[str, ...]:
+        """Names of the packs needed, each once, sorted."""
+        return tuple(sorted({part.run.pack for view in self.partitions for part in view.slices}))
+
+
+class PackCatalogue:
+    """The live packs in commit order, found by name; versions share storage like `Shared`."""
+
+    __slots__ = ("_entries", "_places")
+
+    def __init__(self, entries: Shared[PackEntry] | None = None, places: dict[str, int] | None = None) -> None:
+        self._entries: Shared[PackEntry] = Shared() if entries is None else entries
+        self._places: dict[str, int] = {} if places is None else places
+
+    def extended(self, more: Iterable[PackEntry]) -> PackCatalogue:
+        """A version with more packs; this one does not change."""
+        count = len(self._entries)
+        added = list(more)
+        places = self._places
+        if len(places) != count:
+            places = {entry.name: place for place, entry in enumerate(self._entries)}
+        places.update((entry.name, count + i) for i, entry in enumerate(added))
+        return PackCatalogue(self._entries.extended(added), places)
+
+    def get(self, name: str) -> PackEntry | None:
+        place = self._places.get(name)
+        if place is None or place >= len(self._entries) or self._entries[place].name != name:
+            return None
+        return self._entries[place]
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and self.get(name) is not None
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __iter__(self) -> Iterator[PackEntry]:
+        return iter(self._entries)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, PackCatalogue) and self._entries == other._entries
+
+    def __hash__(self) -> int:
+        raise TypeError("a PackCatalogue is not hashable")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """The fold up to commit `head`. Never changes; -1 and `EMPTY` before the first commit."""
+
+    head: int = -1
+    head_digest: str = NO_COMMIT
+    epoch: int = 0
+    cluster_id: str | None = None
+    repository: RepositoryDocument | None = None
+    generations: Mapping[Generation, GenerationState] = field(default_factory=lambda: MappingProxyType({}))
+    latest: Mapping[TopicPartition, Generation] = field(default_factory=lambda: MappingProxyType({}))
+    """The generation opened last of each partition."""
+    points: Shared[RecoveryPoint] = field(default_factory=Shared)
+    packs: PackCatalogue = field(default_factory=PackCatalogue)
+    alarms: Shared[Alarm] = field(default_factory=Shared)
+
+    def latest_generation(self, topic_partition: TopicPartition) -> GenerationState | None:
+        """The generation opened last for this partition, open or closed; None when it was never seen."""
+        generation = self.latest.get(topic_partition)
+        return None if generation is None else self.generations[generation]
+
+    def view(self, point: RecoveryPoint) -> PointView:
+        """The content of a point of this state: only what commits up to its number brought."""
+        return PointView(point, tuple(self._partition_view(cut, point.number) for cut in point.cuts))
+
+    def _partition_view(self, cut: PartitionCut, number: int) -> PartitionView:
+        offsets = OffsetRange(cut.start, cut.stop)
+        known = self.generations[cut.generation]
+        slices = []
+        for run in known.runs_at(number, offsets):
+            common = run.coverage.intersection(offsets)
+            if common is not None:
+                slices.append(RunSlice(run, common))
+        return PartitionView(cut, tuple(slices), known.gaps_at(number, offsets))
+
+
+EMPTY = State()
+
+
+class Invalid(ValueError):
+    """The rule a commit would break."""
+
+
+class Overlay:
+    """What a commit would do to the generations, step by step, without touching the state.
+
+    Each step raises `Invalid` and changes nothing when it breaks a rule, so that a writer may leave that step out.
+    """
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._opened: dict[Generation, int] = {}
+        self._next: dict[Generation, int] = {}
+        self._closed: set[Generation] = set()
+
+    def is_open(self, generation: Generation) -> bool:
+        known = self._state.generations.get(generation)
+        is_open = generation in self._opened or (known is not None and known.open)
+        return is_open and generation not in self._closed
+
+    def next_offset(self, generation: Generation) -> int | None:
+        if generation in self._next:
+            return self._next[generation]
+        known = self._state.generations.get(generation)
+        return None if known is None else known.next_offset
+
+    def start(self, generation: Generation) -> int | None:
+        if generation in self._opened:
+            return self._opened[generation]
+        known = self._state.generations.get(generation)
+        return None if known is None else known.start
+
+    def open(self, generation: Generation, start: int) -> None:
+        if self.start(generation) is not None:
+            raise Invalid(f"generation {generation} is opened a second time")
+        self._opened[generation] = self._next[generation] = start
+
+    def cover(self, generation: Generation, offsets: OffsetRange) -> None:
+        following = self.next_offset(generation)
+        if following is None or not self.is_open(generation):
+            raise Invalid(f"generation {generation} is not open")
+        if not offsets or offsets.start != following:
+            raise Invalid(f"coverage {offsets} of {generation} does not start at its next offset {following}")
+        self._next[generation] = offsets.stop
+
+    def close(self, generation: Generation) -> None:
+        if not self.is_open(generation):
+            raise Invalid(f"generation {generation} is closed without being open")
+        self._closed.add(generation)
+
+    def check_single(self, generation: Generation) -> None:
+        """At most one generation of a partition is open."""
+        if not self.is_open(generation):
+            return
+        others = [other for other in self._opened if other != generation and self.is_open(other)]
+        latest = self._state.latest.get(generation.topic_partition)
+        if latest is not None and latest != generation and self.is_open(latest):
+            others.append(latest)
+        if any(other.topic_partition == generation.topic_partition for other in others):
+            raise Invalid(f"two generations of {generation.topic_partition} would be open")
+
+    def check_cut(self, cut: PartitionCut) -> None:
+        start, following = self.start(cut.generation), self.next_offset(cut.generation)
+        if start is None or following is None:
+            raise Invalid(f"cut of the unknown generation {cut.generation}")
+        if not start <= cut.start <= cut.stop <= following:
+            raise Invalid(
+                f"cut [{cut.start}, {cut.stop}) of {cut.generation} is not within its coverage [{start}, {following})"
+            )
+
+
+def covering(gaps: Iterable[Gap], runs: Iterable[RunRef]) -> list[Gap | RunRef]:
+    """Gaps and runs in the one order in which they may extend the coverage: by generation, then by offset."""
+
+    def place(item: Gap | RunRef) -> tuple[Generation, int, int]:
+        offsets = item.offsets if isinstance(item, Gap) else item.coverage
+        return item.generation, offsets.start, offsets.stop
+
+    return sorted([*gaps, *runs], key=place)
+
+
+def validate(state: State, commit: Commit) -> str | None:
+    """The rule that this commit breaks after `state`, None when it is valid (docs/format.md, "Validity")."""
+    try:
+        if commit.kind != "init":
+            _check_cluster(state, commit)
+            _check_packs(state, commit.packs)
+            _check_generations(state, commit)
+    except Invalid as broken:
+        return str(broken)
+    return None
+
+
+def _check_cluster(state: State, commit: Commit) -> None:
+    if not commit.cluster_id:
+        raise Invalid("no cluster id")
+    if state.cluster_id is not None and commit.cluster_id != state.cluster_id:
+        raise Invalid(f"cluster {commit.cluster_id} writes into a repository of cluster {state.cluster_id}")
+
+
+def check_pack(state: State, name: str, epoch: int) -> None:
+    """A pack may be named once, and not when its epoch is so old that a sweep may have removed it."""
+    if name in state.packs:
+        raise Invalid(f"pack {name} is named a second time")
+    if not state.epoch - 1 <= epoch <= state.epoch:
+        raise Invalid(f"pack {name} is of epoch {epoch}, the repository is at epoch {state.epoch}")
+
+
+def _check_packs(state: State, packs: Iterable[CommittedPack]) -> None:
+    names: set[str] = set()
+    for pack in packs:
+        check_pack(state, pack.name, pack.epoch)
+        indexes = [run.index for run in pack.runs]
+        if pack.name in names or not indexes or indexes != sorted(set(indexes)):
+            raise Invalid(f"pack {pack.name} or a run of it is named twice, or none of its runs is")
+        names.add(pack.name)
+
+
+def _check_generations(state: State, commit: Commit) -> None:
+    overlay = Overlay(state)
+    for opened in commit.opened:
+        overlay.open(opened.generation, opened.start)
+    for item in covering(commit.gaps, (run for pack in commit.packs for run in pack.runs)):
+        overlay.cover(item.generation, item.offsets if isinstance(item, Gap) else item.coverage)
+    for closed in commit.closed:
+        overlay.close(closed.generation)
+    for opened in commit.opened:
+        overlay.check_single(opened.generation)
+    if commit.point is not None:
+        partitions = [cut.generation.topic_partition for cut in commit.point.cuts]
+        if len(set(partitions)) != len(partitions):
+            raise Invalid("two cuts of one partition")
+        for cut in commit.point.cuts:
+            overlay.check_cut(cut)
+
+
+def apply(state: State, slot: Slot) -> State:
+    """The state after one more slot. Raises `CorruptChain` when the slot is not the next one."""
+    return fold(state, (slot,))
+
+
+def fold(state: State, slots: Iterable[Slot]) -> State:
+    """The state after these slots, in order. Costs what the slots hold, plus one copy of the table of generations."""
+    folder = _Folder(state)
+    for slot in slots:
+        folder.apply(slot)
+    return folder.state
+
+
+class _Folder:
+    """Owns its tables while it folds; `state` is a frozen view that only later folds of the same run still write to."""
+
+    def __init__(self, state: State) -> None:
+        self._generations = dict(state.generations)
+        self._latest = dict(state.latest)
+        self.state = replace(
+            state, generations=MappingProxyType(self._generations), latest=MappingProxyType(self._latest)
+        )
+
+    def apply(self, slot: Slot) -> None:
+        state = self.state
+        if slot.seq != state.head + 1:
+            raise CorruptChain(f"commit {slot.seq} where commit {state.head + 1} belongs")
+        commit, reason = slot.commit, slot.defect
+        if commit is not None:
+            reason = validate(state, commit)
+        if slot.seq == 0 and (commit is None or reason is not None):
+            raise CorruptChain(f"commit 0 does not begin a repository: {reason}")
+        head = {"head": slot.seq, "head_digest": slot.digest}
+        if commit is None or reason is not None:
+            alarm = Alarm(slot.seq, slot.digest, reason or "no commit")
+            self.state = replace(state, **head, alarms=state.alarms.extended([alarm]))  # type: ignore[arg-type]
+            return
+        if commit.kind == "init":
+            self.state = replace(state, **head, repository=commit.repository)  # type: ignore[arg-type]
+            return
+        self._apply_generations(commit)
+        entries = [PackEntry(p.name, p.size, p.blake3, p.epoch, commit.seq, p.runs) for p in commit.packs]
+        point = recovery_point(commit)
+        self.state = replace(
+            state,
+            head=slot.seq,
+            head_digest=slot.digest,
+            cluster_id=commit.cluster_id,
+            packs=state.packs.extended(entries),
+            points=state.points if point is None else state.points.extended([point]),
+        )
+
+    def _apply_generations(self, commit: Commit) -> None:
+        for opened in commit.opened:
+            generation = opened.generation
+            self._generations[generation] = GenerationState(
+                generation=generation,
+                start=opened.start,
+                next_offset=opened.start,
+                opened_at=commit.seq,
+                opened_why=opened.why,
+            )
+            self._latest[generation.topic_partition] = generation
+        for item in covering(commit.gaps, (run for pack in commit.packs for run in pack.runs)):
+            self._generations[item.generation] = _covered(self._generations[item.generation], item, commit.seq)
+        for closed in commit.closed:
+            known = self._generations[closed.generation]
+            self._generations[closed.generation] = replace(known, closed_at=commit.seq, closed_why=closed.why)
+
+
+def _covered(known: GenerationState, item: Gap | RunRef, number: int) -> GenerationState:
+    if isinstance(item, Gap):
+        return replace(
+            known,
+            next_offset=item.offsets.stop,
+            gaps=known.gaps.extended([item]),
+            gap_numbers=known.gap_numbers.extended([number]),
+        )
+    return replace(
+        known,
+        next_offset=item.coverage.stop,
+        runs=known.runs.extended([item]),
+        run_numbers=known.run_numbers.extended([number]),
+    )
+
+
+def recovery_point(commit: Commit) -> RecoveryPoint | None:
+    """The recovery point that a valid commit names, None when it names none."""
+    body = commit.point
+    if body is None or commit.cluster_id is None:
+        return None
+    return RecoveryPoint(
+        number=commit.seq,
+        name=body.name,
+        tags=body.tags,
+        started=commit.started,
+        finished=commit.finished,
+        cluster_id=commit.cluster_id,
+        cuts=body.cuts,
+        selection=body.selection,
+        documents=body.documents,
+        consistency=body.consistency,
+        complete=body.complete,
+        failures=body.failures,
+    )

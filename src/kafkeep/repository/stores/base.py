@@ -1,0 +1,114 @@
+"""The contract of a store: named immutable objects, created only if absent.
+
+Every store and every wrapper passes `tests/contract/test_store.py`. What all of them promise:
+
+* `put_new` and `Upload.publish` create the object or raise `ObjectExists`; of several creators at once exactly one
+  wins, and nobody ever sees a part of an object. When they return, the object is as durable as the store can make it.
+* `ObjectNotFound` means that the store said "absent". Everything else that goes wrong is another `StoreError`: "could
+  not read" is never "does not exist".
+* An error with `retryable` leaves the outcome open: the object may or may not have been created.
+* `list` proposes names; it is never evidence of absence. Nothing that decides about data relies on it.
+* Names are checked by `names.check_object_name`; a bad one is a `ValueError`, before anything is touched.
+* All methods may be called from many threads; one `Upload` belongs to one thread.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """An object's name and its size in bytes."""
+
+    name: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """What callers may count on or make use of."""
+
+    durable: bool
+    """Objects outlive the process."""
+    parallel_reads: int = 1
+    """How many reads at once make sense; 1 where the answer takes no time to come."""
+
+
+class Upload(ABC):
+    """A new object on its way: bytes first, its name last. Left without `publish` it leaves nothing behind."""
+
+    @abstractmethod
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Append bytes; `data` may be reused as soon as the call returns. Raises `StoreError`."""
+
+    @abstractmethod
+    def publish(self, name: str) -> None:
+        """Make the bytes durable under `name`. Raises `ObjectExists`, `StoreError`.
+
+        Called again only after an error with `retryable`.
+        """
+
+    @abstractmethod
+    def discard(self) -> None:
+        """Drop what was written; does nothing after `publish` or a second time."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.discard()
+
+
+class Store(ABC):
+    """See the module's text for what every method promises."""
+
+    @property
+    @abstractmethod
+    def url(self) -> str:
+        """Where the store is, for people: never holds a secret."""
+
+    @property
+    @abstractmethod
+    def capabilities(self) -> Capabilities: ...
+
+    @abstractmethod
+    def put_new(self, name: str, data: bytes | bytearray | memoryview) -> None:
+        """Create the object, durable on return. Raises `ObjectExists`, `StoreError`."""
+
+    @abstractmethod
+    def open_new(self) -> Upload:
+        """Begin an object whose name is known only at its end. Raises `StoreError`."""
+
+    @abstractmethod
+    def get(self, name: str, start: int = 0, length: int | None = None) -> bytes:
+        """The bytes from `start`, at most `length` of them: fewer (or none) where the object ends before.
+
+        Raises `ObjectNotFound`, `StoreError`.
+        """
+
+    @abstractmethod
+    def head(self, name: str) -> ObjectInfo:
+        """The object's size. Raises `ObjectNotFound`, `StoreError`."""
+
+    @abstractmethod
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        """Objects whose names begin with `prefix` (empty, or ending in `/`), in the order of their names."""
+
+    @abstractmethod
+    def put_hint(self, name: str, data: bytes) -> None:
+        """Create or replace an object under `hint/`, the only names that ever change. Raises `StoreError`."""
+
+    @abstractmethod
+    def delete(self, name: str) -> None:
+        """Remove the object; an absent one is no error. Raises `StoreError`."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give back what the store holds open."""

@@ -1,0 +1,1 @@
+"""Restore: putting the records, settings and positions of a recovery point back into a cluster."""

@@ -1,0 +1,66 @@
+"""Holding the target's log ends against what was produced: nothing lost, nothing twice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from kafkeep.kafka.cluster import EARLIEST, LATEST, Cluster, OffsetAnswer
+from kafkeep.kafka.codes import code_name
+from kafkeep.model import Failure, OffsetRange, TopicPartition
+from kafkeep.offset_map import OffsetMap
+from kafkeep.restore.plan import APPEND, RestorePlan
+from kafkeep.restore.produce import DONE, PartitionProgress
+from kafkeep.restore.result import RestoredPartition
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    partitions: tuple[RestoredPartition, ...]
+    failures: tuple[Failure, ...]
+
+    def incomplete_topics(self) -> frozenset[str]:
+        """Target topics with a partition that was not restored whole."""
+        return frozenset(part.target.topic for part in self.partitions if not part.complete)
+
+    def maps(self) -> dict[TopicPartition, OffsetMap]:
+        """Offset maps of the target partitions that are whole: only through these may positions be translated."""
+        return {part.target: part.offset_map for part in self.partitions if part.complete}
+
+
+def check_ends(cluster: Cluster, plan: RestorePlan, progress: Sequence[PartitionProgress]) -> Outcome:
+    """A partition is complete when all its batches were acknowledged and the log holds exactly as many records."""
+    targets = [state.part.target for state in progress]
+    start = cluster.offsets(targets, EARLIEST)
+    end = cluster.offsets(targets, LATEST)
+    appended = {topic.target for topic in plan.topics if topic.action == APPEND}
+    partitions: list[RestoredPartition] = []
+    failures: list[Failure] = []
+    for state in sorted(progress, key=lambda state: state.part.target):
+        part = state.part
+        problem = _problem(state, start[part.target], end[part.target], exact=part.target.topic not in appended)
+        if problem is not None:
+            failures.append(problem)
+        partitions.append(
+            RestoredPartition(
+                source=part.source,
+                target=part.target,
+                source_range=OffsetRange(part.start, part.stop if state.status == DONE else state.source_next),
+                offset_map=OffsetMap(state.rows, end[part.target].offset),
+                complete=problem is None,
+            )
+        )
+    return Outcome(tuple(partitions), tuple(failures))
+
+
+def _problem(state: PartitionProgress, start: OffsetAnswer, end: OffsetAnswer, *, exact: bool) -> Failure | None:
+    subject = str(state.part.target)
+    if state.status != DONE:
+        return Failure(subject, state.reason, state.message)
+    if start.error or end.error:
+        name = code_name(start.error if start.error else end.error)
+        return Failure(subject, name, f"the log end of {subject} could not be read after the load: {name}")
+    if exact and end.offset - start.offset != state.records:
+        held = end.offset - start.offset
+        return Failure(subject, "COUNT", f"{subject} holds {held} records, {state.records} were restored")
+    return None

@@ -1,0 +1,104 @@
+"""Asking the target of a restore what is there already and which settings it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from kafkeep.errors import KafkaAccessDenied, KafkaError, KafkaRequestError
+from kafkeep.kafka.admin import ConfigEntry, NewTopic
+from kafkeep.kafka.cluster import EARLIEST, LATEST, Cluster
+from kafkeep.kafka.codes import ErrorCode, request_error
+from kafkeep.kafka.topology import TopicTopology, Topology
+from kafkeep.model import ClusterMetadata, TopicPartition
+from kafkeep.renaming import renamed
+from kafkeep.restore.guard import PROBED
+from kafkeep.restore.options import RestoreOptions
+from kafkeep.restore.survey import TargetSurvey, TargetTopic
+
+_TOPIC_OVERRIDE = 1
+_IDLE_STATES = frozenset({"Empty", "Dead", ""})
+"""States of a group without members (clients/common/GroupState.java)."""
+
+
+def survey_target(cluster: Cluster, metadata: ClusterMetadata, options: RestoreOptions) -> TargetSurvey:
+    """Looks at every topic and group that the restore may touch, and probes the settings it would set."""
+    chosen = [topic for topic in metadata.topics if options.selection.chooses(topic.name)]
+    names = sorted({renamed(topic.name, options.renames) for topic in chosen})
+    topology = cluster.topology(names)
+    there = [topic for topic in topology.topics.values() if topic.error != ErrorCode.UNKNOWN_TOPIC_OR_PARTITION]
+    settings = {(name, value) for topic in chosen for name, value in topic.configs if value is not None} | set(PROBED)
+    groups = [group.group_id for group in metadata.groups if options.group_selection.chooses(group.group_id)]
+    return TargetSurvey(
+        cluster_id=topology.cluster_id,
+        brokers=len(topology.brokers),
+        topics=_target_topics(cluster, topology, there),
+        active_groups=_active_groups(cluster, groups if options.groups else []),
+        unsupported=_unsupported(cluster, settings),
+    )
+
+
+def _target_topics(cluster: Cluster, topology: Topology, there: Sequence[TopicTopology]) -> dict[str, TargetTopic]:
+    readable = [topic for topic in there if topic.error == ErrorCode.NONE]
+    partitions = [TopicPartition(topic.name, part.partition) for topic in readable for part in topic.partitions]
+    start = cluster.offsets(partitions, EARLIEST, topology=topology)
+    end = cluster.offsets(partitions, LATEST, topology=topology)
+    configs = cluster.admin.topic_configs([topic.name for topic in readable])
+    found: dict[str, TargetTopic] = {}
+    for topic in there:
+        own = [partition for partition in partitions if partition.topic == topic.name]
+        entries = configs.get(topic.name, ())
+        errors = [code for p in own for code in (start[p].error, end[p].error) if code] + [topic.error] * bool(
+            topic.error
+        )
+        problem = str(request_error(errors[0], f"look at topic {topic.name}")) if errors else ""
+        if isinstance(entries, KafkaError):
+            problem = problem or str(entries)
+        found[topic.name] = TargetTopic(
+            name=topic.name,
+            topic_id=topic.topic_id,
+            partitions=len(topic.partitions),
+            empty=all(start[p].offset == end[p].offset for p in own),
+            overrides=_overrides(entries),
+            error=problem,
+        )
+    return found
+
+
+def _overrides(entries: tuple[ConfigEntry, ...] | KafkaError) -> dict[str, str]:
+    if isinstance(entries, KafkaError):
+        return {}
+    return {e.name: e.value for e in entries if e.source == _TOPIC_OVERRIDE and e.value is not None}
+
+
+def _active_groups(cluster: Cluster, groups: Sequence[str]) -> dict[str, str]:
+    if not groups:
+        return {}
+    states = cluster.admin.group_state(groups)
+    active: dict[str, str] = {}
+    for group, state in states.items():
+        if isinstance(state, KafkaError):
+            raise state
+        if state.state not in _IDLE_STATES:
+            active[group] = state.state
+    return active
+
+
+def _unsupported(cluster: Cluster, settings: Collection[tuple[str, str]]) -> frozenset[tuple[str, str]]:
+    """Tries each setting on a topic that is only validated, never made: exact on every Kafka version."""
+    probes = {f"kafkeep-probe-{number}": setting for number, setting in enumerate(sorted(settings))}
+    answers = cluster.admin.create_topics(
+        [
+            NewTopic(name=name, partitions=1, replication_factor=1, configs=(setting,))
+            for name, setting in probes.items()
+        ],
+        validate_only=True,
+    )
+    refused: set[tuple[str, str]] = set()
+    for name, setting in probes.items():
+        answer = answers.get(name)
+        if isinstance(answer, KafkaAccessDenied):
+            # The login may create the restored topics and not these names: what the target takes shows at creation.
+            return frozenset()
+        if isinstance(answer, KafkaRequestError) and answer.code == ErrorCode.INVALID_CONFIG:
+            refused.add(setting)
+    return frozenset(refused)

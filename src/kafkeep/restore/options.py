@@ -1,0 +1,61 @@
+"""What a restore is asked to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from kafkeep.model import TopicPartition
+from kafkeep.renaming import Rename
+from kafkeep.selection import Selection
+
+MIB: Final = 1024 * 1024
+
+EXISTING: Final = ("fail", "append")
+RETENTION: Final = ("restore", "hold")
+PREFLIGHT: Final = ("data", "exist")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestoreOptions:
+    topics: tuple[str, ...] = ("*",)
+    """Globs, or regular expressions after `re:`, over the source's names."""
+    exclude: tuple[str, ...] = ()
+    renames: tuple[Rename, ...] = ()
+    partitions: tuple[tuple[str, frozenset[int]], ...] = ()
+    """(topic, partitions): of these topics only these partitions get records; the others are created empty."""
+    until_timestamp: int | None = None
+    """Each partition ends before its first record with a later timestamp (milliseconds)."""
+    until_offsets: tuple[tuple[TopicPartition, int], ...] = ()
+    """(source partition, offset): it ends before this offset."""
+    whole_history: bool = False
+    """Restore all that the archive covers, also what the source's own retention had removed before the point."""
+    route: str = "produce"
+    groups: tuple[str, ...] = ("*",)
+    """Globs over group ids; none restores no position."""
+    existing: str = "fail"
+    """What to do where a target topic exists: `fail`, or `append` behind what it holds."""
+    replication_factor: int | None = None
+    retention: str = "restore"
+    """`restore` puts the source's retention back at the end, `hold` leaves it off."""
+    preflight: str = "data"
+    """What is checked before the first record is produced: every needed byte, or only that every pack is there."""
+    connections_per_broker: int = 2
+    request_bytes: int = 1 * MIB
+    """A Produce request is sent once it holds this much."""
+    attempts: int = 10
+
+    @property
+    def selection(self) -> Selection:
+        return Selection(self.topics, self.exclude)
+
+    @property
+    def group_selection(self) -> Selection:
+        return Selection(self.groups, hides_internal=False)
+
+    def partitions_of(self, topic: str) -> frozenset[int] | None:
+        """The chosen partitions of a topic, None for all."""
+        return next((chosen for name, chosen in self.partitions if name == topic), None)
+
+    def until_offset(self, partition: TopicPartition) -> int | None:
+        return next((offset for named, offset in self.until_offsets if named == partition), None)

@@ -1,0 +1,301 @@
+"""The task of a restore by produce: batches of several partitions to one broker, over one connection.
+
+Up to five requests are under way, each with at most one batch of a partition: a broker keeps the last five batches of
+an idempotent producer per partition and answers a repetition with the first one's offset (KIP-98,
+storage/internals/log/ProducerStateEntry.java). So whatever is unclear is simply sent again, in order.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Final
+
+from kafkeep.errors import KafkaProtocolError, KafkaUnreachable
+from kafkeep.events import EventSink, PartitionDone, Progress, Retried
+from kafkeep.kafka.codes import ErrorCode, code_name, retriable
+from kafkeep.kafka.produce import BrokerProducer, ProduceBatch, ProducedBatch
+from kafkeep.model import TopicPartition
+from kafkeep.offset_map import MapRow, OffsetMapBuilder
+from kafkeep.repository.repository import Repository
+from kafkeep.restore.batches import ProducerIdentity, ReadyBatch, ready_batches
+from kafkeep.restore.plan import PartitionRestore
+
+MOST_IN_FLIGHT: Final = 5
+MOST_OPEN: Final = 32
+"""Partitions of a task that are read at the same time: each holds a chunk or two of the repository in memory, and more
+in one request bring no more speed.
+"""
+_TRIES_IN_PLACE: Final = 3
+_PAUSE_SECONDS: Final = 0.2
+
+WORKING: Final = "working"
+DONE: Final = "done"
+FAILED: Final = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartitionProgress:
+    """How far a partition is restored: enough to go on from, over any connection."""
+
+    part: PartitionRestore
+    target_id: str
+    leader: int
+    source_next: int
+    sequence: int
+    rows: tuple[MapRow, ...] = ()
+    size_bytes: int = 0
+    """Of the batches that the target has acknowledged."""
+    status: str = WORKING
+    reason: str = ""
+    message: str = ""
+
+    @property
+    def records(self) -> int:
+        return sum(row.records for row in self.rows)
+
+
+@dataclass(frozen=True, slots=True)
+class ProduceTask:
+    broker: int
+    partitions: tuple[PartitionProgress, ...]
+
+
+class _Stream:
+    """One partition while its task runs."""
+
+    def __init__(
+        self, progress: PartitionProgress, batches: Callable[[PartitionProgress], Iterator[ReadyBatch]]
+    ) -> None:
+        self.progress = progress
+        self._open = batches
+        self._batches = batches(progress)
+        self._next: ReadyBatch | None = None
+        self._map = OffsetMapBuilder(progress.rows)
+        self.in_flight: deque[ReadyBatch] = deque()
+        """Sent and not acknowledged, oldest first."""
+        self.unanswered = 0
+        """Sent over this connection and not answered at all."""
+        self.rewinding = False
+        self.retry_at = 0.0
+        self.tries = 0
+
+    def peek(self) -> ReadyBatch | None:
+        if self._next is None:
+            self._next = next(self._batches, None)
+        return self._next
+
+    def take(self) -> ReadyBatch:
+        batch, self._next = self.peek(), None
+        if batch is None:
+            raise RuntimeError("take() without a batch: peek() tells whether there is one")
+        self.in_flight.append(batch)
+        self.unanswered += 1
+        return batch
+
+    def acknowledge(self, base_offset: int) -> ReadyBatch:
+        """The oldest batch under way is in, its first record at `base_offset`."""
+        batch = self.in_flight.popleft()
+        target = base_offset
+        for source, count in batch.pieces:
+            self._map.add(source, target, count)
+            target += count
+        self.tries = 0
+        self.progress = replace(
+            self.progress,
+            source_next=batch.next_source,
+            sequence=batch.sequence + batch.records,
+            size_bytes=self.progress.size_bytes + batch.size,
+        )
+        return batch
+
+    def rewind(self) -> None:
+        """Everything that is not acknowledged will be read and sent again."""
+        self.in_flight.clear()
+        self._next = None
+        self._batches = self._open(self.current())
+        self.rewinding = False
+
+    def current(self) -> PartitionProgress:
+        return replace(self.progress, rows=self._map.rows(), sequence=self.progress.sequence % 2**31)
+
+    def end(self, status: str, reason: str = "", message: str = "") -> PartitionProgress:
+        return replace(self.current(), status=status, reason=reason, message=message)
+
+
+class PartitionProducer:
+    """Runs one `ProduceTask`; returns where each partition stands at the end."""
+
+    def __init__(
+        self,
+        task: ProduceTask,
+        *,
+        producer: BrokerProducer,
+        batches: Callable[[PartitionProgress], Iterator[ReadyBatch]],
+        request_bytes: int,
+        sink: EventSink,
+        stopped: Callable[[], bool],
+    ) -> None:
+        self._producer = producer
+        self._request_bytes = request_bytes
+        self._sink = sink
+        self._stopped = stopped
+        self._batches = batches
+        self._waiting = deque(task.partitions)
+        self._streams: dict[TopicPartition, _Stream] = {}
+        self._order: deque[TopicPartition] = deque()
+        self._ended: list[PartitionProgress] = []
+
+    def run(self) -> tuple[PartitionProgress, ...]:
+        try:
+            while (self._streams or self._waiting) and not self._stopped():
+                self._open_more()
+                self._fill()
+                if self._producer.outstanding:
+                    for answer in self._producer.receive():
+                        self._take(answer)
+                elif self._streams:
+                    self._pause()
+                self._settle()
+        except (KafkaUnreachable, KafkaProtocolError) as error:
+            self._hand_back(error.slug, str(error))
+        self._hand_back("interrupted", "stopped before its end")
+        return tuple(self._ended)
+
+    def _open_more(self) -> None:
+        while self._waiting and len(self._streams) < MOST_OPEN:
+            progress = self._waiting.popleft()
+            self._streams[progress.part.target] = _Stream(progress, self._batches)
+            self._order.append(progress.part.target)
+
+    def _fill(self) -> None:
+        while self._producer.outstanding < MOST_IN_FLIGHT:
+            request = self._next_request()
+            if not request:
+                return
+            self._producer.send(request)
+
+    def _next_request(self) -> list[ProduceBatch]:
+        request: list[ProduceBatch] = []
+        size = 0
+        now = time.monotonic()
+        for partition in list(self._order):
+            stream = self._streams[partition]
+            if stream.rewinding or stream.retry_at > now or len(stream.in_flight) >= MOST_IN_FLIGHT:
+                continue
+            if (batch := stream.peek()) is None:
+                continue
+            if request and size + batch.size > self._request_bytes:
+                break
+            stream.take()
+            request.append(ProduceBatch(partition, stream.progress.target_id, batch.parts))
+            size += batch.size
+        self._order.rotate(-len(request))
+        return request
+
+    def _take(self, answer: ProducedBatch) -> None:
+        stream = self._streams.get(answer.topic_partition)
+        if stream is None:
+            return
+        stream.unanswered -= 1
+        if stream.rewinding:
+            return
+        if answer.error == ErrorCode.NONE:
+            batch = stream.acknowledge(answer.base_offset)
+            self._sink(Progress("restore", batch.records, batch.size))
+        elif retriable(answer.error) or answer.error in _SENT_TO_AN_OLD_LEADER:
+            stream.rewinding = True
+            stream.tries += 1
+            self._note_retry(stream, answer)
+        else:
+            self._fail(stream, answer)
+
+    def _note_retry(self, stream: _Stream, answer: ProducedBatch) -> None:
+        name = code_name(answer.error)
+        delay = _PAUSE_SECONDS * 2 ** (stream.tries - 1)
+        stream.retry_at = time.monotonic() + delay
+        self._sink(Retried(str(answer.topic_partition), name, stream.tries, delay))
+        if stream.tries > _TRIES_IN_PLACE or answer.current_leader is not None:
+            self._end(stream, WORKING, name, f"{answer.topic_partition} answered {name}")
+
+    def _fail(self, stream: _Stream, answer: ProducedBatch) -> None:
+        name = code_name(answer.error)
+        said = f": {answer.message}" if answer.message else ""
+        source = stream.in_flight[0].pieces[0][0]
+        message = f"produce to {answer.topic_partition} (source offset {source}) was refused: {name}{said}"
+        self._end(stream, FAILED, name, message)
+
+    def _settle(self) -> None:
+        """Ends what is finished; what failed goes back once none of its batches is on this connection any more."""
+        for stream in list(self._streams.values()):
+            if stream.rewinding:
+                if stream.unanswered == 0:
+                    stream.rewind()
+            elif not stream.in_flight and stream.peek() is None:
+                self._end(stream, DONE)
+
+    def _pause(self) -> None:
+        """Nothing is under way: every partition that is left waits for its next try."""
+        earliest = min(stream.retry_at for stream in self._streams.values())
+        time.sleep(min(_PAUSE_SECONDS, max(0.0, earliest - time.monotonic())))
+
+    def _end(self, stream: _Stream, status: str, reason: str = "", message: str = "") -> None:
+        ended = stream.end(status, reason, message)
+        del self._streams[ended.part.target]
+        self._order.remove(ended.part.target)
+        self._ended.append(ended)
+        if status == DONE:
+            self._sink(PartitionDone("restore", ended.part.target, ended.records, ended.size_bytes))
+
+    def _hand_back(self, reason: str, message: str) -> None:
+        for stream in list(self._streams.values()):
+            self._end(stream, WORKING, reason, message)
+        self._ended += [replace(progress, reason=reason, message=message) for progress in self._waiting]
+        self._waiting.clear()
+
+
+_SENT_TO_AN_OLD_LEADER: Final = frozenset({ErrorCode.UNKNOWN_TOPIC_ID, ErrorCode.INCONSISTENT_TOPIC_ID})
+"""Right after creation a broker may not know the new topic's id yet."""
+
+
+def produce_partitions(
+    task: ProduceTask,
+    emit: Callable[[TopicPartition], None],
+    cancelled: threading.Event,
+    *,
+    repository: Repository,
+    identity: ProducerIdentity,
+    open_producer: Callable[[int], BrokerProducer],
+    request_bytes: int,
+    sink: EventSink,
+    stop: threading.Event,
+) -> tuple[PartitionProgress, ...]:
+    """Runs the task until its partitions are done, failed, or must go on over another connection."""
+    try:
+        producer = open_producer(task.broker)
+    except (KafkaUnreachable, KafkaProtocolError) as error:
+        return tuple(replace(progress, reason=error.slug, message=str(error)) for progress in task.partitions)
+
+    def batches(progress: PartitionProgress) -> Iterator[ReadyBatch]:
+        return ready_batches(
+            repository,
+            progress.part,
+            source_start=progress.source_next,
+            sequence=progress.sequence,
+            identity=identity,
+        )
+
+    try:
+        return PartitionProducer(
+            task,
+            producer=producer,
+            batches=batches,
+            request_bytes=request_bytes,
+            sink=sink,
+            stopped=lambda: stop.is_set() or cancelled.is_set(),
+        ).run()
+    finally:
+        producer.close()

@@ -1,0 +1,111 @@
+"""Making the target's topics under their guard, and ending the guard."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from kafkeep.errors import KafkaError, KafkaRequestError, KafkaUnreachable, TopicExists
+from kafkeep.kafka.admin import NewTopic
+from kafkeep.kafka.cluster import Cluster
+from kafkeep.kafka.codes import ErrorCode
+from kafkeep.kafka.topology import NO_NODE
+from kafkeep.model import Failure
+from kafkeep.restore.plan import CREATE, RestorePlan, TopicRestore
+
+_READY_SECONDS = 60.0
+_POLL_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedTopics:
+    topic_ids: Mapping[str, str]
+    """Topic id of every target topic that can be loaded."""
+    created: tuple[str, ...]
+    failures: tuple[Failure, ...]
+
+
+def open_topics(cluster: Cluster, plan: RestorePlan) -> OpenedTopics:
+    """Creates the missing topics and puts the guard on those that exist; returns once all partitions have leaders.
+
+    Raises `TopicExists` when a topic that was absent in the plan is there now: somebody else made it.
+    """
+    missing = [topic for topic in plan.topics if topic.action == CREATE]
+    answers = cluster.admin.create_topics([_new_topic(topic) for topic in missing]) if missing else {}
+    failures: list[Failure] = []
+    opened: list[TopicRestore] = []
+    for topic in plan.topics:
+        answer = answers[topic.target] if topic.action == CREATE else _guard(cluster, topic)
+        if isinstance(answer, KafkaRequestError) and answer.code == ErrorCode.TOPIC_ALREADY_EXISTS:
+            raise TopicExists(
+                f"topic {topic.target} appeared on the target after the plan was made",
+                hint="Make the plan again: run the command once more.",
+            )
+        if isinstance(answer, KafkaError):
+            failures.append(Failure(topic.target, answer.slug, str(answer)))
+        else:
+            opened.append(topic)
+    ids = _await_leaders(cluster, opened)
+    created = tuple(topic.target for topic in opened if topic.action == CREATE)
+    return OpenedTopics(ids, created, tuple(failures))
+
+
+def _new_topic(topic: TopicRestore) -> NewTopic:
+    return NewTopic(
+        name=topic.target,
+        partitions=topic.partitions,
+        replication_factor=topic.replication_factor,
+        configs=topic.guard.configs,
+    )
+
+
+def _guard(cluster: Cluster, topic: TopicRestore) -> KafkaError | None:
+    try:
+        cluster.admin.alter_topic_configs(topic.target, set=dict(topic.guard.configs), delete=())
+    except KafkaError as error:
+        return error
+    return None
+
+
+def _await_leaders(cluster: Cluster, topics: list[TopicRestore]) -> dict[str, str]:
+    """Topic ids once every partition of every topic has a leader. Raises `KafkaUnreachable` after a minute without."""
+    waiting = {topic.target: topic.partitions for topic in topics}
+    ids: dict[str, str] = {}
+    deadline = time.monotonic() + _READY_SECONDS
+    while waiting:
+        topology = cluster.topology(sorted(waiting))
+        for name, count in list(waiting.items()):
+            topic = topology.topics[name]
+            leaders = [part.leader for part in topic.partitions if part.leader != NO_NODE]
+            if topic.error == ErrorCode.NONE and len(leaders) >= count:
+                ids[name] = topic.topic_id
+                del waiting[name]
+        if waiting and time.monotonic() > deadline:
+            raise KafkaUnreachable(f"no leader for all partitions of {', '.join(sorted(waiting))} after a minute")
+        if waiting:
+            time.sleep(_POLL_SECONDS)
+    return ids
+
+
+def end_guard(
+    cluster: Cluster, plan: RestorePlan, opened: OpenedTopics, *, incomplete: Collection[str]
+) -> list[Failure]:
+    """Gives every topic that is whole its settings of the end. A topic that is not, or where that fails, keeps its guard
+    (no retention, no compaction) and is named.
+    """
+    failures: list[Failure] = []
+    for topic in plan.topics:
+        subject = f"settings of {topic.target}"
+        if topic.target not in opened.topic_ids:
+            continue
+        if topic.target in incomplete:
+            message = f"the guard of {topic.target} is still on, for it was not restored whole"
+            failures.append(Failure(subject, "TOPIC_INCOMPLETE", message))
+            continue
+        guard = topic.guard
+        try:
+            cluster.admin.alter_topic_configs(topic.target, set=dict(guard.put_back), delete=guard.remove)
+        except KafkaError as error:
+            failures.append(Failure(subject, error.slug, f"the guard of {topic.target} is still on: {error}"))
+    return failures

@@ -1,0 +1,196 @@
+"""C1, C6, C11: the real command ends at any moment, by SIGKILL, SIGTERM or for lack of memory, beside a working cluster.
+
+Whatever happens to it, at the end every acknowledged record is in the archive once and in order, and no aborted one.
+"""
+
+from __future__ import annotations
+
+import random
+import resource
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.support.kafka import KafkaCluster, create_topic, produce, read_committed, read_positions, unique
+from tests.support.oracle import assert_whole, check_log, orphans
+from tests.support.oracle_load import Load, samples
+from tests.support.sweep import open_repository
+from tests.support.sweep_command import Ended, Kafkeep
+
+from kafkeep.model import TopicPartition
+from kafkeep.repository.stores.local import LocalStore
+
+pytestmark = pytest.mark.integration
+
+KILLS = 50
+LONGEST_END_SECONDS = 30.0
+
+
+@pytest.fixture
+def kafkeep(tmp_path: Path) -> Kafkeep:
+    return Kafkeep(tmp_path / "home")
+
+
+def prove(kafkeep: Kafkeep, kafka: KafkaCluster, repository: Path, topics: dict[str, int]) -> dict[TopicPartition, list[bytes | None]]:
+    """Restores the newest point under other names and returns its values as an independent consumer reads them, after
+    it found every restored record equal to the source's. The repository must be whole.
+    """
+    assert kafkeep("verify", "--repo", str(repository), "--level", "data").expect(0)["findings"] == []
+    store = LocalStore(repository)
+    assert_whole(open_repository(store))
+    place = unique("proof")
+    kafkeep(
+        "restore", "latest", "--repo", str(repository), "--cluster", kafka.bootstrap, "--rename", f"s/^/{place}-/", "--groups", "none",
+    ).expect(0)
+    found: dict[TopicPartition, list[bytes | None]] = {}
+    for topic in topics:
+        restored = read_committed(kafka.client_properties, f"{place}-{topic}")
+        assert restored == read_committed(kafka.client_properties, topic)
+        found |= {TopicPartition(topic, number): [record.value for record in records] for number, records in restored.items()}
+    return found
+
+
+def test_c1_fifty_kills_of_a_following_backup_under_load(kafkeep: Kafkeep, kafka_431: KafkaCluster, tmp_path: Path) -> None:
+    plain, transactional = {unique("kill.plain"): 4}, {unique("kill.tx"): 2}
+    for topic, partitions in (plain | transactional).items():
+        create_topic(kafka_431.client_properties, topic, partitions=partitions)
+    repository = tmp_path / "repository"
+    kafkeep("init", "--repo", str(repository)).expect(0)
+    follow = ["backup", "--repo", str(repository), "--cluster", kafka_431.bootstrap, "--follow", "--interval", "20ms"]
+    follow += ["--topics", ",".join(plain | transactional), "--pack-size", "1MiB"]
+    dice = random.Random()
+    heads = []
+    with Load(kafka_431.bootstrap, plain=plain, transactional=transactional, records_per_second=3000) as load:
+        for _ in range(KILLS):
+            with kafkeep.started(*follow) as running:
+                time.sleep(dice.uniform(0.4, 1.4))
+                assert running.process.poll() is None, running.end()
+                running.process.kill()
+            store = LocalStore(repository)
+            heads.append(check_log(store))
+            store.close()
+    left = len(orphans(LocalStore(repository))) + len(list((repository / "tmp").iterdir()))
+    print(f"{KILLS} kills, {heads[-1]} commits, {left} packs and temporary files left behind, {load.ledger.count} records")
+    assert heads[-1] > KILLS, "most of the killed backups must have got as far as a commit"
+    assert left > 0, "some must have been killed while they were writing"
+    kafkeep(*follow[:5], "--topics", ",".join(plain | transactional)).expect(0)
+    found = prove(kafkeep, kafka_431, repository, plain | transactional)
+    assert {partition: values for partition, values in found.items() if values} == load.ledger.committed()
+    assert load.ledger.aborted
+    assert load.ledger.aborted.isdisjoint(value for values in found.values() for value in values)
+
+
+@pytest.fixture(scope="module")
+def large(kafka_431: KafkaCluster) -> str:
+    """A topic that takes a while to read in small steps."""
+    topic = unique("large")
+    create_topic(kafka_431.client_properties, topic, partitions=4)
+    produce(kafka_431.client_properties, topic, samples(40_000, partitions=4, size=1000), codec="none", batch_num_messages=50)
+    return topic
+
+
+def slow_backup(repository: Path, kafka: KafkaCluster, topic: str) -> list[str]:
+    """Many small answers and packs."""
+    steps = ["--connections", "1", "--fetch-size", "64KiB", "--pack-size", "1MiB"]
+    return ["backup", "--repo", str(repository), "--cluster", kafka.bootstrap, "--topics", topic, *steps]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_c6_signal_ends_a_backup_with_a_clean_commit(
+    kafkeep: Kafkeep, kafka_431: KafkaCluster, large: str, number: signal.Signals, tmp_path: Path
+) -> None:
+    """What was read is committed, the next run goes on behind it, and at last all is there once."""
+    repository = tmp_path / "repository"
+    kafkeep("init", "--repo", str(repository), "--compression", "none").expect(0)
+    dice = random.Random(number)
+    ended = 0
+    covered = 0
+    for _ in range(12):
+        with kafkeep.started(*slow_backup(repository, kafka_431, large)) as running:
+            running.until("pack-stored", dice.randint(1, 3))
+            began = time.monotonic()
+            running.process.send_signal(number)
+            last = running.end()
+            assert time.monotonic() - began < LONGEST_END_SECONDS
+        if last["exit_code"] == 0:
+            break
+        assert last["exit_code"] == 128 + number
+        assert last["interrupted"] is True and last["point"] is None
+        state = open_repository(LocalStore(repository)).state
+        before, covered = covered, sum(known.next_offset for known in state.generations.values())
+        assert covered > before, "what was durable when the signal came is committed"
+        assert list((repository / "tmp").iterdir()) == []
+        ended += 1
+    assert ended >= 5
+    kafkeep(*slow_backup(repository, kafka_431, large)).expect(0, 4)
+    prove(kafkeep, kafka_431, repository, {large: 4})
+
+
+def test_c6_signal_is_the_regular_end_of_a_following_backup(
+    kafkeep: Kafkeep, kafka_431: KafkaCluster, tmp_path: Path
+) -> None:
+    """Status 0, as docs/cli.md says: nothing went wrong. Asked at random moments under load, at once or while it waits."""
+    plain, transactional = {unique("term.plain"): 2}, {unique("term.tx"): 1}
+    for topic, partitions in (plain | transactional).items():
+        create_topic(kafka_431.client_properties, topic, partitions=partitions)
+    repository = tmp_path / "repository"
+    kafkeep("init", "--repo", str(repository)).expect(0)
+    given = ["backup", "--repo", str(repository), "--cluster", kafka_431.bootstrap, "--topics", ",".join(plain | transactional)]
+    dice = random.Random()
+    longest = 0.0
+    with Load(kafka_431.bootstrap, plain=plain, transactional=transactional, records_per_second=2000) as load:
+        for number in range(8):
+            with kafkeep.started(*given, "--follow", "--interval", "10ms" if number % 2 else "1h") as running:
+                running.until("committed")
+                time.sleep(dice.uniform(0, 0.5))
+                began = time.monotonic()
+                running.process.send_signal(signal.SIGTERM)
+                last = running.end()
+                longest = max(longest, time.monotonic() - began)
+            assert last["exit_code"] == 0, last
+            assert last["type"] == "summary" and last["rounds"] >= 1
+            assert list((repository / "tmp").iterdir()) == []
+    print(f"longest wait for the end {longest:.2f} s")
+    assert longest < LONGEST_END_SECONDS
+    kafkeep(*given).expect(0)
+    found = prove(kafkeep, kafka_431, repository, plain | transactional)
+    assert {partition: values for partition, values in found.items() if values} == load.ledger.committed()
+
+
+def test_c6_second_signal_ends_at_once(kafkeep: Kafkeep, kafka_431: KafkaCluster, large: str, tmp_path: Path) -> None:
+    repository = tmp_path / "repository"
+    kafkeep("init", "--repo", str(repository), "--compression", "none").expect(0)
+    with kafkeep.started(*slow_backup(repository, kafka_431, large)) as running:
+        running.until("pack-stored")
+        running.process.send_signal(signal.SIGTERM)
+        running.process.send_signal(signal.SIGTERM)
+        assert running.end()["exit_code"] == 128 + signal.SIGTERM
+    kafkeep(*slow_backup(repository, kafka_431, large)).expect(0)
+    prove(kafkeep, kafka_431, repository, {large: 4})
+
+
+def limited(kafkeep: Kafkeep, megabytes: int, *arguments: str) -> Ended:
+    """The command with so much address space."""
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_AS, (megabytes * 2**20, megabytes * 2**20))
+
+    apply: Callable[[], None] = limit
+    return kafkeep.plain("--json", *arguments, preexec_fn=apply)
+
+
+def test_c11_backup_without_enough_memory(kafkeep: Kafkeep, kafka_431: KafkaCluster, large: str, tmp_path: Path) -> None:
+    """It may fail in any way but by damage or by hanging; with enough memory the next one goes on."""
+    repository = tmp_path / "repository"
+    kafkeep("init", "--repo", str(repository), "--compression", "none").expect(0)
+    statuses = []
+    for megabytes in (40, 80, 110, 140, 170, 200, 230, 260, 300, 340, 400, 500):
+        done = limited(kafkeep, megabytes, *slow_backup(repository, kafka_431, large))
+        statuses.append(done.status)
+        check_log(LocalStore(repository))
+    print(f"statuses {statuses}")
+    assert any(statuses), "some of the limits must have been too low"
+    kafkeep(*slow_backup(repository, kafka_431, large)).expect(0, 4)
+    prove(kafkeep, kafka_431, repository, {large: 4})

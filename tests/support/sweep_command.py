@@ -1,0 +1,132 @@
+"""The real `kafkeep` command: run to its end, or started to be killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+COMMAND: Final = (sys.executable, "-m", "kafkeep")
+PATIENCE_SECONDS: Final = 60.0
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A command that ended."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        """The JSON lines of a command that was given --json."""
+        return [json.loads(line) for line in self.out.splitlines()]
+
+    @property
+    def last(self) -> dict[str, Any]:
+        """Its summary or its error."""
+        lines = self.lines
+        assert lines, f"status {self.status}, nothing on stdout, stderr: {self.err}"
+        return lines[-1]
+
+    def expect(self, *statuses: int) -> dict[str, Any]:
+        """Its last line, after a look at its status."""
+        assert self.status in statuses, f"status {self.status}, not {statuses}: {self.out[-2000:]}\n{self.err[-4000:]}"
+        assert self.last["exit_code"] == self.status
+        return self.last
+
+    def refused(self, status: int, slug: str) -> str:
+        """The message and hint of the error it must have ended with; both must be there."""
+        last = self.expect(status)
+        assert (last["type"], last["slug"]) == ("error", slug), last
+        assert last["message"]
+        assert last["hint"]
+        assert last["message"] in self.err
+        assert "Traceback" not in self.err
+        return f"{last['message']} {last['hint']}"
+
+
+@dataclass
+class Kafkeep:
+    """Runs `kafkeep` with a home, a cache and a working folder of its own."""
+
+    folder: Path
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        known = {name: value for name, value in os.environ.items() if not name.startswith("KAFKEEP_")}
+        return known | {"HOME": str(self.folder), "XDG_CACHE_HOME": str(self.folder / "cache")} | dict(self.variables)
+
+    def __call__(self, *arguments: str, **options: Any) -> Ended:
+        """`kafkeep --json ARGUMENTS`, to its end."""
+        return self.plain("--json", *arguments, **options)
+
+    def plain(self, *arguments: str, seconds: float = PATIENCE_SECONDS, **options: Any) -> Ended:
+        """`kafkeep ARGUMENTS`, to its end."""
+        done = subprocess.run(
+            [*COMMAND, *arguments],
+            env=self.environment,
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=seconds,
+            text=True,
+            errors="replace",
+            check=False,
+            **options,
+        )
+        return Ended(done.returncode, done.stdout, done.stderr)
+
+    @contextmanager
+    def started(self, *arguments: str) -> Iterator[Running]:
+        """`kafkeep --json ARGUMENTS`, running; killed at the end of the block if it still is. stderr is not kept."""
+        with subprocess.Popen(
+            [*COMMAND, "--json", *arguments],
+            env=self.environment,
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        ) as process:
+            try:
+                yield Running(process)
+            finally:
+                if process.poll() is None:
+                    process.kill()
+
+
+class Running:
+    """A command at work, and the JSON lines it has printed."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self.lines: list[dict[str, Any]] = []
+
+    def until(self, kind: str, count: int = 1) -> None:
+        """Reads until `count` more lines of a type have come, or until the command's end."""
+        out = self.process.stdout
+        assert out is not None
+        while count and (line := out.readline()):
+            self.lines.append(json.loads(line))
+            count -= self.lines[-1]["type"] == kind
+
+    def end(self, *, seconds: float = PATIENCE_SECONDS) -> dict[str, Any]:
+        """Waits for the command's end; its last line, which tells the status it ended with."""
+        out, _ = self.process.communicate(timeout=seconds)
+        self.lines += map(json.loads, out.splitlines())
+        assert self.lines, f"status {self.process.returncode} and nothing on stdout"
+        last = self.lines[-1]
+        assert last.get("exit_code") == self.process.returncode, (self.process.returncode, last)
+        return last
