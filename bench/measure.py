@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 _LAUNCHER: Final = Path(__file__).with_name("launch.py")
+_ROOT: Final = Path(__file__).parent.parent
 
 
 class BenchError(Exception):
@@ -68,7 +69,7 @@ def run(command: Sequence[str], *, folder: Path, env: Mapping[str, str]) -> Ran:
     """Runs a command by itself and measures all of it. Raises BenchError with the end of its talk when it fails."""
     result, out, err = (folder / name for name in ("usage.json", "stdout", "stderr"))
     launcher = [sys.executable, "-I", "-S", str(_LAUNCHER), str(result), str(out), str(err)]
-    with subprocess.Popen([*launcher, *command], env=dict(env), start_new_session=True) as process:
+    with subprocess.Popen([*launcher, *command], env=dict(env), cwd=_ROOT, start_new_session=True) as process:
         try:
             process.wait()
         except BaseException:

@@ -17,7 +17,7 @@ from bench.workloads import Workload
 MB: Final = 1e6
 GB: Final = 1e9
 BARE: Final = (COPY, DROP, PRODUCE)
-"""Contestants that are no whole command: their start and their memory mean nothing."""
+"""Contestants that are no whole command: what a process of theirs takes in memory says nothing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,11 +2,12 @@
 
 Installs exactly what requirements.lock names, each file checked against its hash, and kafkeep itself in place.
 Where Python comes without ensurepip (Debian leaves it to the package python3-venv), pip is taken from what the machine
-has; where it has none, the message says what to install.
+has; where it has none, root gets the package installed, and anybody else is told what to install.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -43,7 +44,16 @@ def bring_pip(python: Path) -> bool:
     ]
     if uv := shutil.which("uv"):
         ways.append([uv, "pip", "install", "--quiet", "--python", str(python), "pip"])
-    return any(runs(*way) for way in ways)
+    return any(runs(*way) for way in ways) or (install_ensurepip() and runs(*ways[0]))
+
+
+def install_ensurepip() -> bool:
+    """On a Debian whose Python lacks ensurepip, as root: installs the package that holds it, and says so."""
+    apt = shutil.which("apt-get")
+    if apt is None or os.geteuid() != 0:
+        return False
+    print("setup: this Python has neither ensurepip nor pip; installing Debian's python3-venv", file=sys.stderr)
+    return runs(apt, "update") and runs(apt, "install", "--yes", "--no-install-recommends", "python3-venv")
 
 
 def runs(*command: str | Path) -> bool:

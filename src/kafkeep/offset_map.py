@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from kafkeep.model import Generation, OffsetRange, TopicPartition
+
 
 class MapRow(NamedTuple):
     """`records` records from source offset `source` on went to target offsets from `target` on, one for one."""
@@ -47,6 +49,26 @@ class OffsetMap:
     @property
     def records(self) -> int:
         return sum(row.records for row in self.rows)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MappedPartition:
+    """Where the records of one partition went in one restore."""
+
+    source: Generation
+    target: TopicPartition
+    offsets: OffsetMap
+    source_range: OffsetRange | None
+    """The offsets that were asked for; None where the file does not say."""
+    complete: bool
+    """False when the restore ended before all of them were in the target."""
+    target_topic_id: str | None = None
+    """The topic that was restored into: the map holds for no other of its name. None where it is not told."""
+
+
+Pair = tuple[TopicPartition, TopicPartition]
+"""A source partition and a target partition."""
+MappedPartitions = dict[Pair, MappedPartition]
 
 
 class OffsetMapBuilder:

@@ -6,10 +6,12 @@ import errno
 import itertools
 import random
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.support.sweep import FailingSystem, Scene
+from tests.support.sweep_places import put_folder, quick_folder
 
 from kafkeep.errors import StoreAccessDenied, StoreError, StoreFull
 from kafkeep.repository.stores import local
@@ -24,25 +26,19 @@ class Folders:
 
     def __init__(self, scene: Scene, root: Path) -> None:
         self._root = root
-        self._model = root / "old"
-        store = LocalStore(self._model)
-        for name, data in scene.old.objects.items():
-            if name.startswith("hint/"):
-                store.put_hint(name, data)
-            else:
-                store.put_new(name, data)
-        store.close()
+        put_folder(scene.old, root / "old")
 
     def new(self) -> Path:
         path = self._root / "repository"
         shutil.rmtree(path, ignore_errors=True)
-        shutil.copytree(self._model, path)
+        shutil.copytree(self._root / "old", path)
         return path
 
 
 @pytest.fixture(scope="module")
-def folders(scene: Scene, tmp_path_factory: pytest.TempPathFactory) -> Folders:
-    return Folders(scene, tmp_path_factory.mktemp("folders"))
+def folders(scene: Scene, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Folders]:
+    with quick_folder(tmp_path_factory.mktemp("folders")) as root:
+        yield Folders(scene, root)
 
 
 def disturbed(scene: Scene, path: Path, system: FailingSystem, monkeypatch: pytest.MonkeyPatch) -> BaseException | None:

@@ -39,7 +39,7 @@ class Content:
     """A recovery point, comparable across repositories and pack boundaries."""
 
     partitions: dict[str, PartitionContent]
-    metadata: object
+    metadata: Any
     complete: bool
 
     @property
@@ -47,11 +47,17 @@ class Content:
         return sum(part.batches for part in self.partitions.values())
 
 
-def content(repository: Repository, point: RecoveryPoint) -> Content:
-    """Reads everything a point holds; AssertionError when its runs and gaps do not join up or a batch comes twice."""
+def content(repository: Repository, point: RecoveryPoint, *, groups: str = "") -> Content:
+    """Reads everything a point holds; AssertionError when its runs and gaps do not join up or a batch comes twice.
+
+    A backup takes all groups of its cluster along: `groups` is how the names of those begin that count.
+    """
+    [(kind, digest)] = point.documents
+    metadata: Any = repository.document(kind, digest)
+    own = [group for group in metadata["groups"] if group["group_id"].startswith(groups)]
     return Content(
         {str(view.generation): _partition(repository, view) for view in repository.view(point).partitions},
-        {kind: repository.document(kind, digest) for kind, digest in point.documents},
+        metadata | {"groups": own},
         point.complete,
     )
 
@@ -99,9 +105,9 @@ def _batches(repository: Repository, view: PartitionView) -> Iterator[memoryview
                 position += info.size
 
 
-def contents(repository: Repository) -> dict[int, Content]:
+def contents(repository: Repository, *, groups: str = "") -> dict[int, Content]:
     """All recovery points by number."""
-    return {point.number: content(repository, point) for point in repository.points()}
+    return {point.number: content(repository, point, groups=groups) for point in repository.points()}
 
 
 def assert_whole(repository: Repository) -> None:
@@ -132,7 +138,9 @@ def check_log(store: Store) -> int:
             assert generation not in reached
             reached[generation] = opened["start"]
         runs = [run for pack in body.get("packs", ()) for run in pack["runs"]]
-        covered = sorted((tuple(item["generation"]), item["from"], item["to"]) for item in [*runs, *body.get("gaps", ())])
+        covered = sorted(
+            (tuple(item["generation"]), item["from"], item["to"]) for item in [*runs, *body.get("gaps", ())]
+        )
         for generation, start, stop in covered:
             assert start == reached[generation], f"commit {commit['seq']}: {generation} [{start}, {stop})"
             reached[generation] = stop

@@ -12,9 +12,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from confluent_kafka import KafkaException, Message, Producer
+from tests.support.kafka import Sample
 
 from kafkeep.model import TopicPartition
-from tests.support.kafka import Sample
 
 
 class Ledger:
@@ -98,7 +98,9 @@ class Load:
                 break
             target = next(targets)
             value = b"plain %d " % number + random.randbytes(150)
-            producer.produce(target.topic, value, key=b"k%d" % (number % 97), partition=target.partition, on_delivery=acknowledged)
+            producer.produce(
+                target.topic, value, key=b"k%d" % (number % 97), partition=target.partition, on_delivery=acknowledged
+            )
             if number % 50 == 0:
                 producer.poll(0)
                 self._stop.wait(self._pause)
@@ -113,27 +115,37 @@ class Load:
         for number in itertools.count():
             if self._stop.is_set():
                 break
-            acknowledged: list[Message] = []
             producer.begin_transaction()
-            for index in range(dice.randint(1, 40)):
-                target = next(targets)
-                value = b"transaction %d.%d" % (number, index)
-                producer.produce(
-                    target.topic, value, partition=target.partition, on_delivery=lambda _, done: acknowledged.append(done)
-                )
-                if index % 10 == 9:
-                    producer.poll(0)
-            assert producer.flush(30) == 0
+            acknowledged = _send(producer, targets, number, dice.randint(1, 40))
             self._stop.wait(dice.random() * 0.1)
             keep = dice.random() < 0.6
             (producer.commit_transaction if keep else producer.abort_transaction)(30)
             for message in acknowledged:
-                assert message.error() is None
                 if keep:
                     where = TopicPartition(message.topic(), message.partition())
                     self.ledger.add(where, message.offset(), message.value())
                 else:
                     self.ledger.aborted.add(message.value())
+
+
+def _send(producer: Producer, targets: Iterator[TopicPartition], number: int, count: int) -> list[Message]:
+    """The records of one transaction, all of them acknowledged."""
+    acknowledged: list[Message] = []
+
+    def answered(error: Any, message: Message) -> None:
+        if error is not None:
+            raise KafkaException(error)
+        acknowledged.append(message)
+
+    for index in range(count):
+        target = next(targets)
+        value = b"transaction %d.%d" % (number, index)
+        producer.produce(target.topic, value, partition=target.partition, on_delivery=answered)
+        if index % 10 == 9:
+            producer.poll(0)
+    assert producer.flush(30) == 0
+    assert len(acknowledged) == count
+    return acknowledged
 
 
 def _partitions(topics: Mapping[str, int]) -> Iterator[TopicPartition]:

@@ -180,13 +180,14 @@ def backup(repository: Repository, pieces: Sequence[Piece], *, name: str | None 
     new = [part.generation for part in pieces if part.generation not in state.generations]
     reference = repository.put_document("metadata", {"cluster_id": CLUSTER, "groups": [], "topics": []})
     pack = write_pack(repository, pieces)
+    starts = {known.generation: known.start for known in state.generations.values()}
     reached = {known.generation: known.next_offset for known in state.generations.values() if known.open}
     reached |= {part.generation: part.stop for part in pieces}
     return repository.commit(
         draft(
             packs=[pack],
             open_=opened(*dict.fromkeys(new)),
-            cuts=[cut(item, stop) for item, stop in sorted(reached.items())],
+            cuts=[cut(item, stop, starts.get(item, 0)) for item, stop in sorted(reached.items())],
             name=name,
             documents=[("metadata", reference)],
         )

@@ -67,7 +67,11 @@ class Sequence5:
 
 
 def record(
-    value: bytes | None, *, key: bytes | None = None, timestamp: int = 0, headers: Iterable[tuple[bytes, bytes | None]] = ()
+    value: bytes | None,
+    *,
+    key: bytes | None = None,
+    timestamp: int = 0,
+    headers: Iterable[tuple[bytes, bytes | None]] = (),
 ) -> Record:
     """A record that has no offset yet."""
     return Record(-1, timestamp, key, value, tuple(headers))
@@ -84,6 +88,8 @@ class SimulatedLog:
         self.index: list[Aborted] = []
         self.ongoing: dict[int, Transaction] = {}
         self.producer_epochs: dict[int, int] = {}
+        self.local_start = start
+        """First offset on the leader's own disk; what lies before comes out of a remote tier."""
         self.borders: set[int] = set()
         """First offsets of log segments: an answer never crosses one."""
         self.producers: dict[int, Sequence5] = {}
@@ -188,7 +194,13 @@ class SimulatedLog:
             if not left and (info.producer_id < 0 or entry.base % 2):
                 continue
             data = self._batch(
-                entry.base, entry.following, left, entry.codec, info.producer_id, info.is_transactional, info.leader_epoch
+                entry.base,
+                entry.following,
+                left,
+                entry.codec,
+                info.producer_id,
+                info.is_transactional,
+                info.leader_epoch,
             )
             kept.append(Entry(entry.base, entry.following, data, left, entry.transaction, entry.codec))
         self.entries = kept

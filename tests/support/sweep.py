@@ -15,15 +15,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from kafkeep.capture.options import BackupOptions
-from kafkeep.capture.result import BackupResult
-from kafkeep.capture.run import backup
-from kafkeep.events import EventSink, ignore
-from kafkeep.kafka.cluster import Cluster
-from kafkeep.repository.repository import Repository
-from kafkeep.repository.stores.base import Store
-from kafkeep.repository.stores.memory import MemoryStore
-from kafkeep.repository.stores.wrappers import SimulatedCrash
 from tests.support.kafka import (
     KafkaCluster,
     Position,
@@ -35,6 +26,16 @@ from tests.support.kafka import (
 )
 from tests.support.oracle import Content, assert_whole, content, contents
 from tests.support.oracle_load import samples
+
+from kafkeep.capture.options import BackupOptions
+from kafkeep.capture.result import BackupResult
+from kafkeep.capture.run import backup
+from kafkeep.events import EventSink, ignore
+from kafkeep.kafka.cluster import Cluster
+from kafkeep.repository.repository import Repository
+from kafkeep.repository.stores.base import Store
+from kafkeep.repository.stores.memory import MemoryStore
+from kafkeep.repository.stores.wrappers import SimulatedCrash
 
 
 def now() -> datetime:
@@ -62,6 +63,8 @@ class Scene:
 
     cluster: Cluster
     kafka: KafkaCluster
+    prefix: str
+    """How the names of its topics and groups begin; the cluster may hold others."""
     topics: tuple[str, ...]
     options: BackupOptions
     old: MemoryStore
@@ -72,7 +75,9 @@ class Scene:
 
     def backup(self, store: Store, *, sink: EventSink = ignore, **options: Any) -> BackupResult:
         """The second backup into a repository."""
-        repository = open_repository(store)
+        return self.backup_with(open_repository(store), sink=sink, **options)
+
+    def backup_with(self, repository: Repository, *, sink: EventSink = ignore, **options: Any) -> BackupResult:
         return backup(self.cluster, repository, replace(self.options, **options), now=now, sink=sink)
 
     def judge(self, store: Store) -> None:
@@ -81,16 +86,19 @@ class Scene:
         result = self.backup(store)
         assert result.failures == ()
         assert result.gaps == ()
-        repository = open_repository(store)
-        assert content(repository, repository.point("latest")) == self.expected
+        assert self.newest(store) == self.expected
         self.judge_old(store)
         assert self.backup(store).nothing_new
+
+    def newest(self, store: Store) -> Content:
+        repository = open_repository(store)
+        return content(repository, repository.point("latest"), groups=self.prefix)
 
     def judge_old(self, store: Store) -> None:
         """Every old point holds what it held, and whatever is there is whole."""
         repository = open_repository(store)
         assert_whole(repository)
-        found = contents(repository)
+        found = contents(repository, groups=self.prefix)
         assert {number: found[number] for number in self.old_points} == self.old_points
         new = [point for number, point in found.items() if number not in self.old_points]
         assert all(point == self.expected for point in new)
@@ -116,11 +124,13 @@ def make_scene(kafka: KafkaCluster, *, scale: int = 1) -> Iterator[Scene]:
             assert result.point is not None and result.failures == ()
         _grow(kafka, topics, seed=3, scale=scale)
         undisturbed = copy_of(old)
-        scene = Scene(cluster, kafka, topics, options, old, contents(open_repository(old)), Content({}, None, True))
+        points = contents(open_repository(old), groups=prefix)
+        scene = Scene(cluster, kafka, prefix, topics, options, old, points, Content({}, None, True))
         result = scene.backup(undisturbed)
         assert result.packs > 2 and result.point is not None and result.point.complete
-        repository = open_repository(undisturbed)
-        yield replace(scene, expected=content(repository, repository.point("latest")))
+        expected = scene.newest(undisturbed)
+        assert {group["group_id"] for group in expected.metadata["groups"]} == set(_groups(topics))
+        yield replace(scene, expected=expected)
 
 
 def _grow(kafka: KafkaCluster, topics: tuple[str, ...], *, seed: int, scale: int) -> None:
@@ -133,8 +143,13 @@ def _grow(kafka: KafkaCluster, topics: tuple[str, ...], *, seed: int, scale: int
         identity = f"{transactional}-{number}"
         produce_transaction(settings, transactional, records, transactional_id=identity, commit=number != 1)
     positions = [Position(plain, 0, 10 * seed), Position(transactional, 1, 3 * seed)]
-    commit_positions(settings, f"{plain}-group", positions, metadata="half way")
-    commit_positions(settings, f"{lz4}-group", [Position(lz4, 1, 7 * seed)])
+    one, other = _groups(topics)
+    commit_positions(settings, one, positions, metadata="half way")
+    commit_positions(settings, other, [Position(lz4, 1, 7 * seed)])
+
+
+def _groups(topics: tuple[str, ...]) -> tuple[str, str]:
+    return f"{topics[0]}-group", f"{topics[1]}-group"
 
 
 CHANGING: Final = frozenset({"open", "writev", "fsync", "link", "rename", "unlink", "mkdir"})

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import json
+import logging
 import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
+
+import pytest
+import structlog
+
+from kafkeep.cli.main import main
 
 COMMAND: Final = (sys.executable, "-m", "kafkeep")
 PATIENCE_SECONDS: Final = 60.0
@@ -59,6 +66,8 @@ class Kafkeep:
 
     folder: Path
     variables: Mapping[str, str] = field(default_factory=dict)
+    inside: bool = False
+    """Whether `kafkeep --json …` runs in this process, through the same entry: a start costs half a second otherwise."""
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -68,9 +77,27 @@ class Kafkeep:
         known = {name: value for name, value in os.environ.items() if not name.startswith("KAFKEEP_")}
         return known | {"HOME": str(self.folder), "XDG_CACHE_HOME": str(self.folder / "cache")} | dict(self.variables)
 
-    def __call__(self, *arguments: str, **options: Any) -> Ended:
+    def settings(self, text: str) -> None:
+        """Writes kafkeep.toml into the working folder."""
+        (self.folder / "kafkeep.toml").write_text(text)
+
+    def __call__(self, *arguments: str) -> Ended:
         """`kafkeep --json ARGUMENTS`, to its end."""
-        return self.plain("--json", *arguments, **options)
+        return self._inside("--json", *arguments) if self.inside else self.plain("--json", *arguments)
+
+    def _inside(self, *arguments: str) -> Ended:
+        out, err = io.StringIO(), io.StringIO()
+        handlers, level = logging.getLogger().handlers, logging.getLogger().level
+        with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+            patch.chdir(self.folder)
+            patch.setattr(os, "environ", self.environment)
+            try:
+                status = main(arguments)
+            finally:
+                structlog.reset_defaults()
+                logging.getLogger().handlers = handlers
+                logging.getLogger().setLevel(level)
+        return Ended(status, out.getvalue(), err.getvalue())
 
     def plain(self, *arguments: str, seconds: float = PATIENCE_SECONDS, **options: Any) -> Ended:
         """`kafkeep ARGUMENTS`, to its end."""
@@ -130,3 +157,24 @@ class Running:
         last = self.lines[-1]
         assert last.get("exit_code") == self.process.returncode, (self.process.returncode, last)
         return last
+
+
+def cluster_table(
+    name: str,
+    bootstrap: str,
+    security: str,
+    *,
+    ca: Path | None = None,
+    mechanism: str = "",
+    user: str = "",
+    password: str = "",
+    more: str = "",
+) -> str:
+    """A `[cluster.NAME]` of kafkeep.toml with its tables. `password` is the source of the secret as it stands there."""
+    lines = [f"[cluster.{name}]", f'bootstrap = "{bootstrap}"', f'security = "{security}"', more]
+    if ca is not None:
+        lines += [f"[cluster.{name}.tls]", f'ca_file = "{ca}"']
+    if mechanism:
+        lines += [f"[cluster.{name}.sasl]", f'mechanism = "{mechanism}"', f'username = "{user}"']
+        lines += [f"password = {password}"]
+    return "\n".join(lines) + "\n"

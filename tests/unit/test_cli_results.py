@@ -26,7 +26,6 @@ from kafkeep.cli.restore import (
     write_offset_map,
 )
 from kafkeep.cli.verify import verify, verify_parts, verify_status
-from kafkeep.compare.maps import maps_of_file
 from kafkeep.compare.report import ComparedPartition, CompareReport, Difference
 from kafkeep.errors import UsageError
 from kafkeep.model import (
@@ -47,6 +46,7 @@ from kafkeep.restore.guard import Guard
 from kafkeep.restore.options import EXISTING, PREFLIGHT, RETENTION
 from kafkeep.restore.plan import GroupRestore, PartitionRestore, PositionRestore, Refusal, RestorePlan, TopicRestore
 from kafkeep.restore.result import RestoredGroup, RestoredPartition, RestoreResult
+from kafkeep.restore_reports import maps_of_file
 from kafkeep.verify import LEVELS, Finding, VerifyReport
 
 GENERATION = Generation("orders", "a" * 22, 3)

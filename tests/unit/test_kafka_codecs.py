@@ -168,3 +168,20 @@ def test_damaged_payloads(codec: int) -> None:
 def test_refused_payloads(codec: int, payload: bytes) -> None:
     with pytest.raises(CorruptBatch):
         unpack(codec, payload)
+
+
+def test_a_snappy_claim_within_the_budget_is_not_believed_either() -> None:
+    with pytest.raises(CorruptBatch, match="a snappy block of 6 bytes claims to hold 209715200"):
+        unpack(SNAPPY, snappy_claiming(200 * MIB) + b"\x00a", 256 * MIB)
+
+
+def test_a_zstd_window_larger_than_kafkas_is_refused() -> None:
+    for window_log, readable in ((27, True), (28, False)):
+        parameters = zstandard.ZstdCompressionParameters.from_level(1, window_log=window_log)
+        packer = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
+        payload = packer.compress(b"abc") + packer.flush()
+        if readable:
+            assert unpack(ZSTD, payload) == b"abc"
+        else:
+            with pytest.raises(CorruptBatch, match="its window is larger"):
+                unpack(ZSTD, payload)

@@ -225,6 +225,12 @@ def test_old_compressed_sets(codec: int, magic: int, append_time: bool) -> None:
     assert [entry[1:] for entry in read(made)] == [entry[1:] for entry in read(batch)]
 
 
+def test_offsets_in_a_set_of_magic_0_are_absolute() -> None:
+    inner = old_message(7, None, b"a", magic=0) + old_message(9, None, b"b", magic=0)
+    batch = old_message(12, None, zlib.compress(inner, wbits=31), magic=0, attributes=1)
+    assert [record.offset for record in read(batch)] == [7, 9]
+
+
 @pytest.mark.parametrize(
     "inner",
     [

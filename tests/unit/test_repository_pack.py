@@ -12,8 +12,10 @@ from kafkeep.errors import CorruptBatch, CorruptionError, CorruptObject
 from kafkeep.kafka.wire.batch import walk
 from kafkeep.model import AbortedTransaction, BatchInfo, OffsetRange, PackRef
 from kafkeep.repository import layout, pack
+from kafkeep.repository.envelope import canonical
 from kafkeep.repository.format import RepositoryDocument
 from kafkeep.repository.names import parse_pack_name
+from kafkeep.repository.nouns import encode_facts
 from kafkeep.repository.pack import PackWriter
 from kafkeep.repository.reader import PackReader
 from kafkeep.repository.state import PackEntry
@@ -288,24 +290,41 @@ def test_misuse_is_a_value_error() -> None:
 
 def test_a_pack_keeps_to_its_limit_except_for_a_single_batch() -> None:
     store = MemoryStore()
-    about = document(compression="none", pack_bytes=10_000)
+    about = document(compression="none", pack_bytes=100_000)
     target = writer(store, about)
-    assert target.fits(50_000)
+    assert target.fits(500_000)
     target.begin_run(ORDERS, 0)
-    add(target, noise(0, 4000))
-    assert target.fits(2000)
-    assert not target.fits(6000)
+    add(target, noise(0, 40_000))
+    assert target.fits(20_000)
+    assert not target.fits(60_000)
     with pytest.raises(ValueError, match="no room"):
-        add(target, noise(1, 6000))
+        add(target, noise(1, 60_000))
     target.end_run(1)
-    assert target.finish().size <= about.pack_bytes
+    told = target.size
+    found = target.finish()
+    assert found.size <= told <= about.pack_bytes
     target = writer(store, about)
     target.begin_run(ORDERS, 0)
     with pytest.raises(ValueError, match="no room"):
-        add(target, noise(0, 6000), noise(1, 6000))
-    add(target, noise(0, 20_000))
+        add(target, noise(0, 60_000), noise(1, 60_000))
+    add(target, noise(0, 200_000))
     target.end_run(1)
-    assert target.finish().size > 20_000
+    assert target.finish().size > 200_000
+
+
+def test_a_pack_of_many_small_runs_is_full_before_its_commit_is() -> None:
+    store = MemoryStore()
+    target = writer(store, document(pack_bytes=200_000))
+    number = 0
+    while target.fits(161):
+        target.begin_run(generation("topic-with-a-name-of-some-length", number), 0)
+        add(target, noise(0, 100))
+        target.end_run(1)
+        number += 1
+    found = target.finish()
+    assert number > 30
+    facts = b"".join(canonical(encode_facts(facts)) for facts in found.runs)
+    assert found.size + len(facts) < 200_000
 
 
 def test_a_lost_answer_to_the_last_step_is_no_failure() -> None:

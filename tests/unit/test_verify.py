@@ -104,6 +104,22 @@ def test_run_facts_that_are_not_those_of_the_batches_are_found(field: str, value
     assert (finding.generation, finding.coverage) == (ORDERS, OffsetRange(0, 9))
 
 
+@pytest.mark.parametrize(
+    ("facts", "chunk", "what"),
+    [
+        ({"blake3": "0" * 64}, {}, "does not match the digests of its chunks"),
+        ({}, {"position": 0}, "is said to be at 0"),
+    ],
+)
+def test_a_footer_that_contradicts_itself_is_found(
+    facts: dict[str, object], chunk: dict[str, object], what: str
+) -> None:
+    store, _ = rewritten(facts=facts, chunk=chunk)
+    (finding,) = verify(store, level="objects").findings
+    assert what in finding.what
+    assert (finding.generation, finding.coverage) == (ORDERS, OffsetRange(0, 9))
+
+
 def test_coverage_shorter_than_its_batches_is_found() -> None:
     store, _ = rewritten(facts={"coverage": OffsetRange(0, 8)})
     store.objects[log_name(1)] = _point_removed(store.objects[log_name(1)])

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kafkeep.errors import KafkaAccessDenied, KafkaError
+from kafkeep.errors import KafkaAccessDenied, KafkaError, KafkaUnsupported
 from kafkeep.kafka.admin import ConfigEntry
 from kafkeep.kafka.cluster import Cluster
 from kafkeep.kafka.topology import TopicTopology
-from kafkeep.model import Failure, Group, TopicMetadata
+from kafkeep.model import Failure, Group, GroupOffset, TopicMetadata
 
 _TOPIC_OVERRIDE = 1
 """DescribeConfigs' config source DYNAMIC_TOPIC_CONFIG: set on the topic itself (KIP-226)."""
@@ -39,6 +39,8 @@ def capture_groups(cluster: Cluster) -> GroupCapture:
     except KafkaAccessDenied as error:
         return GroupCapture((), (Failure("groups", error.slug, str(error)),))
     offsets = cluster.admin.group_offsets([listing.group_id for listing in listings if listing.type != "share"])
+    if shared := [listing.group_id for listing in listings if listing.type == "share"]:
+        offsets |= _share_offsets(cluster, shared)
     groups: list[Group] = []
     failures: list[Failure] = []
     for listing in sorted(listings, key=lambda listing: listing.group_id):
@@ -56,6 +58,12 @@ def capture_groups(cluster: Cluster) -> GroupCapture:
             )
         )
     return GroupCapture(tuple(groups), tuple(failures))
+
+
+def _share_offsets(cluster: Cluster, groups: Sequence[str]) -> dict[str, tuple[GroupOffset, ...] | KafkaError]:
+    """Start offsets of share groups; none from brokers that have the groups and cannot tell (Kafka 4.0)."""
+    found = cluster.admin.share_group_offsets(groups)
+    return {group: () if isinstance(answer, KafkaUnsupported) else answer for group, answer in found.items()}
 
 
 def capture_topics(cluster: Cluster, topics: Sequence[TopicTopology]) -> TopicCapture:

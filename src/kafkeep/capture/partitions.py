@@ -124,10 +124,12 @@ class PartitionCapture:
         fetcher: BrokerFetcher,
         publisher: PackPublisher,
         limits: CaptureLimits,
+        is_on_leader: Callable[[TopicPartition, int], bool],
         sink: EventSink,
         stopped: Callable[[], bool],
     ) -> None:
         self._fetcher = fetcher
+        self._is_on_leader = is_on_leader
         self._publisher = publisher
         self._limits = limits
         self._sink = sink
@@ -223,16 +225,21 @@ class PartitionCapture:
 
     def _proves_absence(self, reader: _Reader, answer: FetchedPartition) -> bool:
         """No whole batch. Behind others in the response that says nothing; asked first, and twice, while the broker
-        could serve up to the cut, it means that compaction took the last batches before it.
+        could serve up to the cut from its own disk, it means that compaction took the last batches before it.
         """
         if answer.topic_partition != self._asked_first:
             return False
         reader.empty_answers += 1
         readable = answer.high_watermark if self._limits.undecided else answer.last_stable_offset
         absent = readable >= reader.plan.stop and not len(answer.records)
+        if absent and reader.empty_answers >= _EMPTY_ANSWERS_THAT_PROVE:
+            if self._is_on_leader(answer.topic_partition, reader.next_offset):
+                return True
+            absent = False
         if not absent and reader.empty_answers >= _EMPTY_ANSWERS_THAT_STALL:
-            self._end(reader, MOVED, STALLED, f"the broker serves only up to {readable}, not to {reader.plan.stop}")
-        return absent and reader.empty_answers >= _EMPTY_ANSWERS_THAT_PROVE
+            where = f"from {reader.next_offset} on, {reader.plan.stop} expected"
+            self._end(reader, MOVED, STALLED, f"the broker serves nothing {where}; it is at {readable}")
+        return False
 
     def _cover_without_data(self, reader: _Reader) -> _Portion:
         start, reader.next_offset = reader.next_offset, reader.plan.stop
@@ -380,6 +387,7 @@ def capture_partitions(
     open_fetcher: Callable[[int], BrokerFetcher],
     open_publisher: Callable[[Callable[[PackRef], None]], PackPublisher],
     limits: CaptureLimits,
+    is_on_leader: Callable[[TopicPartition, int], bool],
     sink: EventSink,
     stop: threading.Event,
 ) -> tuple[PartitionOutcome, ...]:
@@ -395,6 +403,7 @@ def capture_partitions(
                 fetcher=fetcher,
                 publisher=publisher,
                 limits=limits,
+                is_on_leader=is_on_leader,
                 sink=sink,
                 stopped=lambda: stop.is_set() or cancelled.is_set(),
             )

@@ -52,7 +52,7 @@ class PartitionPlan:
 class CapturePlan:
     partitions: tuple[PartitionPlan, ...]
     closed: tuple[GenerationClosed, ...]
-    """Generations of topics that no longer exist."""
+    """Generations of topics or partitions that no longer exist."""
     failures: tuple[Failure, ...]
 
     @property
@@ -87,10 +87,18 @@ def plan_capture(
         closed=tuple(
             GenerationClosed(generation, "deleted")
             for generation, known in state.generations.items()
-            if known.open and generation.topic in survey.absent
+            if known.open and _is_gone(generation, survey)
         ),
         failures=survey.failures,
     )
+
+
+def _is_gone(generation: Generation, survey: Survey) -> bool:
+    """True when the topic does not exist any more, or was created again with fewer partitions."""
+    if generation.topic in survey.absent:
+        return True
+    topic = survey.topic(generation.topic)
+    return topic is not None and all(part.partition != generation.partition for part in topic.partitions)
 
 
 def plan_partition(state: State, part: PartitionSurvey, *, cut: str, by_retention: bool, time: str) -> PartitionPlan:

@@ -45,6 +45,7 @@ from kafkeep.model import (
 )
 from kafkeep.repository.drafts import CommitOutcome, Draft, PointDraft
 from kafkeep.repository.repository import Repository
+from kafkeep.tiering import is_on_leader
 from kafkeep.times import rfc3339
 from kafkeep.work.threads import Emitted, Finished, run_on_threads
 
@@ -116,6 +117,8 @@ class Reading:
         self._settled: dict[TopicPartition, PartitionPlan] = {}
         self._superfluous: set[TopicPartition] = set()
         """Partitions with runs that another writer's commit left no room for: what that writer lacks is read again."""
+        self.deleted: set[str] = set()
+        """Topics that went away while they were read."""
         self.pending = Pending()
         self.tally = Tally()
 
@@ -237,6 +240,7 @@ class Reading:
                 portion_bytes=self._repository.about.pack_bytes,
                 undecided=self._undecided,
             ),
+            is_on_leader=partial(is_on_leader, self._cluster),
             sink=self._sink,
             stop=self._stop,
         )
@@ -289,7 +293,7 @@ class Reading:
         for outcome in outcomes:
             partition = outcome.plan.generation.topic_partition
             if topology.topics[partition.topic].error == ErrorCode.UNKNOWN_TOPIC_OR_PARTITION:
-                self._close_deleted(outcome.plan)
+                self._close_deleted(partition.topic)
             elif (answer := answers.get(partition)) is None:
                 waiting.append(outcome)
             else:
@@ -300,11 +304,12 @@ class Reading:
             self._declare(part if new else replace(part, opened=None, closed=None))
         return topology, [part for part in plans if part.to_read], waiting
 
-    def _close_deleted(self, part: PartitionPlan) -> None:
-        closed = GenerationClosed(part.generation, "deleted")
-        self._settled.pop(part.generation.topic_partition, None)
-        self.pending.closed.append(closed)
-        self._sink(GenerationChanged(closed))
+    def _close_deleted(self, topic: str) -> None:
+        self.deleted.add(topic)
+        for partition in [partition for partition in self._settled if partition.topic == topic]:
+            closed = GenerationClosed(self._settled.pop(partition).generation, "deleted")
+            self.pending.closed.append(closed)
+            self._sink(GenerationChanged(closed))
 
     def _plan_partition_again(self, outcome: PartitionOutcome, answer: PartitionSurvey) -> PartitionPlan:
         state = self._repository.state

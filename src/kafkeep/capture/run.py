@@ -140,7 +140,8 @@ def _commit_point(
     failures: tuple[Failure, ...],
 ) -> RecoveryPoint | None:
     """Commits the point, unless it would say nothing that the newest one does not say already."""
-    metadata = ClusterMetadata(survey.cluster_id, topics.topics, groups.groups)
+    there = tuple(topic for topic in topics.topics if topic.name not in reading.deleted)
+    metadata = ClusterMetadata(survey.cluster_id, there, groups.groups)
     digest = repository.put_document(METADATA, cluster_metadata_to_json(metadata))
     for _ in range(_MOST_REBASES):
         covered = reading.covered()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
 
 from kafkeep.kafka.topology import Broker, TopicTopology
@@ -32,5 +33,7 @@ class Survey:
     """Topics of `known` that the cluster says do not exist."""
     failures: tuple[Failure, ...]
 
-    def broker(self, node_id: int) -> Broker | None:
-        return next((broker for broker in self.brokers if broker.node_id == node_id), None)
+    def topic(self, name: str) -> TopicTopology | None:
+        """A chosen topic that exists and may be read."""
+        index = bisect_left(self.topics, name, key=lambda topic: topic.name)
+        return self.topics[index] if index < len(self.topics) and self.topics[index].name == name else None

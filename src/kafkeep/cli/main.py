@@ -27,6 +27,10 @@ VERBS: Final = {
     "show": ("kafkeep.cli.points", "Describe a recovery point."),
     "diff": ("kafkeep.cli.points", "List what changed from one recovery point to another."),
     "restore": ("kafkeep.cli.restore", "Put a recovery point into a cluster."),
+    "groups": (
+        "kafkeep.cli.groups",
+        "Set the positions of consumer groups as a recovery point or a file says, and take it back.",
+    ),
     "compare": ("kafkeep.cli.compare", "Prove that a cluster holds what a recovery point holds."),
     "verify": ("kafkeep.cli.verify", "Check that a repository is whole."),
     "lab": ("kafkeep.cli.lab", "Run a throw-away real Kafka on this machine."),

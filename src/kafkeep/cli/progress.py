@@ -50,9 +50,13 @@ class Tally:
         return elapsed * (1 - share) / share
 
     def text(self, now: float) -> str:
-        """`42 %, 512 MB, 1 234 567 records, 210 MB/s, 0:07 left`."""
+        """`42 %, 512 MB, 1 234 567 records, 210 MB/s, 0:07 left`; `42 %, 500 done, 0:07 left` where bytes do not count."""
         share, left = self.share(), self.seconds_left(now)
         parts = [f"{share:.0%}".replace("%", " %")] if share is not None else []
-        parts += [size_text(self.size_bytes), f"{count_text(self.records)} records", f"{size_text(self.rate(now))}/s"]
+        if self.size_bytes or self.total_bytes is not None:
+            parts += [size_text(self.size_bytes), f"{count_text(self.records)} records"]
+            parts += [f"{size_text(self.rate(now))}/s"]
+        else:
+            parts += [f"{count_text(self.records)} done"]
         parts += [f"{duration_text(left)} left"] if left is not None else []
         return ", ".join(parts)

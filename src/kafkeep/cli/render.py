@@ -85,6 +85,17 @@ class Output(ABC):
     def show(self, *parts: Part) -> None:
         """The result for people, on stdout; `--json` leaves it out."""
 
+    def data(self, text: str) -> None:
+        """A file's content on stdout, as it is; on a terminal free of its escapes. Not for `--json`."""
+        with self.lock:
+            self.out.write(safe(text, keep_newlines=True) if self.out.isatty() else text)
+            self.out.flush()
+
+    @property
+    def json(self) -> bool:
+        """True when stdout is for JSON lines."""
+        return isinstance(self, JsonOutput)
+
     @abstractmethod
     def item(self, kind: str, value: object) -> None:
         """One object of a listing: a JSON line of this type; people see what `show` was given."""

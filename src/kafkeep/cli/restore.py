@@ -252,7 +252,8 @@ def check_writable(path: Path, option: str) -> None:
 
 
 def write_offset_map(path: Path, result: RestoreResult) -> None:
-    """One JSON object: per partition the rows [source offset, target offset, count] and the target's end."""
+    """One JSON object: per partition the source offsets that were asked for, [start, stop), whether all of them were
+    restored, the rows [source offset, target offset, count] and the target's end."""
     value = {
         "point": result.point,
         "partitions": [
@@ -263,6 +264,9 @@ def write_offset_map(path: Path, result: RestoreResult) -> None:
                 "partition": part.source.partition,
                 "target_topic": part.target.topic,
                 "target_partition": part.target.partition,
+                "start": part.source_range.start,
+                "stop": part.source_range.stop,
+                "complete": part.complete,
                 "rows": [list(row) for row in part.offset_map.rows],
                 "end": part.offset_map.end,
             }

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from kafkeep.compare.align import NOWHERE, ExpectedOffset, Found, Side, Tally, align
-from kafkeep.compare.maps import Maps, maps_of_file, maps_of_restores
 from kafkeep.compare.options import CompareOptions
 from kafkeep.compare.report import BY_MAP, BY_OFFSET, BY_ORDER, ComparedPartition, CompareReport, Difference
 from kafkeep.compare.target import TargetReader
@@ -16,12 +15,13 @@ from kafkeep.errors import CorruptBatch, KafkaError, NothingToDo
 from kafkeep.events import EventSink, PartitionDone, Progress, Stage, WorkPlanned, ignore
 from kafkeep.kafka.cluster import EARLIEST, LATEST, Cluster
 from kafkeep.kafka.codes import request_error
-from kafkeep.model import BatchInfo, Failure, RecoveryPoint, TopicPartition
-from kafkeep.offset_map import OffsetMap
+from kafkeep.model import BatchInfo, Failure, Generation, RecoveryPoint, TopicPartition
+from kafkeep.offset_map import MappedPartitions, OffsetMap
 from kafkeep.playback import play
 from kafkeep.renaming import renamed
 from kafkeep.repository.repository import Repository
 from kafkeep.repository.state import PartitionView
+from kafkeep.restore_reports import mapped_by_restores, mapped_in_file
 from kafkeep.work.threads import Emitted, Finished, run_on_threads
 
 _PROGRESS_BYTES = 1024 * 1024
@@ -60,11 +60,11 @@ def compare(
     began = time.monotonic()
     sink(Stage("survey", "looking at the cluster"))
     cluster_id = cluster.cluster_id()
-    maps = maps_of_file(options.map_file) if options.map_file else maps_of_restores(repository, point, cluster_id)
+    mapped = mapped_in_file(options.map_file) if options.map_file else mapped_by_restores(repository, point, cluster_id)
     views = [view for view in repository.view(point).partitions if options.selection.chooses(view.generation.topic)]
     if not views:
         raise NothingToDo(f"recovery point {point.number} holds no topic that matches {', '.join(options.topics)}")
-    plans, failures = _plan(cluster, views, options, maps, same_cluster=cluster_id == point.cluster_id)
+    plans, failures = _plan(cluster, views, options, mapped, same_cluster=cluster_id == point.cluster_id)
     sink(WorkPlanned("compare", len(plans), sum(run.facts.records for plan in plans for run in plan.view.runs), None))
 
     def work(
@@ -97,7 +97,12 @@ def compare(
 
 
 def _plan(
-    cluster: Cluster, views: list[PartitionView], options: CompareOptions, maps: Maps, *, same_cluster: bool
+    cluster: Cluster,
+    views: list[PartitionView],
+    options: CompareOptions,
+    mapped: MappedPartitions,
+    *,
+    same_cluster: bool,
 ) -> tuple[list[ComparePlan], list[Failure]]:
     targets = {
         view.generation: TopicPartition(renamed(view.generation.topic, options.renames), view.generation.partition)
@@ -126,17 +131,25 @@ def _plan(
             failures.append(Failure(str(target), "unreadable", str(request_error(code, f"list offsets of {target}"))))
             continue
         same = same_cluster and topic.topic_id == view.generation.topic_id
-        plans.append(_plan_partition(view, target, maps, (start[target].offset, end[target].offset), same=same))
+        offsets = None if same else _map_of(mapped, view.generation, target, topic.topic_id)
+        plans.append(_plan_partition(view, target, offsets, (start[target].offset, end[target].offset), same=same))
     return plans, failures
 
 
+def _map_of(mapped: MappedPartitions, source: Generation, target: TopicPartition, topic_id: str) -> OffsetMap | None:
+    """The map of a whole restore of just this source into just this topic; not one that had the same names before."""
+    found = mapped.get((source.topic_partition, target))
+    if found is None or not found.complete or found.source != source:
+        return None
+    return found.offsets if found.target_topic_id in (None, topic_id) else None
+
+
 def _plan_partition(
-    view: PartitionView, target: TopicPartition, maps: Maps, ends: tuple[int, int], *, same: bool
+    view: PartitionView, target: TopicPartition, offsets: OffsetMap | None, ends: tuple[int, int], *, same: bool
 ) -> ComparePlan:
     low, high = ends
-    offsets = maps.get((view.generation.topic_partition, target))
     cut = view.cut
-    if offsets is not None and not same:
+    if offsets is not None:
         pairing, begin, stop = BY_MAP, max(low, offsets.translate(cut.start)), min(high, offsets.end)
     elif same:
         pairing, begin, stop = BY_OFFSET, max(low, cut.start), min(high, cut.stop)
@@ -146,7 +159,7 @@ def _plan_partition(
         view=view,
         target=target,
         pairing=pairing,
-        offsets=offsets if pairing == BY_MAP else None,
+        offsets=offsets,
         start=cut.start,
         target_start=begin,
         target_stop=max(begin, stop),

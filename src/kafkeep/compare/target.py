@@ -14,6 +14,7 @@ from kafkeep.kafka.topology import NO_NODE
 from kafkeep.kafka.wire.batch import walk
 from kafkeep.kafka.wire.transactions import CommittedFilter
 from kafkeep.model import BatchInfo, TopicPartition
+from kafkeep.tiering import is_on_leader
 
 _MOST_TRIES = 20
 _LONGEST_PAUSE_SECONDS = 2.0
@@ -59,7 +60,8 @@ class TargetReader:
                     position, empty = infos[-1].next_offset, 0
                     continue
                 empty += 1
-                if empty >= _EMPTY_ANSWERS_THAT_PROVE and answer.last_stable_offset >= stop:
+                proven = empty >= _EMPTY_ANSWERS_THAT_PROVE and answer.last_stable_offset >= stop
+                if proven and not len(answer.records) and is_on_leader(self._cluster, self._partition, position):
                     return
                 if empty >= _MOST_TRIES:
                     raise KafkaUnreachable(

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from kafkeep.errors import KafkaError
 from kafkeep.kafka import groups as group_calls
+from kafkeep.kafka import share_groups as share_calls
 from kafkeep.kafka.codes import ErrorCode, code_name, request_error, retriable
 from kafkeep.kafka.control import (
     ALTER_CONFIGS,
@@ -286,6 +287,45 @@ class Admin:
             KafkaAccessDenied, KafkaRequestError: the group's coordinator cannot be told or refuses the whole request.
         """
         return group_calls.commit_group_offsets(self._client, group, offsets)
+
+    def delete_group_offsets(self, group: str, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        """Takes positions away from a group without members (KIP-496; Kafka 2.4 or later); Kafka's code per partition.
+
+        86 GROUP_SUBSCRIBED_TO_TOPIC says that members of the group read the topic. A position that is not there is no
+        error. The group itself stays, without positions if these were all.
+
+        Raises:
+            KafkaAccessDenied, KafkaRequestError: as `commit_group_offsets`; 68 NON_EMPTY_GROUP, 69 GROUP_ID_NOT_FOUND.
+        """
+        return group_calls.delete_group_offsets(self._client, group, partitions)
+
+    def delete_groups(self, groups: Collection[str]) -> dict[str, KafkaError | None]:
+        """Deletes groups of any type with all their positions; None for each that is gone, or never was there.
+
+        A group with members is refused with 68 NON_EMPTY_GROUP in its place.
+        """
+        return group_calls.delete_groups(self._client, groups)
+
+    def share_group_offsets(self, groups: Collection[str]) -> dict[str, tuple[GroupOffset, ...] | KafkaError]:
+        """Start offsets of share groups (KIP-932), sorted by partition; none for a group that is absent or no share
+        group. KafkaUnsupported stands in the place of each where brokers lack the request (before Kafka 4.1)."""
+        return share_calls.share_group_offsets(self._client, groups)
+
+    def set_share_group_offsets(self, group: str, offsets: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
+        """Sets start offsets of a share group that is absent (it is created) or has no members; Kafka's code per
+        partition. What was in flight is to be handed out again.
+
+        Raises:
+            KafkaUnsupported: brokers before Kafka 4.1.
+            KafkaAccessDenied, KafkaRequestError: 68 NON_EMPTY_GROUP with members, 69 GROUP_ID_NOT_FOUND when a group
+                of another type has that id.
+        """
+        return share_calls.set_share_group_offsets(self._client, group, offsets)
+
+    def delete_share_group_offsets(self, group: str, topics: Collection[str]) -> dict[str, int]:
+        """Takes topics, all partitions of each, out of a share group without members; Kafka's code per topic. Raises as
+        `set_share_group_offsets`."""
+        return share_calls.delete_share_group_offsets(self._client, group, topics)
 
     # --- producers
 

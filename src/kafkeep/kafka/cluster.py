@@ -50,6 +50,7 @@ class Cluster:
         """`retry_seconds` bounds how long one call keeps trying after the first contact (None: the request timeout)."""
         self.config = config
         self._sink = sink
+        self._retry_seconds = retry_seconds
         self._client = ControlClient(config, sink=sink, retry_seconds=retry_seconds)
         self.admin = Admin(self._client)
 
@@ -144,6 +145,10 @@ class Cluster:
     def producer(self, broker: Broker, **options: Any) -> BrokerProducer:
         """A new producer on its own connection to `broker`; options as `BrokerProducer` takes them."""
         return BrokerProducer(self.config, broker.host, broker.port, sink=self._sink, **options)
+
+    def another(self) -> Cluster:
+        """The same cluster over connections of its own: one thread's requests then never wait for another's."""
+        return Cluster(self.config, sink=self._sink, retry_seconds=self._retry_seconds)
 
     def close(self) -> None:
         """Closes the control connections; fetchers and producers are closed by who asked for them."""

@@ -24,6 +24,8 @@ import structlog
 from kafka.protocol.admin import (
     CreateTopicsRequest,
     CreateTopicsResponse,
+    DeleteGroupsRequest,
+    DeleteGroupsResponse,
     DeleteRecordsRequest,
     DeleteRecordsResponse,
     DeleteTopicsRequest,
@@ -43,6 +45,8 @@ from kafka.protocol.consumer import (
     ListOffsetsResponse,
     OffsetCommitRequest,
     OffsetCommitResponse,
+    OffsetDeleteRequest,
+    OffsetDeleteResponse,
     OffsetFetchRequest,
     OffsetFetchResponse,
 )
@@ -79,6 +83,30 @@ class ConsumerGroupDescribeRequest(ApiMessage, load_json="kafkeep.kafka.messages
 
 class ConsumerGroupDescribeResponse(ApiMessage, load_json="kafkeep.kafka.messages"):  # type: ignore[call-arg, misc]
     """KIP-848; absent from kafka-python 3.0."""
+
+
+class DescribeShareGroupOffsetsRequest(ApiMessage, load_json="kafkeep.kafka.messages"):  # type: ignore[call-arg, misc]
+    """KIP-932; absent from kafka-python 3.0."""
+
+
+class DescribeShareGroupOffsetsResponse(ApiMessage, load_json="kafkeep.kafka.messages"):  # type: ignore[call-arg, misc]
+    """KIP-932; absent from kafka-python 3.0."""
+
+
+class AlterShareGroupOffsetsRequest(ApiMessage, load_json="kafkeep.kafka.messages"):  # type: ignore[call-arg, misc]
+    """KIP-932; absent from kafka-python 3.0."""
+
+
+class AlterShareGroupOffsetsResponse(ApiMessage, load_json="kafkeep.kafka.messages"):  # type: ignore[call-arg, misc]
+    """KIP-932; absent from kafka-python 3.0."""
+
+
+class DeleteShareGroupOffsetsRequest(ApiMessage, load_json="kafkeep.kafka.messages"):  # type: ignore[call-arg, misc]
+    """KIP-932; absent from kafka-python 3.0."""
+
+
+class DeleteShareGroupOffsetsResponse(ApiMessage, load_json="kafkeep.kafka.messages"):  # type: ignore[call-arg, misc]
+    """KIP-932; absent from kafka-python 3.0."""
 
 
 def cap_library_loggers() -> None:
@@ -172,6 +200,11 @@ DESCRIBE_CONSUMER_GROUPS: Final = Api(ConsumerGroupDescribeRequest, ConsumerGrou
 # Version 10 of both names topics by id only: a position on a deleted topic could not be told from one on its successor.
 OFFSET_FETCH: Final = Api(OffsetFetchRequest, OffsetFetchResponse, lowest=2, highest=9)
 OFFSET_COMMIT: Final = Api(OffsetCommitRequest, OffsetCommitResponse, highest=9)
+OFFSET_DELETE: Final = Api(OffsetDeleteRequest, OffsetDeleteResponse)
+DELETE_GROUPS: Final = Api(DeleteGroupsRequest, DeleteGroupsResponse)
+DESCRIBE_SHARE_OFFSETS: Final = Api(DescribeShareGroupOffsetsRequest, DescribeShareGroupOffsetsResponse)
+ALTER_SHARE_OFFSETS: Final = Api(AlterShareGroupOffsetsRequest, AlterShareGroupOffsetsResponse)
+DELETE_SHARE_OFFSETS: Final = Api(DeleteShareGroupOffsetsRequest, DeleteShareGroupOffsetsResponse)
 
 
 @dataclass(frozen=True, slots=True)

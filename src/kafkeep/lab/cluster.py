@@ -32,7 +32,7 @@ _TOOL_SECONDS = 120.0
 _TOOLS = {
     "topics": "org.apache.kafka.tools.TopicCommand",
     "configs": "kafka.admin.ConfigCommand",
-    "acls": "kafka.admin.AclCommand",
+    "acls": "org.apache.kafka.tools.AclCommand",
     "consumer-groups": "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand",
     "console-consumer": "org.apache.kafka.tools.consumer.ConsoleConsumer",
     "verifiable-consumer": "org.apache.kafka.tools.VerifiableConsumer",
@@ -41,7 +41,7 @@ _TOOLS = {
     "consumer-perf": "org.apache.kafka.tools.ConsumerPerformance",
     "dump-log": "org.apache.kafka.tools.DumpLogSegments",
 }
-_TOOLS_BEFORE_4 = {"dump-log": "kafka.tools.DumpLogSegments"}
+_TOOLS_BEFORE_4 = {"acls": "kafka.admin.AclCommand", "dump-log": "kafka.tools.DumpLogSegments"}
 
 
 class PortTaken(LabError):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from kafkeep.errors import LabError, MissingDependency
 from kafkeep.lab import jarlist
-from kafkeep.lab.fetch import Progress, fetch, quiet
+from kafkeep.lab.cache import Progress, fetch, quiet
 
 OLDEST_JAVA = 17
 """Kafka 4 brokers need Java 17 (KIP-1013)."""

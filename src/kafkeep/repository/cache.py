@@ -22,7 +22,11 @@ log = structlog.get_logger(__name__)
 _SCHEMA: Final = (
     "create table if not exists commits (seq integer primary key, digest text not null, data blob not null)"
 )
+_SELECT: Final = "select seq, digest, data from commits where seq >= ? order by seq limit ?"
 _VERSION: Final = 1
+
+ROWS: Final = 256
+"""Commits read at a time."""
 
 
 class CommitCache:
@@ -67,23 +71,21 @@ class CommitCache:
         """Commits 0, 1, 2, ... as far as they are here, dense and intact."""
         expected = 0
         try:
-            with self._lock:
-                rows = [] if self._db is None else self._db.execute("select seq from commits order by seq").fetchall()
-            for (number,) in rows:
-                row = self._row(number)
-                if number != expected or row is None or digest(row[1]) != row[0]:
-                    return
-                yield number, row[1]
-                expected += 1
+            while rows := self._rows(expected):
+                for number, told, data in rows:
+                    if number != expected or not isinstance(data, bytes) or digest(data) != told:
+                        return
+                    yield expected, data
+                    expected += 1
         except sqlite3.Error as error:
             log.info("cache not readable to its end", path=str(self.path), reason=str(error))
 
-    def _row(self, number: int) -> tuple[str, bytes] | None:
+    def _rows(self, first: int) -> list[tuple[object, object, object]]:
         with self._lock:
             if self._db is None:
-                return None
-            row = self._db.execute("select digest, data from commits where seq = ?", (number,)).fetchone()
-        return (row[0], row[1]) if row is not None and isinstance(row[1], bytes) else None
+                return []
+            found = self._db.execute(_SELECT, (first, ROWS))
+            return found.fetchall()
 
     def add(self, commits: Iterable[tuple[int, bytes]]) -> None:
         """Keep commits that were read from the store, in one go."""

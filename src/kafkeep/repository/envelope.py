@@ -60,6 +60,10 @@ DOCUMENT_KINDS: Final = {"metadata": Kind.METADATA, "groups": Kind.GROUPS, "offs
 _SURROGATE_ESCAPE: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u[dD][89a-fA-F]")
 
 
+class TooLarge(ValueError):
+    """A document over the limit of its kind, before anything was written."""
+
+
 def body_limit(kind: Kind) -> int:
     """Largest body of this kind in bytes, before compression."""
     return BODY_LIMITS.get(kind, DEFAULT_LIMIT)
@@ -143,7 +147,7 @@ def wrap(kind: Kind, value: object) -> bytes:
     """The stored bytes of a document. Raises ValueError for a value that is not canonical JSON or too large."""
     body = canonical(value)
     if len(body) > body_limit(kind):
-        raise ValueError(f"{kind.name.lower()} document of {len(body)} bytes is over the limit of {body_limit(kind)}")
+        raise TooLarge(f"{kind.name.lower()} document of {len(body)} bytes is over the limit of {body_limit(kind)}")
     codec = CODEC_NONE
     if len(body) >= COMPRESS_FROM:
         packed = zstandard.ZstdCompressor(level=3).compress(body)

@@ -12,7 +12,7 @@ hint/<name>                             advisory; the only objects that change
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
 REPOSITORY: Final = "kafkeep.json"
@@ -25,6 +25,7 @@ _OBJECT: Final = re.compile(rf"(?:kafkeep\.json|(?:key|log|pack|doc|audit|hint)(
 _PREFIX: Final = re.compile(rf"(?:|(?:key|log|pack|doc|audit|hint)/(?:{_PART}/){{0,2}})\Z")
 _LOG: Final = re.compile(r"log/([0-9]{12})\Z")
 _PACK: Final = re.compile(r"pack/([0-9a-f]{2})/(0|[1-9][0-9]{0,9})-([0-7][0-9a-hjkmnp-tv-z]{25})-([0-9a-f]{16})\Z")
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _CROCKFORD: Final = "0123456789abcdefghjkmnpqrstvwxyz"
 
 
@@ -95,6 +96,6 @@ def ulid(moment: datetime, random: bytes) -> str:
     """26 characters that sort by time: 48 bits of milliseconds, then 80 random bits (https://github.com/ulid/spec)."""
     if len(random) != 10:
         raise ValueError("a ulid takes 10 random bytes")
-    milliseconds = int(moment.timestamp() * 1000)
+    milliseconds = (moment - _EPOCH) // timedelta(milliseconds=1)
     number = (milliseconds & (2**48 - 1)) << 80 | int.from_bytes(random)
     return "".join(_CROCKFORD[number >> shift & 31] for shift in range(125, -1, -5))

@@ -26,10 +26,12 @@ from kafkeep.repository.stores.base import Upload
 log = structlog.get_logger(__name__)
 
 ZSTD_LEVEL: Final = 1
-MOST_RUNS: Final = 16384
-"""Runs per pack: a commit that names one pack stays far below its limit."""
-RUN_OVERHEAD: Final = 2048
-"""More than the bytes that one run adds to header and footer, besides 256 for each chunk."""
+RUN_OVERHEAD: Final = 4096
+CHUNK_OVERHEAD: Final = 256
+"""More than the bytes that a run, and each chunk of it, add besides the chunks themselves, in the pack and in the commit
+that names it: a pack of very many small runs is full before its commit is."""
+SMALLEST_BATCH: Final = 26
+"""Bytes of an empty message of magic 0."""
 
 
 class Randomness(Protocol):
@@ -64,13 +66,15 @@ class PackWriter:
         self._header = layout.encode_header(document.id, epoch)
         self._position = 0
         self._runs: list[RunIndex] = []
+        self._chunks = 0
         self._run: _OpenRun | None = None
         self._done = False
 
     @property
     def size(self) -> int:
-        """Bytes taken so far, before compression of the chunk at hand."""
-        return self._position + (0 if self._run is None else self._run.waiting)
+        """Bytes the pack would have if it were finished now: at most, as the chunk at hand may shrink."""
+        chunks, waiting = (0, 0) if self._run is None else (len(self._run.chunks) + 1, self._run.waiting)
+        return self._position + waiting + _overhead(len(self._runs), self._chunks + chunks)
 
     @property
     def runs(self) -> int:
@@ -81,8 +85,9 @@ class PackWriter:
         """Whether `size` more bytes of batches may go into this pack; an empty one takes a batch of any size."""
         if self._position == 0 and (self._run is None or self._run.waiting == 0):
             return True
-        footer = RUN_OVERHEAD * (len(self._runs) + 1) + 256 * (self.size + size) // max(1, self._target)
-        return self.size + size + footer <= self.limit and len(self._runs) < MOST_RUNS
+        # any two neighbouring chunks are together larger than a chunk aims to be
+        chunks = 2 + 2 * size // max(self._target, SMALLEST_BATCH)
+        return self.size + size + _overhead(1, chunks) <= self.limit
 
     def begin_run(self, generation: Generation, start: int) -> None:
         """The batches that follow belong to `generation`; its coverage begins at offset `start`."""
@@ -147,6 +152,7 @@ class PackWriter:
             open_transactions=open_transactions,
         )
         self._runs.append(RunIndex(facts, run.position, chunks))
+        self._chunks += len(chunks)
         return facts
 
     def finish(self) -> PackRef:
@@ -254,6 +260,10 @@ class PackWriter:
         if decompress(packed, len(raw), "a chunk just compressed") != raw:
             raise CorruptionError("a chunk just compressed does not open to what went in; check this host's memory")
         return packed
+
+
+def _overhead(runs: int, chunks: int) -> int:
+    return RUN_OVERHEAD * runs + CHUNK_OVERHEAD * chunks
 
 
 class _OpenRun:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -20,7 +21,7 @@ from kafkeep.repository import chain, names, nouns
 from kafkeep.repository.cache import CommitCache
 from kafkeep.repository.creation import create
 from kafkeep.repository.drafts import CommitOutcome, Draft, Fitted, fit
-from kafkeep.repository.envelope import DOCUMENT_KINDS, Kind, digest, object_limit, unwrap, wrap
+from kafkeep.repository.envelope import DOCUMENT_KINDS, Kind, TooLarge, digest, object_limit, unwrap, wrap
 from kafkeep.repository.format import Commit, RepositoryDocument, Slot, decode_repository, encode_commit, read_slot
 from kafkeep.repository.pack import PackWriter, Randomness
 from kafkeep.repository.reader import PackReader
@@ -183,9 +184,10 @@ class Repository:
     def commit(self, draft: Draft) -> CommitOutcome:
         """Commit what fits of the draft at the next free number; durable when the call returns.
 
-        After a lost race the winner is applied and what no longer fits is dropped, run by run (`drafts.fit`). Raises
+        After a lost race the winner is applied and what no longer fits is dropped, run by run (`drafts.fit`). A draft that
+        is too large for one commit is committed in several, in the order of its packs, its point with the last. Raises
         `WrongCluster`, `UnknownFormat` when this version may not write here, `StoreError` (retryable: the outcome is
-        open), ValueError for a draft that breaks a rule by itself or is too large for one commit.
+        open), ValueError for a draft that breaks a rule by itself or cannot be stored.
         """
         self.about.require("append", self.store.url)
         with self._lock:
@@ -199,13 +201,31 @@ class Repository:
                 reason = validate(self._state, commit)
                 if reason is not None:
                     raise ValueError(f"a draft that can never be committed: {reason}")
-                data = _encode_checked(commit)
+                try:
+                    data = _encode_checked(commit)
+                except TooLarge:
+                    if len(draft.packs) < 2:
+                        raise
+                    return self._commit_halves(draft)
                 other = chain.put_commit(self.store, commit.seq, data, self._pause)
                 self._extend([(commit.seq, data if other is None else other)])
                 if other is None:
                     return self._committed(commit, fitted)
                 log.info("lost a race for a commit", number=commit.seq)
                 self.refresh()
+
+    def _commit_halves(self, draft: Draft) -> CommitOutcome:
+        """Gaps and openings go with the first half that has room for them: what is there already is dropped."""
+        half = len(draft.packs) // 2
+        first = self.commit(replace(draft, kind="add", packs=draft.packs[:half], closed=(), point=None))
+        second = self.commit(replace(draft, packs=draft.packs[half:]))
+        return CommitOutcome(
+            number=first.number if second.number is None else second.number,
+            commit=first.commit if second.commit is None else second.commit,
+            accepted_runs=first.accepted_runs + second.accepted_runs,
+            dropped_runs=first.dropped_runs + second.dropped_runs,
+            point=second.point,
+        )
 
     def _commit(self, draft: Draft, fitted: Fitted) -> Commit:
         return Commit(

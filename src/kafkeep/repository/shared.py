@@ -17,19 +17,15 @@ class Shared(Sequence[T], Generic[T]):
 
     __slots__ = ("_count", "_items")
 
-    def __init__(self, items: list[T] | None = None, count: int | None = None) -> None:
+    def __init__(self, items: list[T] | None = None) -> None:
         self._items: list[T] = [] if items is None else items
-        self._count = len(self._items) if count is None else count
+        self._count = len(self._items)
 
     def extended(self, more: Iterable[T]) -> Shared[T]:
         """A longer version; this one does not change."""
         items = self._items if len(self._items) == self._count else self._items[: self._count]
         items.extend(more)
         return Shared(items)
-
-    def first(self, count: int) -> Shared[T]:
-        """The version that held the first `count` items."""
-        return Shared(self._items, min(count, self._count))
 
     def __len__(self) -> int:
         return self._count

@@ -68,6 +68,7 @@ class GenerationState:
     run_numbers: Shared[int] = field(default_factory=Shared)
     """The commit of each run."""
     gaps: Shared[Gap] = field(default_factory=Shared)
+    """In offset order."""
     gap_numbers: Shared[int] = field(default_factory=Shared)
 
     @property
@@ -75,15 +76,15 @@ class GenerationState:
         return self.closed_at is None
 
     def runs_at(self, number: int, offsets: OffsetRange) -> tuple[RunRef, ...]:
-        """The runs that commits up to `number` gave and that overlap `offsets`, in offset order."""
+        """The runs that commits up to `number` brought and that overlap `offsets`, in offset order."""
         last = bisect_right(self.run_numbers, number)
         first = bisect_right(self.runs, offsets.start, 0, last, key=lambda run: run.coverage.stop)
         stop = bisect_right(self.runs, offsets.stop - 1, first, last, key=lambda run: run.coverage.start)
         return tuple(self.runs[first:stop]) if offsets else ()
 
     def gaps_at(self, number: int, offsets: OffsetRange) -> tuple[Gap, ...]:
-        """The gaps that commits up to `number` gave and that overlap `offsets`, in offset order."""
-        known = self.gaps.first(bisect_right(self.gap_numbers, number))
+        """The gaps that commits up to `number` brought and that overlap `offsets`, in offset order."""
+        known = self.gaps[: bisect_right(self.gap_numbers, number)]
         return tuple(gap for gap in known if gap.offsets.intersection(offsets) is not None)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -48,8 +48,9 @@ class RestoreJob:
         )
         return cls(repository, plan, name, now)
 
-    def finish(self, result: RestoreResult) -> str:
-        """Keeps the offset maps and the report; returns the report's object name."""
+    def finish(self, result: RestoreResult, topic_ids: Mapping[str, str]) -> str:
+        """Keeps the offset maps and the report; returns the report's object name. `topic_ids` are the target topics'
+        own: a map holds for no later topic of the same name."""
         partitions: list[dict[str, Any]] = []
         for part in result.partitions:
             digest = self._repository.put_document(OFFSET_MAP, offset_map_to_json(part.offset_map))
@@ -70,6 +71,7 @@ class RestoreJob:
                 "started": self.name,
                 "point": result.point,
                 "target_cluster": self._plan.target_cluster,
+                "target_topic_ids": dict(topic_ids),
                 "partitions": partitions,
                 "groups": [
                     {

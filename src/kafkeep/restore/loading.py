@@ -20,6 +20,7 @@ from kafkeep.restore.produce import FAILED, WORKING, PartitionProgress, ProduceT
 from kafkeep.work.threads import Finished, run_on_threads
 
 _LONGEST_PAUSE_SECONDS = 5.0
+_FIRST_SEQUENCE = 0
 
 
 class Loading:
@@ -34,18 +35,23 @@ class Loading:
         sink: EventSink,
         stop: threading.Event,
     ) -> None:
+        """Gets a producer id: a login that may not produce is refused here, before any topic is made."""
         self._cluster = cluster
         self._repository = repository
         self._options = options
         self._sink = sink
         self._stop = stop
+        self._identity = ProducerIdentity(*cluster.admin.init_producer_id())
 
     def load(self, parts: Sequence[PartitionRestore], topic_ids: Mapping[str, str]) -> list[PartitionProgress]:
         """Every partition at its end, failed, or (when stopped) somewhere between."""
-        identity = ProducerIdentity(*self._cluster.admin.init_producer_id())
         todo = [
             PartitionProgress(
-                part=part, target_id=topic_ids[part.target.topic], leader=NO_NODE, source_next=part.start, sequence=0
+                part=part,
+                target_id=topic_ids[part.target.topic],
+                leader=NO_NODE,
+                source_next=part.start,
+                sequence=_FIRST_SEQUENCE,
             )
             for part in parts
             if part.target.topic in topic_ids
@@ -53,7 +59,7 @@ class Loading:
         ended: list[PartitionProgress] = []
         idle_passes = 0
         while todo:
-            results = self._pass(todo, identity)
+            results = self._pass(todo)
             ended += [state for state in results if state.status != WORKING]
             before = {state.part.target: state.source_next for state in todo}
             todo = [state for state in results if state.status == WORKING]
@@ -67,14 +73,14 @@ class Loading:
                 self._pause(idle_passes, todo[0])
         return ended
 
-    def _pass(self, todo: Sequence[PartitionProgress], identity: ProducerIdentity) -> list[PartitionProgress]:
+    def _pass(self, todo: Sequence[PartitionProgress]) -> list[PartitionProgress]:
         topology = self._cluster.topology(sorted({state.part.target.topic for state in todo}))
         placed, waiting = _place(todo, topology)
         tasks = cut_into_tasks(placed, connections_per_broker=self._options.connections_per_broker)
         worker = partial(
             produce_partitions,
             repository=self._repository,
-            identity=identity,
+            identity=self._identity,
             open_producer=partial(self._open_producer, topology),
             request_bytes=self._options.request_bytes,
             sink=self._sink,

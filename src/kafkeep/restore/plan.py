@@ -10,6 +10,7 @@ from kafkeep.model import (
     ClusterMetadata,
     Generation,
     Group,
+    OffsetRange,
     PartitionCut,
     RecoveryPoint,
     RunRef,
@@ -20,6 +21,9 @@ from kafkeep.renaming import renamed
 from kafkeep.restore.guard import Guard, final_configs, guard_for
 from kafkeep.restore.options import RestoreOptions
 from kafkeep.restore.survey import TargetSurvey, TargetTopic
+
+_DEFAULT_RETENTION_MS = 7 * 24 * 3600 * 1000
+"""Kafka's own default of log.retention.hours, for topics without an override."""
 
 CREATE, FILL, APPEND = "create", "fill", "append"
 """The target topic is made; exists and is empty; exists and holds records."""
@@ -168,7 +172,8 @@ def _partition(content: PartitionContent, target: str, options: RestoreOptions) 
     start = content.history_start if options.whole_history else max(cut.start, content.history_start)
     until = options.until_offset(source)
     stop = max(start, cut.stop if until is None else min(cut.stop, until))
-    runs = tuple(run for run in content.runs if run.coverage.start < stop and start < run.coverage.stop)
+    wanted = OffsetRange(start, stop)
+    runs = tuple(run for run in content.runs if run.coverage.intersection(wanted) is not None)
     return PartitionRestore(
         source=cut.generation,
         target=TopicPartition(target, source.partition),
@@ -294,19 +299,20 @@ def _topic_warnings(
 def _retention_warnings(topic: TopicRestore, partitions: Sequence[PartitionRestore], now_ms: int) -> list[str]:
     configs = dict(topic.configs)
     age = configs.get("retention.ms")
-    if "delete" not in configs.get("cleanup.policy", "delete").split(",") or age in (None, "-1"):
+    if "delete" not in configs.get("cleanup.policy", "delete").split(",") or age == "-1":
         return []
-    limit = now_ms - int(age)
+    limit = now_ms - (_DEFAULT_RETENTION_MS if age is None else int(age))
     old = [
         run for p in partitions if p.target.topic == topic.target for run in p.runs if run.facts.max_timestamp < limit
     ]
     if not old:
         return []
     size = sum(run.facts.raw_bytes for run in old)
+    named = "the default retention (7 days unless the brokers say otherwise)" if age is None else f"retention.ms={age}"
     return [
         (
-            f"{topic.target}: {size} bytes are older than retention.ms={age} and will be deleted by the target once it "
-            f"is put back; --retention hold keeps retention off"
+            f"{topic.target}: {size} bytes are older than {named} and will be deleted by the target once it is put back; "
+            f"--retention hold keeps retention off"
         )
     ]
 
@@ -340,13 +346,18 @@ def _name_refusals(chosen: Sequence[TopicMetadata], names: Mapping[str, str], op
         for topic in chosen
         if topic.internal
     ]
+    counts = {topic.name: len(topic.partitions) for topic in chosen}
     for name, wanted in options.partitions:
-        count = next((len(topic.partitions) for topic in chosen if topic.name == name), 0)
         refusals += [
             Refusal("plan-refused", name, f"{name} has no partition {number} in the point")
             for number in sorted(wanted)
-            if number >= count
+            if number >= counts.get(name, 0)
         ]
+    refusals += [
+        Refusal("plan-refused", str(named), f"the point holds no partition {named}")
+        for named, _ in options.until_offsets
+        if named.partition >= counts.get(named.topic, 0)
+    ]
     if options.route != "produce":
         refusals.append(Refusal("plan-refused", options.route, f"route {options.route} is not one of: produce"))
     return refusals

@@ -83,6 +83,13 @@ class _Stream:
         self.retry_at = 0.0
         self.tries = 0
 
+    @property
+    def most_in_flight(self) -> int:
+        """One until the first batch is in. A broker that knows nothing of a producer takes whatever sequence comes first
+        (storage/internals/log/ProducerAppendInfo.java): the second batch could get in where the first was turned away.
+        """
+        return MOST_IN_FLIGHT if self.progress.source_next > self.progress.part.start else 1
+
     def peek(self) -> ReadyBatch | None:
         if self._next is None:
             self._next = next(self._batches, None)
@@ -184,7 +191,7 @@ class PartitionProducer:
         now = time.monotonic()
         for partition in list(self._order):
             stream = self._streams[partition]
-            if stream.rewinding or stream.retry_at > now or len(stream.in_flight) >= MOST_IN_FLIGHT:
+            if stream.rewinding or stream.retry_at > now or len(stream.in_flight) >= stream.most_in_flight:
                 continue
             if (batch := stream.peek()) is None:
                 continue

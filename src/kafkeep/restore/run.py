@@ -72,12 +72,13 @@ def restore(
         sink(Warned(warning))
     sink(Stage("check", "checking everything that is needed"))
     check_everything_needed(repository, plan, options, sink=sink)
+    loading = Loading(cluster, repository, options, sink=sink, stop=stop)
     job = RestoreJob.begin(repository, plan, now=now)
     sink(Stage("topics", f"{len(plan.topics)} topic(s)"))
     opened = open_topics(cluster, plan)
     sink(WorkPlanned("restore", len(plan.partitions), plan.most_records, plan.raw_bytes))
     sink(Stage("records", f"{len(plan.partitions)} partition(s)"))
-    progress = Loading(cluster, repository, options, sink=sink, stop=stop).load(plan.partitions, opened.topic_ids)
+    progress = loading.load(plan.partitions, opened.topic_ids)
     outcome = check_ends(cluster, plan, progress)
     groups: tuple[RestoredGroup, ...] = ()
     failures = [*opened.failures, *outcome.failures]
@@ -101,7 +102,7 @@ def restore(
         interrupted=stop.is_set(),
         seconds=time.monotonic() - began,
     )
-    job.finish(result)
+    job.finish(result, opened.topic_ids)
     return result
 
 

@@ -323,7 +323,8 @@ class _LocalUpload(Upload):
     def publish(self, name: str) -> None:
         check_object_name(name)
         with _translated(f"cannot create {name} in {self._store.url}"):
-            self._sync()
+            self._flush()
+            os.fsync(self._file)
             *folders, last = name.split("/")
             target = self._store._make_folders(tuple(folders))
             try:
@@ -344,23 +345,21 @@ class _LocalUpload(Upload):
             raise
 
     def replace(self, name: str) -> None:
-        """Put the bytes under a name that may exist."""
+        """Put the bytes under a name that may exist; nothing is synced, because a hint may be old, torn or gone."""
         with _translated(f"cannot write {name} in {self._store.url}"):
-            self._sync()
+            self._flush()
             *folders, last = name.split("/")
             target = self._store._make_folders(tuple(folders))
             try:
                 os.rename(self._name, last, src_dir_fd=self._folder, dst_dir_fd=target)
-                os.fsync(target)
             finally:
                 os.close(target)
         self._close()
 
-    def _sync(self) -> None:
+    def _flush(self) -> None:
         if self._buffer:
             _write_all(self._file, [self._buffer])
             self._buffer = bytearray()
-        os.fsync(self._file)
 
     def discard(self) -> None:
         if not self._open:

@@ -10,9 +10,9 @@ import structlog
 
 from kafkeep.errors import LabError
 from kafkeep.lab import config, files, logins, process, state, tls
+from kafkeep.lab.cache import Progress, quiet
 from kafkeep.lab.cluster import Lab, PortTaken, new_cluster_id, run_all
 from kafkeep.lab.config import LabOptions, NodeLayout, SecurityFiles
-from kafkeep.lab.fetch import Progress, quiet
 from kafkeep.lab.guard import Guard
 from kafkeep.lab.java import Java, KafkaHome, find_java, find_kafka
 from kafkeep.lab.state import LabState, NodeState

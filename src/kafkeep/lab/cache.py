@@ -65,9 +65,9 @@ def fetch(version: str, *, env: Mapping[str, str], progress: Progress = quiet) -
 
 def bring(folder: Path, jars: tuple[Jar, ...], *, env: Mapping[str, str], progress: Progress = quiet) -> None:
     """Makes a folder hold exactly these jars, checked; what `fetch` does for a pinned list."""
-    if _stamped(folder, jars):
-        return
     try:
+        if _stamped(folder, jars):
+            return
         folder.mkdir(parents=True, exist_ok=True)
         with folder.with_name(f"{folder.name}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -208,8 +208,8 @@ def _certificates(env: Mapping[str, str]) -> Iterator[None]:
     openssl work. Unless those variables are set, it is given SSL_CERT_FILE or the system's bundle.
     """
     name = "REQUESTS_CA_BUNDLE"
-    system = env.get("SSL_CERT_FILE") or ssl.get_default_verify_paths().cafile
-    if env.get(name) or env.get("CURL_CA_BUNDLE") or not system or not Path(system).exists():
+    system = env.get("SSL_CERT_FILE") or _system_certificates()
+    if env.get(name) or env.get("CURL_CA_BUNDLE") or system is None:
         yield
         return
     os.environ[name] = system
@@ -217,3 +217,12 @@ def _certificates(env: Mapping[str, str]) -> Iterator[None]:
         yield
     finally:
         del os.environ[name]
+
+
+def _system_certificates() -> str | None:
+    """OpenSSL's own file or folder of trusted certificates, None where the machine has none."""
+    paths = ssl.get_default_verify_paths()
+    if paths.cafile:
+        return paths.cafile
+    hashed = bool(paths.capath) and any(Path(paths.capath).glob("*.0"))
+    return paths.capath if hashed else None

@@ -1,0 +1,184 @@
+"""Positions as files: the CSV of Kafka's own `kafka-consumer-groups --reset-offsets --from-file`, and JSON. Pure.
+
+Kafka's tool (ConsumerGroupCommand, CsvUtils) reads and writes lines of `group,topic,partition,offset` without a header,
+or `topic,partition,offset` when it is about one group. It cuts the file at line feeds before it looks at quotes, so a
+group id with a line break cannot be written for it; nor can metadata strings, which it does not know.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from kafkeep.errors import UsageError
+from kafkeep.groups.plan import SET, UNCHANGED, GroupsPlan
+from kafkeep.groups.survey import OFFSETS, SHARE
+from kafkeep.model import TopicPartition
+
+MOST_OFFSET: Final = 2**63 - 1
+MOST_PARTITION: Final = 2**31 - 1
+SHARE_TYPE: Final = "share"
+_KEYS: Final = {"group", "topic", "partition", "offset"}
+_MORE_KEYS: Final = {"metadata", "type"}
+_HINT: Final = "Lines are group,topic,partition,offset without a header, or JSON objects with these keys in a list."
+
+
+@dataclass(frozen=True, slots=True)
+class FilePosition:
+    """A position of a file. `metadata` is None where the file does not tell it."""
+
+    group_id: str
+    target: TopicPartition
+    offset: int
+    metadata: str | None = None
+    share: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A file's text, its number of positions, and what it cannot hold."""
+
+    text: str
+    positions: int
+    warnings: tuple[str, ...]
+
+
+def positions_of_plan(plan: GroupsPlan) -> Iterator[FilePosition]:
+    """Every position as the plan leaves it: those that are set, and those that are right already."""
+    for group in plan.groups:
+        for position in group.positions:
+            if position.action in (SET, UNCHANGED) and position.offset is not None:
+                yield FilePosition(
+                    group.group_id, position.target, position.offset, position.metadata, share=group.kind == SHARE
+                )
+
+
+def write_csv(positions: Iterator[FilePosition]) -> Written:
+    """For `kafka-consumer-groups --reset-offsets --from-file`, with each group named by `--group`."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    written = strings = shared = broken = 0
+    for position in positions:
+        if position.share:
+            shared += 1
+        elif "\n" in position.group_id or "\r" in position.group_id:
+            broken += 1
+        else:
+            written += 1
+            strings += bool(position.metadata)
+            target = position.target
+            writer.writerow((position.group_id, target.topic, target.partition, position.offset))
+    told = (
+        (strings, "metadata string(s) are lost: the CSV has no place for them, --format json has"),
+        (
+            shared,
+            "position(s) of share groups are left out: Kafka's tool sets none from a file, --format json has them",
+        ),
+        (broken, "position(s) are left out: their group ids hold line breaks, which Kafka's tool cannot read"),
+    )
+    return Written(text.getvalue(), written, tuple(f"{count} {what}" for count, what in told if count))
+
+
+def write_json(positions: Iterator[FilePosition]) -> Written:
+    """A list of objects, one a line; `metadata` only where there is some, `type` only for share groups."""
+    lines: list[str] = []
+    for position in positions:
+        fields: dict[str, Any] = {
+            "group": position.group_id,
+            "topic": position.target.topic,
+            "partition": position.target.partition,
+            "offset": position.offset,
+        }
+        if position.metadata:
+            fields["metadata"] = position.metadata
+        if position.share:
+            fields["type"] = SHARE_TYPE
+        lines.append(json.dumps(fields))
+    return Written("[\n" + ",\n".join(lines) + ("\n" if lines else "") + "]\n", len(lines), ())
+
+
+def read_positions(text: str, name: str, *, group: str | None = None) -> tuple[FilePosition, ...]:
+    """The positions of a file, JSON when its name ends in `.json` or its text begins with a bracket, else CSV.
+
+    `group` is whose positions lines of `topic,partition,offset` are. Raises `UsageError` that names the line or entry.
+    """
+    is_json = name.endswith(".json") or (not name.endswith(".csv") and text.lstrip().startswith("["))
+    found = _read_json(text, name) if is_json else _read_csv(text, name, group)
+    seen: set[tuple[str, TopicPartition]] = set()
+    kinds: dict[str, bool] = {}
+    for position in found:
+        key = position.group_id, position.target
+        if key in seen:
+            raise UsageError(f"{name} sets {position.target} of group {position.group_id} twice", hint=_HINT)
+        if kinds.setdefault(position.group_id, position.share) != position.share:
+            raise UsageError(f"{name} calls group {position.group_id} a share group only in places", hint=_HINT)
+        seen.add(key)
+    if not found:
+        raise UsageError(f"{name} holds no position", hint=_HINT)
+    return tuple(found)
+
+
+def _read_csv(text: str, name: str, group: str | None) -> list[FilePosition]:
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        return [_csv_position(row, f"{name} line {reader.line_num}", group) for row in reader if row]
+    except csv.Error as error:
+        raise UsageError(f"{name} line {reader.line_num} is not CSV: {error}", hint=_HINT) from error
+
+
+def _csv_position(row: Sequence[str], where: str, group: str | None) -> FilePosition:
+    if len(row) == 3:
+        if group is None:
+            hint = "Name the one group that the file is about: --groups GROUP."
+            raise UsageError(f"{where} does not name its group", hint=hint)
+        row = (group, *row)
+    if len(row) != 4:
+        raise UsageError(f"{where} has {len(row)} columns", hint=_HINT)
+    name, topic, partition, offset = row
+    return _position(name, TopicPartition(topic, _digits(partition, where)), _digits(offset, where), where)
+
+
+def _digits(text: str, where: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 19):
+        raise UsageError(f"{where}: {text[:40]!r} is not a number of 0 or above", hint=_HINT)
+    return int(text)
+
+
+def _read_json(text: str, name: str) -> list[FilePosition]:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{name} is not JSON: {error}", hint=_HINT) from error
+    if not isinstance(value, list):
+        raise UsageError(f"{name} is not a list", hint=_HINT)
+    return [_json_position(entry, f"{name} entry {number}") for number, entry in enumerate(value, start=1)]
+
+
+def _json_position(entry: Any, where: str) -> FilePosition:
+    if not isinstance(entry, dict) or not entry.keys() >= _KEYS:
+        raise UsageError(f"{where} is no object with group, topic, partition and offset", hint=_HINT)
+    if unknown := entry.keys() - _KEYS - _MORE_KEYS:
+        raise UsageError(f"{where} has an unknown key {min(unknown)[:40]!r}", hint=_HINT)
+    texts = [entry["group"], entry["topic"], entry.get("metadata", ""), entry.get("type", "")]
+    numbers = [entry["partition"], entry["offset"]]
+    if not all(isinstance(item, str) for item in texts) or not all(type(item) is int for item in numbers):
+        raise UsageError(f"{where}: group and topic are texts, partition and offset are numbers", hint=_HINT)
+    if entry.get("type", SHARE_TYPE) not in (SHARE_TYPE, OFFSETS, "classic", "consumer", "streams"):
+        raise UsageError(f"{where}: {entry['type'][:40]!r} is no type of group", hint=_HINT)
+    share = entry.get("type") == SHARE_TYPE
+    target = TopicPartition(entry["topic"], entry["partition"])
+    return _position(entry["group"], target, entry["offset"], where, metadata=entry.get("metadata"), share=share)
+
+
+def _position(
+    group: str, target: TopicPartition, offset: int, where: str, *, metadata: str | None = None, share: bool = False
+) -> FilePosition:
+    if not group or not target.topic:
+        raise UsageError(f"{where} has an empty name", hint=_HINT)
+    if not 0 <= target.partition <= MOST_PARTITION or not 0 <= offset <= MOST_OFFSET:
+        raise UsageError(f"{where}: partition {target.partition} or offset {offset} is out of range", hint=_HINT)
+    return FilePosition(group, target, offset, metadata, share)

@@ -1,0 +1,241 @@
+"""The record of a change in the repository's audit: what everything was, before anything is changed; the report at the
+end.
+
+Nothing in a repository is ever changed, so these are objects of their own: one or more `groups-started` with the positions
+before and after, all durable before the first request that changes something, and one `groups-finished`. A job goes by
+the name of its first object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from kafkeep.errors import CorruptObject, GuardRefused, NothingToDo, UsageError
+from kafkeep.groups.changes import GroupChange, PositionChange
+from kafkeep.groups.plan import GroupsPlan
+from kafkeep.groups.result import GroupsResult
+from kafkeep.groups.survey import OFFSETS, SHARE
+from kafkeep.model import GroupOffset, TopicPartition
+from kafkeep.repository.repository import Repository
+from kafkeep.times import rfc3339
+
+STARTED: Final = "groups-started"
+FINISHED: Final = "groups-finished"
+APPLY: Final = "apply"
+LATEST: Final = "latest"
+PART_BYTES: Final = 16 * 1024 * 1024
+"""About this much goes into one object: a quarter of what the repository takes."""
+POSITION_BYTES: Final = 120
+"""A position in such an object without its texts, generously."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A change as the audit has it."""
+
+    name: str
+    verb: str
+    target_cluster: str
+    changes: tuple[GroupChange, ...]
+    warnings: tuple[str, ...]
+
+
+def begin_job(
+    repository: Repository,
+    plan: GroupsPlan,
+    changes: Sequence[GroupChange],
+    *,
+    now: Callable[[], datetime],
+    part_bytes: int = PART_BYTES,
+) -> str:
+    """Puts down all that is about to be changed; durable when the call returns. The job's name."""
+    parts = list(_parts(changes, part_bytes))
+    job: str | None = None
+    for number, part in enumerate(parts, start=1):
+        name = repository.put_audit(
+            STARTED,
+            {
+                "time": rfc3339(now()),
+                "verb": plan.verb,
+                "origin": plan.origin,
+                "point": plan.point,
+                "target_cluster": plan.target_cluster,
+                "job": job,
+                "part": number,
+                "parts": len(parts),
+                "groups": part,
+            },
+        )
+        job = name if job is None else job
+    if job is None:
+        raise ValueError("a job without changes")
+    return job
+
+
+def _parts(changes: Sequence[GroupChange], part_bytes: int) -> Iterator[list[Any]]:
+    """The changes as JSON, cut so that each part stays below the size; a large group is cut too."""
+    part: list[Any] = []
+    size = 0
+    for change in changes:
+        positions: list[Any] = []
+        for position in change.positions:
+            if size >= part_bytes:
+                yield [*part, _group_to_json(change, positions)] if positions else part
+                part, positions, size = [], [], 0
+            positions.append(
+                [
+                    position.target.topic,
+                    position.target.partition,
+                    _place_to_json(position.before),
+                    _place_to_json(position.after),
+                ]
+            )
+            size += (
+                POSITION_BYTES
+                + len(position.target.topic)
+                + sum(4 * len(place.metadata) for place in (position.before, position.after) if place is not None)
+            )
+        part.append(_group_to_json(change, positions))
+        size += POSITION_BYTES + 4 * len(change.group_id)
+    if part:
+        yield part
+
+
+def _group_to_json(change: GroupChange, positions: list[Any]) -> Any:
+    return {
+        "group_id": change.group_id,
+        "kind": change.kind,
+        "existed": change.existed,
+        "delete": change.delete,
+        "positions": positions,
+    }
+
+
+def _place_to_json(place: GroupOffset | None) -> Any:
+    return None if place is None else [place.offset, place.leader_epoch, place.metadata]
+
+
+def finish_job(repository: Repository, job: str, result: GroupsResult, *, now: Callable[[], datetime]) -> str:
+    """Keeps what came of it; the report's object name."""
+    return repository.put_audit(
+        FINISHED,
+        {
+            "time": rfc3339(now()),
+            "job": job,
+            "verb": result.verb,
+            "target_cluster": result.target_cluster,
+            "groups": result.groups,
+            "positions": result.positions,
+            "failures": [[failure.subject, failure.reason, failure.message] for failure in result.failures],
+            "differences": [
+                [d.group_id, d.target.topic, d.target.partition, d.wanted, d.found] for d in result.differences
+            ],
+            "interrupted": result.interrupted,
+        },
+    )
+
+
+def find_job(repository: Repository, spec: str, target_cluster: str) -> Job:
+    """A job by the name of its record, or `latest`: the newest `apply` on this cluster.
+
+    Raises `NothingToDo` when there is none, `UsageError` for an unknown name, `GuardRefused` for a job on another
+    cluster, `CorruptObject` for a record that is not of the known shape.
+    """
+    parts: dict[str, list[Any]] = {}
+    found: str | None = None
+    for name, value in repository.audits(STARTED):
+        try:
+            job = name if value["job"] is None else str(value["job"])  # type: ignore[index]
+            applies = value["verb"] == APPLY and value["target_cluster"] == target_cluster  # type: ignore[index]
+        except (KeyError, TypeError) as error:
+            raise CorruptObject(f"{name} is no record of a change of groups: {error!r}") from error
+        if spec == LATEST and applies and job == name:
+            found = name
+            parts.clear()
+        elif spec != LATEST and job == spec:
+            found = spec
+        if found is not None and job == found:
+            parts.setdefault(job, []).append(value)
+    if found is None and spec == LATEST:
+        raise NothingToDo(
+            f"{repository.store.url} has no record of groups that were set on this cluster",
+            hint="`kafkeep groups apply` leaves one behind whenever it changes something.",
+        )
+    if found is None:
+        raise UsageError(
+            f"no change of groups is recorded as {spec[:100]!r} in {repository.store.url}",
+            hint="`kafkeep groups apply` names its record, audit/…; `latest` is the newest of this cluster.",
+        )
+    job_found = _job(found, parts[found])
+    if job_found.target_cluster != target_cluster:
+        raise GuardRefused(
+            f"job {found} changed groups of cluster {job_found.target_cluster}, this is cluster {target_cluster}",
+            hint="Name the cluster whose groups were changed with --cluster.",
+        )
+    return job_found
+
+
+def _job(name: str, parts: Sequence[Any]) -> Job:
+    try:
+        first = parts[0]
+        groups: dict[str, GroupChange] = {}
+        for part in parts:
+            for value in part["groups"]:
+                change = _group_from_json(value)
+                before = groups.get(change.group_id)
+                groups[change.group_id] = change if before is None else _joined(before, change)
+        missing = int(first["parts"]) - len(parts)
+        return Job(
+            name=name,
+            verb=str(first["verb"]),
+            target_cluster=str(first["target_cluster"]),
+            changes=tuple(groups.values()),
+            warnings=(_unfinished(name, missing),) if missing else (),
+        )
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise CorruptObject(f"{name} is no record of a change of groups: {error!r}") from error
+
+
+def _unfinished(name: str, missing: int) -> str:
+    return (
+        f"{missing} part(s) of the record {name} are not there: the job ended before it changed anything, or the "
+        "audit is damaged"
+    )
+
+
+def _joined(one: GroupChange, other: GroupChange) -> GroupChange:
+    return GroupChange(
+        group_id=one.group_id,
+        kind=one.kind,
+        existed=one.existed,
+        delete=one.delete,
+        positions=(*one.positions, *other.positions),
+    )
+
+
+def _group_from_json(value: Any) -> GroupChange:
+    kind = value["kind"]
+    if kind not in (OFFSETS, SHARE):
+        raise ValueError(f"unknown kind of group {kind!r}")
+    return GroupChange(
+        group_id=str(value["group_id"]),
+        kind=kind,
+        existed=bool(value["existed"]),
+        delete=bool(value["delete"]),
+        positions=tuple(_position_from_json(*position) for position in value["positions"]),
+    )
+
+
+def _position_from_json(topic: str, partition: int, before: Any, after: Any) -> PositionChange:
+    target = TopicPartition(str(topic), int(partition))
+    return PositionChange(target, _place_from_json(target, before), _place_from_json(target, after))
+
+
+def _place_from_json(target: TopicPartition, value: Any) -> GroupOffset | None:
+    if value is None:
+        return None
+    offset, epoch, metadata = value
+    return GroupOffset(target, int(offset), int(epoch), str(metadata))

@@ -1,0 +1,132 @@
+"""How the golden repositories of format 1 were made: `python -m tests.golden.make_repositories FOLDER`.
+
+The committed ones are never made again: they are what released versions have written. A new format gets new ones.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+from pathlib import Path
+
+from blake3 import blake3
+from tests.support.batches import old_message
+from tests.support.repositories import (
+    CLUSTER,
+    CODEC_LZ4,
+    TIME,
+    Clock,
+    Piece,
+    batch,
+    closed,
+    cut,
+    draft,
+    gap,
+    generation,
+    noise,
+    opened,
+    piece,
+    write_pack,
+)
+
+from kafkeep.model import AbortedTransaction, GenerationOpened
+from kafkeep.repository.repository import Repository
+from kafkeep.repository.stores.local import LocalStore
+
+ORDERS = generation("orders", topic_id="b3JkZXJzLW9yZGVycy1vcg")
+AGAIN = generation("orders", topic_id="YWdhaW4tYWdhaW4tYWdhaQ")
+EVENTS = generation("events.v1", 2, topic_id="ZXZlbnRzLWV2ZW50cy1ldg")
+OLD = generation("old_topic")
+COMPRESSED = Piece(
+    EVENTS,
+    5,
+    20,
+    (
+        noise(5, 200, seed=1),
+        batch(6, 4, attributes=CODEC_LZ4, size=300, leader_epoch=2),
+        batch(12, 2, attributes=0x10, leader_epoch=2, record_count=1),
+        batch(14, 1, attributes=0x30, size=20, leader_epoch=3),
+        batch(16, 2, attributes=0x08, base_timestamp=-1, max_timestamp=253402300799999, leader_epoch=3),
+    ),
+    (AbortedTransaction(4000, 12),),
+)
+MESSAGES = Piece(OLD, 0, 3, (old_message(0, b"k", b"v", magic=0), old_message(1, None, b"", timestamp=7), batch(2, 1)))
+
+
+def make(root: Path, compression: str) -> None:
+    """A repository with every kind of object and of commit of format 1, and `expected.json` beside it."""
+    store = LocalStore(root / "repository")
+    clock = Clock()
+    repository = Repository.init(
+        store, now=clock, rng=random.Random(f"format 1 {compression}"), compression=compression, chunk_bytes=400
+    )
+    metadata = {"cluster_id": CLUSTER, "groups": [], "topics": []}
+    reference = repository.put_document("metadata", metadata)
+    first = write_pack(repository, [piece(ORDERS, 0, 6, size=150), COMPRESSED, MESSAGES])
+    repository.commit(
+        draft(
+            packs=[first],
+            open_=[*opened(ORDERS, OLD), GenerationOpened(EVENTS, 5, "first-seen")],
+            cuts=[cut(ORDERS, 18), cut(EVENTS, 20, 5), cut(OLD, 3, 1)],
+            name="first",
+            documents=[("metadata", reference)],
+        )
+    )
+    repository.commit(
+        draft(packs=[write_pack(repository, [piece(ORDERS, 25, 2)])], gaps=[gap(ORDERS, 18, 25)], close=closed(OLD))
+    )
+    lost = write_pack(repository, [piece(ORDERS, 0, 1, seed=9), piece(AGAIN, 0, 3), Piece(EVENTS, 20, 24, ())])
+    repository.commit(
+        draft(
+            packs=[lost],
+            open_=opened(AGAIN),
+            close=closed(ORDERS),
+            cuts=[cut(AGAIN, 8), cut(EVENTS, 24, 6)],
+            name="zweite Sicherung ✓",
+            documents=[("metadata", reference)],
+        )
+    )
+    repository.put_audit("verify", {"at": TIME, "findings": []})
+    (root / "expected.json").write_text(json.dumps(described(repository), indent=1, ensure_ascii=False) + "\n")
+    repository.close()
+    (root / "repository" / "tmp").rmdir()
+
+
+def described(repository: Repository) -> dict[str, object]:
+    """What a reader must find."""
+    return {
+        "id": repository.id,
+        "head": repository.state.head,
+        "head_digest": repository.state.head_digest,
+        "points": [
+            {
+                "number": point.number,
+                "name": point.name,
+                "finished": point.finished,
+                "partitions": [
+                    {
+                        "generation": [of.topic, of.topic_id, of.partition, of.lineage],
+                        "range": [part.cut.start, part.cut.stop],
+                        "runs": [
+                            [
+                                run.coverage.start,
+                                run.coverage.stop,
+                                blake3(b"".join(repository.read_run(run))).hexdigest(),
+                            ]
+                            for run in part.runs
+                        ],
+                        "gaps": [[one.offsets.start, one.offsets.stop, one.reason] for one in part.gaps],
+                    }
+                    for part in repository.view(point).partitions
+                    for of in [part.generation]
+                ],
+            }
+            for point in repository.points()
+        ],
+    }
+
+
+if __name__ == "__main__":
+    for kind in ("none", "zstd"):
+        make(Path(sys.argv[1]) / f"format-1-{kind}", kind)

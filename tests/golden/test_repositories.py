@@ -1,0 +1,370 @@
+"""Repositories written by released versions: this code and the second reader find in them what was put there.
+
+The vectors of docs/format.md are checked here too, against both.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import random
+import re
+import shutil
+import struct
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from blake3 import blake3
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.golden.make_repositories import described
+from tests.support import second_reader
+from tests.support.forgeries import BROKEN, forged
+from tests.support.repositories import Clock, Journal, backup, generation, open_repository, piece
+from tests.support.second_reader import Broken, Corrupt, Reader, Unknown
+from tests.support.writer import run_all
+
+from kafkeep.errors import CorruptionError, UnknownFormat
+from kafkeep.model import NO_TOPIC_ID, Generation
+from kafkeep.repository import layout, names
+from kafkeep.repository.envelope import Kind, unwrap, wrap
+from kafkeep.repository.repository import Repository
+from kafkeep.repository.stores.local import LocalStore
+from kafkeep.repository.stores.memory import MemoryStore
+from kafkeep.repository.stores.wrappers import ReadOnlyStore
+from kafkeep.verify import verify
+
+HERE = Path(__file__).parent / "repositories"
+ROOT = Path(__file__).resolve().parents[2]
+GOLDEN = sorted(path.name for path in HERE.iterdir())
+
+
+def reader_of(store: MemoryStore) -> Reader:
+    return Reader.open(store.objects.get)
+
+
+def seen_by(reader: Reader) -> dict[str, Any]:
+    """What the second reader finds, in the shape of `expected.json`."""
+    return {
+        "id": reader.repository["id"],
+        "head": reader.head,
+        "points": [
+            {
+                "number": number,
+                "name": point["name"],
+                "partitions": [
+                    {
+                        "generation": list(of),
+                        "range": [start, stop],
+                        "runs": [
+                            [piece.start, piece.stop, blake3(reader.run(piece)).hexdigest()]
+                            for piece in pieces
+                            if piece.pack is not None
+                        ],
+                        "gaps": [[piece.start, piece.stop] for piece in pieces if piece.pack is None],
+                    }
+                    for of, start, stop, pieces in reader.content(number)
+                ],
+            }
+            for number, point in reader.points.items()
+        ],
+    }
+
+
+def in_that_shape(expected: dict[str, Any]) -> dict[str, Any]:
+    """What `described` tells, without what the second reader leaves out."""
+    points = [
+        {
+            "number": point["number"],
+            "name": point["name"],
+            "partitions": [part | {"gaps": [one[:2] for one in part["gaps"]]} for part in point["partitions"]],
+        }
+        for point in expected["points"]
+    ]
+    return {"id": expected["id"], "head": expected["head"], "points": points}
+
+
+def expected(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((HERE / name / "expected.json").read_text())
+    return found
+
+
+def test_there_are_golden_repositories_of_every_format() -> None:
+    assert {"format-1-none", "format-1-zstd"} <= set(GOLDEN)
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_this_code_reads_what_was_written(name: str) -> None:
+    store = ReadOnlyStore(LocalStore(HERE / name / "repository"))
+    repository = open_repository(store)
+    assert json.loads(json.dumps(described(repository))) == expected(name)
+    report = verify(store, level="data")
+    assert (report.findings, report.alarms) == ((), ())
+    assert [value for _, value in repository.audits()] == [{"at": "2026-11-20T10:00:00.000Z", "findings": []}]
+    for point in repository.points():
+        for kind, reference in point.documents:
+            assert repository.document(kind, reference)
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_the_second_reader_reads_the_same(name: str) -> None:
+    reader = Reader.open(second_reader.from_folder(HERE / name / "repository"))
+    assert seen_by(reader) == in_that_shape(expected(name))
+    assert reader.alarms == {}
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_this_code_goes_on_where_the_old_one_stopped(name: str, tmp_path: Path) -> None:
+    shutil.copytree(HERE / name / "repository", tmp_path / "copy")
+    store = LocalStore(tmp_path / "copy")
+    repository = open_repository(store)
+    backup(repository, [piece(generation("new"), 0, 2)], name="of today")
+    assert verify(store, level="data").findings == ()
+    before = expected(name)["points"]
+    after = json.loads(json.dumps(described(open_repository(store))))["points"]
+    assert after[: len(before)] == before
+    assert after[-1]["name"] == "of today"
+
+
+def test_the_command_of_the_second_reader_writes_the_batches(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = HERE / "format-1-zstd" / "repository"
+    second_reader.main(str(folder))
+    assert "1 first complete" in capsys.readouterr().out
+    second_reader.main(str(folder), "1", str(tmp_path))
+    repository = open_repository(ReadOnlyStore(LocalStore(folder)))
+    for part in repository.view(repository.point("1")).partitions:
+        data = b"".join(bytes(chunk) for run in part.runs for chunk in repository.read_run(run))
+        assert (tmp_path / f"{part.generation.topic}-{part.generation.partition}").read_bytes() == data
+
+
+# --- the second reader ------------------------------------------------------------------------------------------------
+
+
+def test_the_second_reader_is_small_and_stands_alone() -> None:
+    source = Path(second_reader.__file__).read_text()
+    assert len(source.splitlines()) <= 500
+    imported = {
+        name.split(".")[0]
+        for node in ast.walk(ast.parse(source))
+        for name in (
+            [alias.name for alias in node.names]
+            if isinstance(node, ast.Import)
+            else [node.module or ""]
+            if isinstance(node, ast.ImportFrom)
+            else []
+        )
+    }
+    assert imported - sys.stdlib_module_names == {"blake3", "zstandard"}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_both_readers_agree_on_every_broken_commit(name: str) -> None:
+    store = forged(BROKEN[name][0])
+    repository = open_repository(store)
+    reader = reader_of(store)
+    assert sorted(reader.alarms) == [alarm.number for alarm in repository.state.alarms] == [2]
+    assert same_state(reader, repository)
+    backup(repository, [piece(generation("orders"), 6, 1)])
+    assert same_state(reader_of(store), repository)
+
+
+def same_state(reader: Reader, repository: Repository) -> bool:
+    state = repository.state
+    ours = {
+        (of.topic, of.topic_id, of.partition, of.lineage): (known.start, known.next_offset, not known.open)
+        for of, known in state.generations.items()
+    }
+    theirs = {of: (known.start, known.next, known.closed) for of, known in reader.histories.items()}
+    packs = {entry.name for entry in state.packs}
+    return (
+        (reader.head, reader.cluster_id, theirs, set(reader.packs)) == (state.head, state.cluster_id, ours, packs)
+        and seen_by(reader) == in_that_shape(json.loads(json.dumps(described(repository))))
+    )  # fmt: skip
+
+
+def test_both_readers_agree_on_random_changes_to_a_commit() -> None:
+    """Digests made right again after a random edit of the JSON: both take the same commits for broken."""
+    dice = random.Random(7)
+    outcomes = {"valid": 0, "broken": 0, "refused": 0}
+    for _ in range(800):
+        store = forged(lambda value: scramble(value, dice))
+        ours: Any
+        try:
+            repository = open_repository(store)
+            ours = [alarm.number for alarm in repository.state.alarms]
+        except CorruptionError:
+            ours = "refused"
+        theirs: Any
+        try:
+            theirs = sorted(reader_of(store).alarms)
+        except Corrupt:
+            theirs = "refused"
+        assert ours == theirs
+        outcomes["refused" if ours == "refused" else "broken" if ours else "valid"] += 1
+    assert min(outcomes.values()) >= 10, outcomes
+
+
+def scramble(value: Any, dice: random.Random) -> None:
+    """Change one place somewhere in a JSON value."""
+    places: list[tuple[Any, Any]] = []
+
+    def walk(node: Any) -> None:
+        for key in list(node) if isinstance(node, dict) else range(len(node)) if isinstance(node, list) else []:
+            places.append((node, key))
+            walk(node[key])
+
+    walk(value)
+    node, key = dice.choice(places)
+    old = node[key]
+    replacements: list[Any] = [None, True, -1, 0, 1, 2**31, 2**63, "", "x", "é", [], {}, old, [old], [old, old]]
+    if isinstance(old, int):
+        replacements += [old + 1, old - 1, old + 3] * 3
+    if isinstance(old, list):
+        replacements += [old[:-1], old + old, old[::-1]]
+    choice = dice.randrange(len(replacements) + 1)
+    if choice == len(replacements) and isinstance(node, dict):
+        del node[key]
+    else:
+        node[key] = replacements[choice % len(replacements)]
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.integers(1, 5), st.integers(1, 700)), min_size=1, max_size=6),
+    st.sampled_from(["none", "zstd"]),
+    st.integers(1, 1500),
+)
+def test_both_readers_read_any_repository_alike(
+    rounds: list[tuple[int, int, int]], compression: str, chunk_bytes: int
+) -> None:
+    store = MemoryStore()
+    repository = Journal(store, compression=compression, chunk_bytes=chunk_bytes).create()
+    for partition, batches, size in rounds:
+        of = generation("orders", partition)
+        known = repository.state.generations.get(of)
+        backup(repository, [piece(of, 0 if known is None else known.next_offset, batches, size=size)])
+    assert same_state(reader_of(store), repository)
+
+
+def test_both_readers_read_gaps_and_resumed_work_alike() -> None:
+    store = MemoryStore()
+    repository = Journal(store).create()
+    run_all(repository)
+    assert same_state(reader_of(store), repository)
+
+
+def test_the_second_reader_refuses_every_flip_it_rests_on() -> None:
+    store = MemoryStore()
+    backup(Journal(store, chunk_bytes=300).create(), [piece(generation("orders"), 0, 2, size=40)])
+    whole = seen_by(reader_of(store))
+    dice = random.Random(8)
+    for name in [name for name in store.objects if not name.startswith(("hint/", "doc/"))]:
+        data = store.objects[name]
+        for place in range(len(data)):
+            damaged = bytearray(data)
+            damaged[place] ^= dice.randrange(1, 256)
+            store.objects[name] = bytes(damaged)
+            with pytest.raises((Corrupt, Unknown, Broken)):
+                seen_by(reader_of(store))
+        store.objects[name] = data
+    assert seen_by(reader_of(store)) == whole
+
+
+# --- the vectors of the page ------------------------------------------------------------------------------------------
+
+
+def computed_vectors() -> dict[str, tuple[str, str]]:
+    """Name, description and bytes in hexadecimal of each vector, as the code makes them."""
+    identity = "000102030405060708090a0b0c0d0e0f"
+    of = Generation("orders", NO_TOPIC_ID, 3, 1)
+    header = layout.encode_header(identity, 7)
+    footer = wrap(Kind.FOOTER, {"runs": []})
+    root = layout.pack_root(header, footer)
+    return {
+        "document": (
+            'kind 4, body {"a":[1,-2,null,true,"\\u00e9\\n"]} before it is made canonical',
+            wrap(Kind.AUDIT, {"a": [1, -2, None, True, "é\n"]}).hex(),
+        ),
+        "header": ("of a pack of repository 000102…0e0f, epoch 7", header.hex()),
+        "run-header": (
+            "run 2, orders, no topic id, partition 3, lineage 1, from offset 420",
+            layout.encode_run_header(2, of, 420).hex(),
+        ),
+        "footer": ("a document of kind 3 without runs", footer.hex()),
+        "root": ("of that header and that footer", root.hex()),
+        "trailer": ("with that root, the footer at position 36", layout.encode_trailer(36, len(footer), root).hex()),
+        "run-digest": (
+            "of a run without chunks",
+            layout.run_digest([]),
+        ),
+        "crc": ("CRC-32C of the nine bytes 123456789, as stored", struct.pack("<I", 0xE3069283).hex()),
+    }
+
+
+def page_vectors() -> dict[str, str]:
+    page = (ROOT / "docs" / "format.md").read_text()
+    found = re.search(r"<!-- vectors -->\n```text\n(.*?)```\n<!-- end vectors -->", page, re.DOTALL)
+    assert found is not None
+    entries = re.findall(r"^([a-z-]+): [^\n]*\n((?:    [0-9a-f ]+\n)+)", found[1], re.MULTILINE)
+    return {name: re.sub(r"\s", "", value) for name, value in entries}
+
+
+def test_the_vectors_of_the_page_are_what_the_code_makes() -> None:
+    assert page_vectors() == {name: value for name, (_, value) in computed_vectors().items()}
+
+
+def test_the_vectors_of_the_page_are_what_the_second_reader_takes() -> None:
+    vectors = {name: bytes.fromhex(value) for name, value in page_vectors().items()}
+    assert second_reader.document(vectors["document"], 4) == {"a": [1, -2, None, True, "é\n"]}
+    assert second_reader.document(vectors["footer"], 3) == {"runs": []}
+    assert second_reader.digest(vectors["header"] + vectors["footer"]) == vectors["root"]
+    assert vectors["trailer"][12:44] == vectors["root"]
+    assert second_reader.digest(b"") == vectors["run-digest"]
+    for name in ("header", "run-header"):
+        assert struct.pack("<I", second_reader.crc32c(vectors[name][:-4])) == vectors[name][-4:]
+    assert struct.pack("<I", second_reader.crc32c(b"123456789")) == vectors["crc"]
+    pack = vectors["header"] + vectors["footer"] + vectors["trailer"]
+    entry = {"blake3": vectors["root"].hex(), "epoch": 7}
+    assert second_reader.footer(pack, entry, "000102030405060708090a0b0c0d0e0f") == []
+
+
+def test_the_page_names_every_kind_and_every_field() -> None:
+    page = (ROOT / "docs" / "format.md").read_text()
+    store = MemoryStore()
+    repository = Journal(store).create()
+    run_all(repository)
+    keys: set[str] = set()
+
+    def collect(value: object) -> None:
+        if isinstance(value, dict):
+            keys.update(value)
+        for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+            collect(item)
+
+    for name in store.objects:
+        if name.startswith("log/") or name == names.REPOSITORY:
+            collect(unwrap(store.objects[name], Kind.COMMIT if name.startswith("log/") else Kind.REPOSITORY, name))
+    for entry in repository.state.packs:
+        data = store.objects[entry.name]
+        position, length, _ = layout.decode_trailer(data[-layout.TRAILER_SIZE :], len(data), "pack")
+        collect(unwrap(data[position : position + length], Kind.FOOTER, "footer"))
+    missing = [key for key in keys if f"`{key}`" not in page and f'"{key}"' not in page]
+    assert missing == []
+    for kind in Kind:
+        assert re.search(rf"\| {kind.value} \|", page), kind
+
+
+def test_a_repository_from_the_future_is_unknown_to_both() -> None:
+    store = MemoryStore()
+    Journal(store, clock=Clock()).create()
+    value: Any = unwrap(store.objects[names.REPOSITORY], Kind.REPOSITORY, "document")
+    value["format"] = 2
+    store.objects[names.REPOSITORY] = wrap(Kind.REPOSITORY, value)
+    with pytest.raises(UnknownFormat):
+        open_repository(store)
+    with pytest.raises(Unknown):
+        reader_of(store)
