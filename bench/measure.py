@@ -65,8 +65,10 @@ class Ran:
         return told
 
 
-def run(command: Sequence[str], *, folder: Path, env: Mapping[str, str]) -> Ran:
-    """Runs a command by itself and measures all of it. Raises BenchError with the end of its talk when it fails."""
+def run(command: Sequence[str], *, folder: Path, env: Mapping[str, str], good: int = 0) -> Ran:
+    """Runs a command by itself and measures all of it. Raises BenchError with the end of its talk unless it ends with
+    exit status `good`.
+    """
     result, out, err = (folder / name for name in ("usage.json", "stdout", "stderr"))
     launcher = [sys.executable, "-I", "-S", str(_LAUNCHER), str(result), str(out), str(err)]
     with subprocess.Popen([*launcher, *command], env=dict(env), cwd=_ROOT, start_new_session=True) as process:
@@ -80,7 +82,7 @@ def run(command: Sequence[str], *, folder: Path, env: Mapping[str, str]) -> Ran:
     told: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
     exit_code = told.pop("exit_code")
     output = out.read_text(encoding="utf-8", errors="replace")
-    if exit_code:
+    if exit_code != good:
         talk = (output + err.read_text(encoding="utf-8", errors="replace"))[-3000:]
         raise BenchError(f"{' '.join(command)} ended with {exit_code}:\n{talk}")
     return Ran(Usage(**told), output)

@@ -11,11 +11,13 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.measure import Spread
-from bench.rounds import BACKUP, BACKUP_ZSTD, COPY, DROP, PRODUCE, RESTORE, RESTORE_EXIST, TITLES, Sample
+from bench.rounds import BACKUP, BACKUP_ZSTD, COPY, DROP, IDLE, PRODUCE, RESTORE, RESTORE_EXIST, TITLES, Sample
 from bench.workloads import Workload
 
 MB: Final = 1e6
 GB: Final = 1e9
+LEAST_TO_JUDGE: Final = GB
+"""Below this, starting a command is a large part of what it costs."""
 BARE: Final = (COPY, DROP, PRODUCE)
 """Contestants that are no whole command: what a process of theirs takes in memory says nothing."""
 
@@ -71,8 +73,8 @@ class Outcome:
         return Spread.of([other.usage.seconds / mine.usage.seconds for mine, other in pairs])
 
     def targets(self) -> list[Target]:
-        """What the workload promises; nothing where no targets are set."""
-        if not self.workload.has_targets:
+        """What the workload promises; nothing where no targets are set or the data is too little to judge by."""
+        if not self.workload.has_targets or self.size_bytes < LEAST_TO_JUDGE:
             return []
         backup, restore = self.figures(BACKUP), self.figures(RESTORE)
         to_copy, to_produce = self.ratio(BACKUP, COPY).median, self.ratio(RESTORE, PRODUCE).median
@@ -123,6 +125,14 @@ def heading(outcome: Outcome) -> str:
     )
 
 
+def idle(outcome: Outcome) -> str:
+    """What a command costs before any data."""
+    usages = [sample.usage for sample in outcome.of(IDLE)]
+    seconds = Spread.of([usage.seconds for usage in usages])
+    cpu = Spread.of([usage.cpu_seconds for usage in usages])
+    return f"A backup that finds nothing new takes {_spread(seconds, 2)} s and {_spread(cpu, 2)} CPU-s, included above"
+
+
 def show(outcome: Outcome, console: Console) -> None:
     """The table of one workload, and its targets below."""
     table = Table(*HEADS, title=heading(outcome), title_justify="left", box=box.SIMPLE)
@@ -131,6 +141,7 @@ def show(outcome: Outcome, console: Console) -> None:
     for row in rows(outcome):
         table.add_row(*row)
     console.print(table)
+    console.print(f"  {idle(outcome)}", highlight=False)
     for target in outcome.targets():
         console.print(f"  {'met   ' if target.met else 'MISSED'} {target.text}: {target.found}", highlight=False)
 
@@ -170,7 +181,7 @@ def to_markdown(outcomes: Sequence[Outcome], machine: Mapping[str, str]) -> str:
         lines += [f"### {outcome.workload.title}", "", heading(outcome) + ".", ""]
         lines += [_line(HEADS), _line(["---", *["--:"] * (len(HEADS) - 1)])]
         lines += [_line(row) for row in rows(outcome)]
-        lines.append("")
+        lines += ["", idle(outcome) + ".", ""]
         lines += [
             f"* {target.text}: {target.found}, {'met' if target.met else '**missed**'}" for target in outcome.targets()
         ]

@@ -26,6 +26,8 @@ BACKUP_ZSTD: Final = "backup-zstd"
 PRODUCE: Final = "produce"
 RESTORE: Final = "restore"
 RESTORE_EXIST: Final = "restore-exist"
+IDLE: Final = "idle"
+"""A backup that finds nothing new: what starting the command and asking the cluster costs, part of every backup."""
 
 TITLES: Final[Mapping[str, str]] = {
     COPY: "cp -r and sync of the log segments",
@@ -36,8 +38,10 @@ TITLES: Final[Mapping[str, str]] = {
     RESTORE: "kafkeep restore",
     RESTORE_EXIST: "kafkeep restore --preflight exist",
 }
-"""The contestants, in the order of a round."""
+"""The contestants with figures per byte, in the order of a round."""
 
+_NOTHING_NEW: Final = 4
+"""Exit status of a backup that makes no recovery point."""
 _COPY_AND_SYNC: Final = 'cp -r "$0" "$1" && find "$1" -type f -exec sync -- {} +'
 _READY_SECONDS: Final = 30.0
 
@@ -74,9 +78,10 @@ class Field:
         command = [sys.executable, "-m", "bench.children", verb, self.lab.bootstrap, *rest]
         return run(command, folder=self.folder, env=self.env)
 
-    def kafkeep(self, *arguments: str) -> Ran:
+    def kafkeep(self, *arguments: str, good: int = 0) -> Ran:
         """The real command."""
-        return run([sys.executable, "-m", "kafkeep", "--json", *arguments], folder=self.folder, env=self.env)
+        command = [sys.executable, "-m", "kafkeep", "--json", *arguments]
+        return run(command, folder=self.folder, env=self.env, good=good)
 
     def create_topic(self, name: str) -> None:
         topic = NewTopic(name=name, partitions=PARTITIONS, replication_factor=1, configs=(("retention.ms", "-1"),))
@@ -139,6 +144,7 @@ class Contest:
         yield Sample(DROP, number, self._ceiling("drop", self.workload.topic))
         with self.field.scratch("repository") as path:
             yield self._backup(number, path, BACKUP, "none")
+            yield Sample(IDLE, number, self.field.kafkeep(*self._backup_command(path), good=_NOTHING_NEW).usage)
             with self.field.scratch("repository-zstd") as packed:
                 yield self._backup(number, packed, BACKUP_ZSTD, "zstd")
             yield self._produce(number)
@@ -159,14 +165,15 @@ class Contest:
         return Usage(**told)
 
     def _backup(self, number: int, path: Path, contestant: str, compression: str) -> Sample:
-        repo = f"file://{path}"
-        self.field.kafkeep("init", "--repo", repo, "--compression", compression)
-        ran = self.field.kafkeep(
-            "backup", "--repo", repo, "--cluster", self.field.lab.bootstrap, "--topics", self.workload.topic
-        )
+        self.field.kafkeep("init", "--repo", f"file://{path}", "--compression", compression)
+        ran = self.field.kafkeep(*self._backup_command(path))
         told = ran.last_json()
         self._check_size(told["raw_bytes"], contestant)
         return Sample(contestant, number, ran.usage, told["stored_bytes"])
+
+    def _backup_command(self, path: Path) -> tuple[str, ...]:
+        where = ("--repo", f"file://{path}", "--cluster", self.field.lab.bootstrap)
+        return ("backup", *where, "--topics", self.workload.topic)
 
     def _produce(self, number: int) -> Sample:
         folders = [str(path) for path in segments.partition_folders(self.field.log_dirs, self.workload.topic)]

@@ -11,7 +11,7 @@ from typing import Final
 from kafkeep.kafka.wire.records import Record, encode
 
 PARTITIONS: Final = 8
-DISTINCT_BATCHES: Final = 64
+DISTINCT_BYTES: Final = 8 * 1024 * 1024
 """Different batches per workload, sent in turns: far enough apart that no compressor sees one twice."""
 
 _NONE: Final = 0
@@ -45,7 +45,7 @@ class Workload:
 WORKLOADS: Final = (
     Workload("64k", "1 KB records, 64 KB batches", _NONE, 1000, 64 * 1024, 1.0, True),
     Workload("64k-lz4", "1 KB records, 64 KB lz4 batches", _LZ4, 1000, 64 * 1024, 1.0, True),
-    Workload("2k", "100-byte records, 2 KB batches", _NONE, 100, 2 * 1024, 0.25, False),
+    Workload("2k", "100-byte records, 2 KB batches", _NONE, 100, 2 * 1024, 0.125, False),
 )
 
 
@@ -54,7 +54,7 @@ def batches(workload: Workload) -> list[bytes]:
     rng = random.Random(workload.name)
     values = _values(rng, workload.record_bytes)
     count = _records_per_batch(workload, values)
-    return [_batch(workload, values, count) for _ in range(DISTINCT_BATCHES)]
+    return [_batch(workload, values, count) for _ in range(DISTINCT_BYTES // workload.batch_bytes)]
 
 
 def _records_per_batch(workload: Workload, values: Iterator[bytes]) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 NO_TOPIC_ID: Final = "AAAAAAAAAAAAAAAAAAAAAA"
@@ -26,6 +27,7 @@ def topic_id_text(raw: bytes) -> str:
     return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
+@lru_cache(maxsize=4096)
 def topic_id_bytes(text: str) -> bytes:
     """The 16 bytes behind Kafka's text form of a topic id."""
     return base64.urlsafe_b64decode(text + "==")

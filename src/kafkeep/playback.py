@@ -78,10 +78,7 @@ def _play_run(
     first = run.coverage.start if void else start
     behind = 0
     for chunk in repository.read_run(run, start=first, stop=stop):
-        view = memoryview(chunk)
-        infos, used = walk(view, verify=verify_crc)
-        if used != len(view):
-            raise CorruptBatch(f"{run.generation}: a chunk of {run.pack} does not end with a whole batch")
+        view, infos = _batches(run, chunk, verify_crc=verify_crc)
         position = 0
         for info in infos:
             batch = view[position : position + info.size]
@@ -91,3 +88,22 @@ def _play_run(
             behind = info.next_offset
             if keep.counts(info, batch) and info.last_offset >= start and base < stop:
                 yield PlayedBatch(info, batch, start, stop)
+
+
+def check(repository: Repository, runs: Sequence[RunRef], *, start: int, stop: int) -> Iterator[tuple[int, int]]:
+    """Reads what `play` would read and checks all digests and CRCs: data records and bytes of each chunk."""
+    needed = [run for run in runs if run.coverage.start < stop and start < run.coverage.stop]
+    for run, void in zip(needed, voided(needed), strict=True):
+        first = run.coverage.start if void else max(start, run.coverage.start)
+        for chunk in repository.read_run(run, start=first, stop=min(stop, run.coverage.stop)):
+            view, infos = _batches(run, chunk, verify_crc=True)
+            yield sum(info.record_count for info in infos if not info.is_control), len(view)
+
+
+def _batches(run: RunRef, chunk: memoryview, *, verify_crc: bool) -> tuple[memoryview, list[BatchInfo]]:
+    """A chunk and all its batches, the last of which must be whole."""
+    view = memoryview(chunk)
+    infos, used = walk(view, verify=verify_crc)
+    if used != len(view):
+        raise CorruptBatch(f"{run.generation}: a chunk of {run.pack} does not end with a whole batch")
+    return view, infos

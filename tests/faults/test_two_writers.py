@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.kafka import KafkaCluster, create_topic, produce, produce_transaction, read_committed, unique
-from tests.support.oracle import assert_whole, contents, orphans
+from tests.support.oracle import assert_whole, check_log, contents, orphans
 from tests.support.oracle_load import samples
 from tests.support.sweep import Scene, copy_of, now, open_repository
 from tests.support.sweep_command import Kafkeep
@@ -48,7 +48,8 @@ def test_c10_two_backups_at_once_on_one_repository(kafka_431: KafkaCluster, tmp_
         statuses.append(tuple(ended))
         assert set(ended) <= {0, 4}, ended
         assert 0 in ended
-        assert_whole(open_repository(LocalStore(repository)))
+        check_log(LocalStore(repository))
+    assert_whole(open_repository(LocalStore(repository)))
     state = open_repository(LocalStore(repository)).state
     raced = len(orphans(LocalStore(repository)))
     print(f"{ROUNDS} rounds, {state.head} commits, {raced} packs came second, statuses {statuses}")

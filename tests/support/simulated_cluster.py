@@ -20,9 +20,9 @@ from kafkeep.kafka.admin import ConfigEntry, GroupListing, NewTopic
 from kafkeep.kafka.cluster import EARLIEST, OffsetAnswer
 from kafkeep.kafka.fetch import FetchedPartition, FetchPosition
 from kafkeep.kafka.produce import MOST_OUTSTANDING, ProduceBatch, ProducedBatch
+from kafkeep.kafka.tiering import EARLIEST_LOCAL
 from kafkeep.kafka.topology import Broker, PartitionTopology, TopicTopology, Topology
 from kafkeep.model import AbortedTransaction, GroupOffset, TopicPartition, topic_id_text
-from kafkeep.tiering import EARLIEST_LOCAL
 
 FETCH_FAULTS = (
     "ok",

@@ -5,7 +5,8 @@ brokers do (GroupCoordinatorService, OffsetMetadataManager), with faults on scri
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,10 +43,15 @@ def position(topic: str, partition: int, offset: int, epoch: int = -1, metadata:
     return GroupOffset(TopicPartition(topic, partition), offset, epoch, metadata)
 
 
+def no_fault(call: str, group: str, when: str) -> None:
+    """Everything goes well."""
+
+
 class SimulatedGroups:
     """Both the cluster and its `admin`; `another` gives itself, so that all threads see one state.
 
-    `fault(call, group)` is asked before each change of a group and raises what shall go wrong, or changes something.
+    `fault(call, group, when)` is asked before and after each change of a group and raises what shall go wrong, or changes
+    something.
     """
 
     def __init__(self, cluster_id: str = "target", *, share_groups: bool = True) -> None:
@@ -54,7 +60,7 @@ class SimulatedGroups:
         self.topics: dict[str, SimulatedLogEnds] = {}
         self.groups: dict[str, SimulatedGroup] = {}
         self.denied: set[str] = set()
-        self.fault: Callable[[str, str], None] = lambda call, group: None
+        self.fault: Callable[[str, str, str], None] = no_fault
         self.changes: list[tuple[str, str]] = []
         self.lock = threading.RLock()
         self.admin: Any = self
@@ -136,8 +142,7 @@ class SimulatedGroups:
     # --- groups changed
 
     def commit_group_offsets(self, name: str, offsets: Sequence[GroupOffset]) -> dict[TopicPartition, int]:
-        with self.lock:
-            self._begin("commit", name)
+        with self._changing("commit", name):
             group = self.groups.get(name)
             if group is not None and group.type == "share":
                 raise _refused(ErrorCode.GROUP_ID_NOT_FOUND, name)
@@ -158,8 +163,7 @@ class SimulatedGroups:
         return 0
 
     def delete_group_offsets(self, name: str, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
-        with self.lock:
-            self._begin("delete-offsets", name)
+        with self._changing("delete-offsets", name):
             group = self._empty(name, share=False)
             codes: dict[TopicPartition, int] = {}
             for tp in partitions:
@@ -168,19 +172,17 @@ class SimulatedGroups:
             return codes
 
     def delete_groups(self, names: Collection[str]) -> dict[str, KafkaError | None]:
-        with self.lock:
-            found: dict[str, KafkaError | None] = {}
-            for name in names:
-                self._begin("delete", name)
+        found: dict[str, KafkaError | None] = {}
+        for name in names:
+            with self._changing("delete", name):
                 busy = name in self.groups and self.groups[name].state != "Empty"
                 found[name] = _refused(ErrorCode.NON_EMPTY_GROUP, name) if busy else None
                 if not busy:
                     self.groups.pop(name, None)
-            return found
+        return found
 
     def set_share_group_offsets(self, name: str, offsets: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
-        with self.lock:
-            self._begin("set-share", name)
+        with self._changing("set-share", name):
             if name not in self.groups:
                 self.groups[name] = SimulatedGroup("share")
             group = self._empty(name, share=True)
@@ -192,15 +194,18 @@ class SimulatedGroups:
             return codes
 
     def delete_share_group_offsets(self, name: str, topics: Collection[str]) -> dict[str, int]:
-        with self.lock:
-            self._begin("delete-share", name)
+        with self._changing("delete-share", name):
             group = self._empty(name, share=True)
             group.positions = {tp: p for tp, p in group.positions.items() if tp.topic not in topics}
             return dict.fromkeys(topics, 0)
 
-    def _begin(self, call: str, name: str) -> None:
-        self.fault(call, name)
-        self.changes.append((call, name))
+    @contextmanager
+    def _changing(self, call: str, name: str) -> Iterator[None]:
+        with self.lock:
+            self.fault(call, name, "before")
+            self.changes.append((call, name))
+            yield
+            self.fault(call, name, "after")
 
     def _there(self, tp: TopicPartition) -> bool:
         return tp.topic in self.topics and 0 <= tp.partition < len(self.topics[tp.topic].ends)

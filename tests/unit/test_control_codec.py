@@ -27,6 +27,8 @@ def test_every_api_is_the_one_its_name_says() -> None:
         "METADATA": 3, "FIND_COORDINATOR": 10, "LIST_OFFSETS": 2, "CREATE_TOPICS": 19, "DELETE_TOPICS": 20,
         "DESCRIBE_CONFIGS": 32, "ALTER_CONFIGS": 44, "DELETE_RECORDS": 21, "INIT_PRODUCER_ID": 22, "LIST_GROUPS": 16,
         "DESCRIBE_GROUPS": 15, "DESCRIBE_CONSUMER_GROUPS": 69, "OFFSET_FETCH": 9, "OFFSET_COMMIT": 8,
+        "OFFSET_DELETE": 47, "DELETE_GROUPS": 42,
+        "DESCRIBE_SHARE_OFFSETS": 90, "ALTER_SHARE_OFFSETS": 91, "DELETE_SHARE_OFFSETS": 92,
     }  # fmt: skip
     assert {name: api.key for name, api in APIS.items()} == keys
 
@@ -113,6 +115,25 @@ def test_ten_thousand_partitions_are_read_in_one_answer() -> None:
 def test_an_unknown_field_is_a_programming_error() -> None:
     with pytest.raises(KeyError):
         control.LIST_GROUPS.encode(4, {"no_such_field": 1})
+
+
+def test_share_group_messages_bytes() -> None:
+    """KIP-932's messages are defined in this package; written out here by hand from Kafka's definitions."""
+    partition = {"partition_index": 7, "start_offset": 5}
+    body = {"group_id": "g", "topics": [{"topic_name": "t", "partitions": [partition]}]}
+    assert control.ALTER_SHARE_OFFSETS.encode(0, body) == (
+        compact("g") + b"\2" + compact("t") + b"\2" + struct.pack(">iq", 7, 5) + b"\0" + b"\0" + b"\0"
+    )
+    body = {"group_id": "g", "topics": [{"topic_name": "t"}]}
+    assert control.DELETE_SHARE_OFFSETS.encode(0, body) == compact("g") + b"\2" + compact("t") + b"\0" + b"\0"
+    body = {"groups": [{"group_id": "g", "topics": None}]}
+    assert control.DESCRIBE_SHARE_OFFSETS.encode(1, body) == b"\2" + compact("g") + b"\0" + b"\0" + b"\0"
+    told = struct.pack(">iqiqh", 7, 5, 2, 9, 0) + b"\0" + b"\0"
+    topic = compact("t") + uuid.UUID(int=5).bytes + b"\2" + told + b"\0"
+    group = compact("g") + b"\2" + topic + struct.pack(">h", 0) + b"\0" + b"\0"
+    answer = control.DESCRIBE_SHARE_OFFSETS.decode(1, memoryview(struct.pack(">i", 0) + b"\2" + group + b"\0"))
+    found = answer.groups[0].topics[0].partitions[0]
+    assert (found.partition_index, found.start_offset, found.leader_epoch, found.lag) == (7, 5, 2, 9)
 
 
 @pytest.mark.parametrize("name", sorted(APIS))

@@ -5,15 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from kafka.protocol.admin import DescribeGroupsRequest, ListGroupsRequest
-from kafka.protocol.consumer import OffsetCommitRequest, OffsetFetchRequest
+from kafka.protocol.admin import DeleteGroupsRequest, DescribeGroupsRequest, ListGroupsRequest
+from kafka.protocol.consumer import OffsetCommitRequest, OffsetDeleteRequest, OffsetFetchRequest
 from kafka.protocol.metadata import FindCoordinatorRequest, MetadataRequest
 from tests.support.control_broker import coordinator_here, free_port, metadata, scripted
 
-from kafkeep.errors import KafkaAccessDenied, KafkaUnreachable
+from kafkeep.errors import KafkaAccessDenied, KafkaRequestError, KafkaUnreachable, KafkaUnsupported
 from kafkeep.kafka.admin import GroupListing
 from kafkeep.kafka.cluster import Cluster
-from kafkeep.kafka.control import LIST_GROUPS, ControlClient, Coordinator
+from kafkeep.kafka.control import (
+    LIST_GROUPS,
+    AlterShareGroupOffsetsRequest,
+    ControlClient,
+    Coordinator,
+    DeleteShareGroupOffsetsRequest,
+    DescribeShareGroupOffsetsRequest,
+)
 from kafkeep.model import GroupOffset, TopicPartition
 
 ORDERS = TopicPartition("orders", 0)
@@ -175,3 +182,116 @@ def test_a_group_is_dead_only_when_no_type_knows_it() -> None:
         assert found["shared"] == GroupListing("shared", "share", "Empty", "share")
         assert found["absent"] == GroupListing("absent", "unknown", "Dead", "")
         assert isinstance(found["secret"], KafkaAccessDenied)
+
+
+def test_absent_groups_are_listed_once_however_many_there_are() -> None:
+    with scripted() as broker, Cluster(broker.config()) as cluster:
+        broker.scripts[FindCoordinatorRequest] = coordinator_here
+        broker.scripts[DescribeGroupsRequest] = lambda version, request: {
+            "groups": [{"group_id": group, "group_state": "Dead", "members": []} for group in request.groups]
+        }
+        broker.scripts[ListGroupsRequest] = lambda version, request: {"groups": []}
+        found = cluster.admin.group_state([f"g{number}" for number in range(250)])
+        assert len(found) == 250 and all(isinstance(g, GroupListing) and g.state == "Dead" for g in found.values())
+        assert len(broker.asked(DescribeGroupsRequest)) == 3
+        assert len(broker.asked(ListGroupsRequest)) == 1
+
+
+def test_positions_are_deleted_by_the_coordinator() -> None:
+    with scripted() as broker, Cluster(broker.config()) as cluster:
+        broker.scripts[FindCoordinatorRequest] = coordinator_here
+        other = TopicPartition("orders", 1)
+
+        def answer(version: int, request: Any) -> dict[str, Any]:
+            if request.group_id == "absent":
+                return {"error_code": 69, "topics": []}
+            if len(broker.asked(OffsetDeleteRequest)) == 1:
+                return {"error_code": 16, "topics": []}
+            partitions = [{"partition_index": 0, "error_code": 0}, {"partition_index": 1, "error_code": 86}]
+            return {"error_code": 0, "topics": [{"name": "orders", "partitions": partitions}]}
+
+        broker.scripts[OffsetDeleteRequest] = answer
+        assert cluster.admin.delete_group_offsets("g", [ORDERS, other]) == {ORDERS: 0, other: 86}
+        assert len(broker.asked(FindCoordinatorRequest)) == 2
+        with pytest.raises(KafkaRequestError, match="GROUP_ID_NOT_FOUND"):
+            cluster.admin.delete_group_offsets("absent", [ORDERS])
+
+
+def test_groups_are_deleted_and_one_that_is_gone_is_no_error() -> None:
+    with scripted() as broker, Cluster(broker.config()) as cluster:
+        broker.scripts[FindCoordinatorRequest] = coordinator_here
+        codes = {"gone": 69, "busy": 68, "secret": 30}
+        broker.scripts[DeleteGroupsRequest] = lambda version, request: {
+            "results": [{"group_id": g, "error_code": codes.get(g, 0)} for g in request.groups_names]
+        }
+        found = cluster.admin.delete_groups(["there", "gone", "busy", "secret"])
+        assert (found["there"], found["gone"]) == (None, None)
+        assert isinstance(found["busy"], KafkaRequestError) and found["busy"].code == 68
+        assert isinstance(found["secret"], KafkaAccessDenied)
+
+
+def share_partition(number: int, offset: int, code: int = 0) -> dict[str, Any]:
+    return {"partition_index": number, "start_offset": offset, "leader_epoch": 4, "error_code": code}
+
+
+def test_start_offsets_of_share_groups_are_read() -> None:
+    with scripted() as broker, Cluster(broker.config()) as cluster:
+        broker.scripts[FindCoordinatorRequest] = coordinator_here
+        topics = {
+            "g": [share_partition(1, 5), share_partition(0, -1)],
+            "bad": [share_partition(0, 0, 29)],
+        }
+        broker.scripts[DescribeShareGroupOffsetsRequest] = lambda version, request: {
+            "groups": [
+                {
+                    "group_id": group.group_id,
+                    "error_code": 69 if group.group_id == "absent" else 0,
+                    "topics": [{"topic_name": "orders", "partitions": topics.get(group.group_id, [])}],
+                }
+                for group in request.groups
+            ]
+        }
+        found = cluster.admin.share_group_offsets(["g", "absent", "bad"])
+        assert found["g"] == (GroupOffset(TopicPartition("orders", 1), 5, 4, ""),)
+        assert found["absent"] == ()
+        assert isinstance(found["bad"], KafkaAccessDenied)
+
+
+def test_start_offsets_of_share_groups_are_set_and_deleted() -> None:
+    with scripted() as broker, Cluster(broker.config()) as cluster:
+        broker.scripts[FindCoordinatorRequest] = coordinator_here
+
+        def answer(version: int, request: Any) -> dict[str, Any]:
+            if request.group_id == "busy":
+                return {"error_code": 68, "responses": []}
+            code = 16 if len(broker.asked(AlterShareGroupOffsetsRequest)) == 1 else 0
+            partitions = [{"partition_index": 0, "error_code": code}]
+            return {"error_code": 0, "responses": [{"topic_name": "orders", "partitions": partitions}]}
+
+        broker.scripts[AlterShareGroupOffsetsRequest] = answer
+        broker.scripts[DeleteShareGroupOffsetsRequest] = lambda version, request: {
+            "error_code": 0, "responses": [{"topic_name": "orders", "error_code": 3}]
+        }  # fmt: skip
+        assert cluster.admin.set_share_group_offsets("g", {ORDERS: 5}) == {ORDERS: 0}
+        asked = broker.asked(AlterShareGroupOffsetsRequest)
+        assert len(asked) == 2
+        assert asked[1].request.topics[0].partitions[0].start_offset == 5
+        with pytest.raises(KafkaRequestError, match="NON_EMPTY_GROUP"):
+            cluster.admin.set_share_group_offsets("busy", {ORDERS: 5})
+        assert cluster.admin.delete_share_group_offsets("g", ["orders", "other"]) == {"orders": 3, "other": -1}
+
+
+def test_brokers_without_share_groups_say_so_in_the_place_of_each() -> None:
+    with scripted() as broker, Cluster(broker.config()) as cluster:
+        broker.scripts[FindCoordinatorRequest] = coordinator_here
+        found = cluster.admin.share_group_offsets(["a", "b"])
+        assert [type(answer) for answer in found.values()] == [KafkaUnsupported, KafkaUnsupported]
+        with pytest.raises(KafkaUnsupported, match="AlterShareGroupOffsets"):
+            cluster.admin.set_share_group_offsets("a", {ORDERS: 5})
+
+
+def test_another_cluster_has_connections_of_its_own() -> None:
+    with scripted() as broker, Cluster(broker.config()) as cluster, cluster.another() as other:
+        cluster.cluster_id()
+        other.cluster_id()
+        assert broker.connections == 2

@@ -106,9 +106,13 @@ def test_csv_that_is_no_list_of_positions(text: str, words: str) -> None:
         ('[{"group":"g","topic":"t","partition":-1,"offset":1}]', "out of range"),
         ('[{"group":"g","topic":"t","partition":0,"offset":-1}]', "out of range"),
         ('[{"group":"g","topic":"t","partition":0,"offset":1,"type":"odd"}]', "no type of group"),
+        ('[{"group":"\\ud800","topic":"t","partition":0,"offset":1}]', "no Unicode"),
+        ('[{"group":"g","topic":"t","partition":0,"offset":1,"metadata":"%s"}]' % ("m" * 2**15), "too long"),
         (
-            '[{"group":"g","topic":"t","partition":0,"offset":1,"type":"share"},'
-            '{"group":"g","topic":"t","partition":1,"offset":1}]',
+            (
+                '[{"group":"g","topic":"t","partition":0,"offset":1,"type":"share"},'
+                '{"group":"g","topic":"t","partition":1,"offset":1}]'
+            ),
             "share group only in places",
         ),
     ],
@@ -143,6 +147,6 @@ def test_a_plan_is_written_as_it_leaves_the_groups() -> None:
         positions=(planned("set", 1), planned("unchanged", 2), planned("refused", 3), planned("delete", None)),
     )
     plan = GroupsPlan(
-        verb="apply", origin="", point=1, target_cluster="c", groups=(group,), warnings=(), refusals=()
+        operation="apply", origin="", point=1, target_cluster="c", groups=(group,), warnings=(), refusals=()
     )
     assert [position.offset for position in positions_of_plan(plan)] == [1, 2]

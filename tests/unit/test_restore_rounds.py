@@ -40,7 +40,7 @@ from kafkeep.repository.repository import Repository
 from kafkeep.repository.stores.memory import MemoryStore
 from kafkeep.restore.options import RestoreOptions
 from kafkeep.restore.run import prepare, restore
-from kafkeep.restore_reports import maps_of_restores
+from kafkeep.restore_reports import mapped_by_restores
 
 BILLS = TopicPartition("bills", 0)
 
@@ -129,8 +129,10 @@ def test_the_report_keeps_the_plan_before_and_the_maps_after(
     assert ["retention.ms", "1000"] in orders["put_back"] and "retention.bytes" in orders["remove"]
     assert finished["started"] == result.job
     assert finished["failures"] == [] and finished["interrupted"] is False
-    maps = maps_of_restores(repository, point, "target")
-    assert maps == {(part.source.topic_partition, part.target): part.offset_map for part in result.partitions}
+    mapped = mapped_by_restores(repository, point, "target")
+    assert {pair: part.offsets for pair, part in mapped.items()} == {
+        (part.source.topic_partition, part.target): part.offset_map for part in result.partitions
+    }
 
 
 def test_events(target: SimulatedCluster, repository: Repository, point: RecoveryPoint) -> None:

@@ -22,7 +22,7 @@ class BackupOptions:
     cut: str = "last-stable-offset"
     """Where each partition ends: one of `CUTS`."""
     connections_per_broker: int = 2
-    fetch_bytes: int = 8 * MIB
+    fetch_bytes: int = 4 * MIB
     """Most bytes one Fetch response may hold."""
     pack_bytes: int = 64 * MIB
     """A pack is closed once it holds this much."""

@@ -8,8 +8,11 @@ partitions one after the other and runs lie contiguous in the pack without any b
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
+from operator import attrgetter
 from typing import Final
 
 from kafkeep.capture.plan import CaptureTask, PartitionPlan
@@ -209,8 +212,8 @@ class PartitionCapture:
         self, reader: _Reader, answer: FetchedPartition, infos: Sequence[BatchInfo], wanted: Sequence[BatchInfo]
     ) -> _Portion:
         taken = _within(wanted, self._limits.portion_bytes)
-        skipped = sum(info.size for info in infos[: infos.index(taken[0])])
-        size = sum(info.size for info in taken)
+        skipped = 0 if taken[0] is infos[0] else _size(infos[: infos.index(taken[0])])
+        size = _size(taken)
         start = reader.next_offset
         reader.next_offset = taken[-1].next_offset
         reader.epoch = taken[-1].leader_epoch
@@ -248,10 +251,12 @@ class PartitionCapture:
 
     def _store(self, portion: _Portion) -> None:
         reader = portion.reader
+        if self._run is not None and self._run.reader is not reader:
+            self._close_run()
         if not self._publisher.writer.fits(len(portion.view)):
             self._close_run()
             self._publisher.publish()
-        if self._run is None or self._run.reader is not reader:
+        if self._run is None:
             self._open_run(reader, portion.start)
         run = self._run
         if run is None:
@@ -269,7 +274,7 @@ class PartitionCapture:
 
     def _count(self, portion: _Portion) -> None:
         reader = portion.reader
-        records = sum(info.record_count for info in portion.infos if not info.attributes & CONTROL_BIT)
+        records = _data_records(portion.infos)
         reader.size_bytes += len(portion.view)
         reader.records += records
         self._sink(Progress("backup", records, len(portion.view)))
@@ -279,7 +284,6 @@ class PartitionCapture:
             )
 
     def _open_run(self, reader: _Reader, start: int) -> None:
-        self._close_run()
         self._publisher.writer.begin_run(reader.plan.generation, start)
         self._run = _OpenRun(reader, start, set())
 
@@ -352,20 +356,37 @@ def _in_front_of_damage(records: memoryview) -> list[BatchInfo]:
     return infos
 
 
-def _wanted(infos: Sequence[BatchInfo], reader: _Reader) -> list[BatchInfo]:
+def _wanted(infos: Sequence[BatchInfo], reader: _Reader) -> Sequence[BatchInfo]:
     """The batches between the position and the cut; a first batch that only ends behind the position is kept whole."""
     position = reader.next_offset
+    if infos and infos[0].base_offset >= position and infos[-1].base_offset < reader.plan.stop:
+        return infos
     return [info for info in infos if info.last_offset >= position and info.base_offset < reader.plan.stop]
+
+
+def _size(infos: Sequence[BatchInfo]) -> int:
+    lengths: Iterable[int] = map(_BATCH_LENGTH, infos)
+    return sum(lengths) + LENGTH_END * len(infos)
+
+
+def _data_records(infos: Sequence[BatchInfo]) -> int:
+    if any(attributes & CONTROL_BIT for attributes in set(map(_ATTRIBUTES, infos))):
+        infos = [info for info in infos if not info.attributes & CONTROL_BIT]
+    counts: Iterable[int] = map(_RECORD_COUNT, infos)
+    return sum(counts)
+
+
+_BATCH_LENGTH: Final = attrgetter("batch_length")
+_ATTRIBUTES: Final = attrgetter("attributes")
+_RECORD_COUNT: Final = attrgetter("record_count")
 
 
 def _within(infos: Sequence[BatchInfo], most: int) -> Sequence[BatchInfo]:
     """The first batches that take at most `most` bytes together; one at least."""
-    size = 0
-    for index, info in enumerate(infos):
-        size += info.size
-        if index and size > most:
-            return infos[:index]
-    return infos
+    if _size(infos) <= most:
+        return infos
+    ends = list(accumulate(info.size for info in infos))
+    return infos[: max(1, bisect_right(ends, most))]
 
 
 def _aborted_by_markers(tracker: TransactionTracker, portion: _Portion) -> list[AbortedTransaction]:

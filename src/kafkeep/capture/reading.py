@@ -32,6 +32,7 @@ from kafkeep.events import EventSink, GapFound, GenerationChanged, Retried
 from kafkeep.kafka.cluster import Cluster
 from kafkeep.kafka.codes import ErrorCode
 from kafkeep.kafka.fetch import BrokerFetcher
+from kafkeep.kafka.tiering import is_on_leader
 from kafkeep.kafka.topology import Topology
 from kafkeep.model import (
     Failure,
@@ -45,7 +46,6 @@ from kafkeep.model import (
 )
 from kafkeep.repository.drafts import CommitOutcome, Draft, PointDraft
 from kafkeep.repository.repository import Repository
-from kafkeep.tiering import is_on_leader
 from kafkeep.times import rfc3339
 from kafkeep.work.threads import Emitted, Finished, run_on_threads
 

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     "--connections", type=click.IntRange(1, 64), default=2, show_default=True, help="Connections to each broker."
 )
 @click.option(
-    "--fetch-size", type=SIZE, default="8MiB", show_default=True, help="Most bytes of one answer of a broker."
+    "--fetch-size", type=SIZE, default="4MiB", show_default=True, help="Most bytes of one answer of a broker."
 )
 @click.option("--pack-size", type=SIZE, default="64MiB", show_default=True, help="Size at which a pack is closed.")
 @pass_run

@@ -53,7 +53,7 @@ class Tally:
         """`42 %, 512 MB, 1 234 567 records, 210 MB/s, 0:07 left`; `42 %, 500 done, 0:07 left` where bytes do not count."""
         share, left = self.share(), self.seconds_left(now)
         parts = [f"{share:.0%}".replace("%", " %")] if share is not None else []
-        if self.size_bytes or self.total_bytes is not None:
+        if self.size_bytes or self.total_bytes is not None or self.total_records is None:
             parts += [size_text(self.size_bytes), f"{count_text(self.records)} records"]
             parts += [f"{size_text(self.rate(now))}/s"]
         else:

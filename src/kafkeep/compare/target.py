@@ -10,11 +10,11 @@ from kafkeep.errors import KafkaUnreachable
 from kafkeep.kafka.cluster import Cluster
 from kafkeep.kafka.codes import ErrorCode, request_error, retriable
 from kafkeep.kafka.fetch import BrokerFetcher, FetchedPartition, FetchPosition
+from kafkeep.kafka.tiering import is_on_leader
 from kafkeep.kafka.topology import NO_NODE
 from kafkeep.kafka.wire.batch import walk
 from kafkeep.kafka.wire.transactions import CommittedFilter
 from kafkeep.model import BatchInfo, TopicPartition
-from kafkeep.tiering import is_on_leader
 
 _MOST_TRIES = 20
 _LONGEST_PAUSE_SECONDS = 2.0

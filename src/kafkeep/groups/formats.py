@@ -21,6 +21,8 @@ from kafkeep.model import TopicPartition
 
 MOST_OFFSET: Final = 2**63 - 1
 MOST_PARTITION: Final = 2**31 - 1
+MOST_BYTES: Final = 2**15 - 1
+"""Of a text in Kafka's protocol."""
 SHARE_TYPE: Final = "share"
 _KEYS: Final = {"group", "topic", "partition", "offset"}
 _MORE_KEYS: Final = {"metadata", "type"}
@@ -174,11 +176,20 @@ def _json_position(entry: Any, where: str) -> FilePosition:
     return _position(entry["group"], target, entry["offset"], where, metadata=entry.get("metadata"), share=share)
 
 
+def _sendable(text: str) -> bool:
+    try:
+        return len(text.encode()) <= MOST_BYTES
+    except UnicodeEncodeError:
+        return False
+
+
 def _position(
     group: str, target: TopicPartition, offset: int, where: str, *, metadata: str | None = None, share: bool = False
 ) -> FilePosition:
     if not group or not target.topic:
         raise UsageError(f"{where} has an empty name", hint=_HINT)
+    if not all(_sendable(text) for text in (group, target.topic, metadata) if text is not None):
+        raise UsageError(f"{where} has a text that no broker takes: too long, or no Unicode", hint=_HINT)
     if not 0 <= target.partition <= MOST_PARTITION or not 0 <= offset <= MOST_OFFSET:
         raise UsageError(f"{where}: partition {target.partition} or offset {offset} is out of range", hint=_HINT)
     return FilePosition(group, target, offset, metadata, share)

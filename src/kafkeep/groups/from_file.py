@@ -37,7 +37,7 @@ def plan_file(name: str, positions: Sequence[FilePosition], survey: GroupsSurvey
         groups.append(planned)
         refusals += against
     return GroupsPlan(
-        verb="apply",
+        operation="apply",
         origin=f"file {name}",
         point=None,
         target_cluster=survey.cluster_id,

@@ -118,7 +118,7 @@ def plan_point(
         groups.append(planned)
         refusals += against
     return GroupsPlan(
-        verb="apply",
+        operation="apply",
         origin=f"recovery point {point.number}",
         point=point.number,
         target_cluster=survey.cluster_id,

@@ -37,7 +37,7 @@ class Job:
     """A change as the audit has it."""
 
     name: str
-    verb: str
+    operation: str
     target_cluster: str
     changes: tuple[GroupChange, ...]
     warnings: tuple[str, ...]
@@ -59,7 +59,7 @@ def begin_job(
             STARTED,
             {
                 "time": rfc3339(now()),
-                "verb": plan.verb,
+                "verb": plan.operation,
                 "origin": plan.origin,
                 "point": plan.point,
                 "target_cluster": plan.target_cluster,
@@ -125,7 +125,7 @@ def finish_job(repository: Repository, job: str, result: GroupsResult, *, now: C
         {
             "time": rfc3339(now()),
             "job": job,
-            "verb": result.verb,
+            "verb": result.operation,
             "target_cluster": result.target_cluster,
             "groups": result.groups,
             "positions": result.positions,
@@ -190,7 +190,7 @@ def _job(name: str, parts: Sequence[Any]) -> Job:
         missing = int(first["parts"]) - len(parts)
         return Job(
             name=name,
-            verb=str(first["verb"]),
+            operation=str(first["verb"]),
             target_cluster=str(first["target_cluster"]),
             changes=tuple(groups.values()),
             warnings=(_unfinished(name, missing),) if missing else (),

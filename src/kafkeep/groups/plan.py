@@ -89,7 +89,7 @@ class PlannedGroup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupsPlan:
-    verb: str
+    operation: str
     """`apply` or `rollback`."""
     origin: str
     """Where the positions come from, for people: a recovery point, a file, a job."""

@@ -19,7 +19,7 @@ class PositionDifference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupsResult:
-    verb: str
+    operation: str
     """`apply` or `rollback`."""
     job: str
     """Object name of the record of what was before; empty when there was nothing to do."""

@@ -143,7 +143,7 @@ def carry_out_plan(
 
 def _result(plan: GroupsPlan, job: str, carried: Carried, began: float) -> GroupsResult:
     return GroupsResult(
-        verb=plan.verb,
+        operation=plan.operation,
         job=job,
         target_cluster=plan.target_cluster,
         groups=len(carried.done),

@@ -42,7 +42,7 @@ def plan_rollback(
         refusals += [refusal] if refusal is not None else []
         told += _stays(change, planned, there)
     return GroupsPlan(
-        verb="rollback",
+        operation="rollback",
         origin=f"job {job}",
         point=None,
         target_cluster=survey.cluster_id,

@@ -44,6 +44,9 @@ class PlainStream:
         self._socket.settimeout(seconds)
 
     def send(self, parts: Sequence[Part]) -> None:
+        if len(parts) <= _MOST_PARTS:
+            left = sum(map(len, parts)) - self._socket.sendmsg(parts)
+            parts = _last_bytes(parts, left)
         waiting = [memoryview(part) for part in parts if len(part)]
         while waiting:
             sent = self._socket.sendmsg(waiting[:_MOST_PARTS])
@@ -67,6 +70,17 @@ class PlainStream:
 
     def close(self) -> None:
         self._socket.close()
+
+
+def _last_bytes(parts: Sequence[Part], size: int) -> list[Part]:
+    """What of `parts` holds the last `size` bytes."""
+    found: list[Part] = []
+    for part in reversed(parts):
+        if size <= 0:
+            break
+        found.append(part if len(part) <= size else memoryview(part)[len(part) - size :])
+        size -= len(part)
+    return found[::-1]
 
 
 class TlsStream:

@@ -110,7 +110,7 @@ class PackWriter:
             return
         if not self.fits(len(batches)) or (len(batches) > self.limit and len(infos) > 1):
             raise ValueError(f"pack of {self.size} bytes has no room for {len(batches)} more")
-        ends = list(accumulate(info[1] + BATCH_OVERHEAD for info in infos))
+        ends = list(accumulate([info[1] + BATCH_OVERHEAD for info in infos]))
         if ends[-1] != len(batches):
             raise ValueError(f"headers tell of {ends[-1]} bytes of batches, there are {len(batches)}")
         position = index = 0

@@ -22,7 +22,7 @@ log = structlog.get_logger(__name__)
 
 TAIL_BYTES: Final = 64 * 1024
 """Read from a pack's end in one go: trailer and, most times, the whole footer."""
-READ_BYTES: Final = 4 * 1024 * 1024
+READ_BYTES: Final = 1024 * 1024
 """Neighbouring chunks are fetched together up to this size."""
 
 
@@ -106,6 +106,20 @@ class PackReader:
         if run.index >= len(runs) or runs[run.index].facts != run.facts:
             raise CorruptObject(f"pack {entry.name}: run {run.index} is not {run.generation} {run.coverage}")
         return runs[run.index]
+
+    def check_run_header(self, entry: PackEntry, run: RunRef) -> None:
+        """Raises `CorruptObject` when the bytes in front of the run's chunks are not what the footer tells.
+
+        No chunk needs them; a repository whose log is lost is rebuilt from them.
+        """
+        index = self.run_index(entry, run)
+        expected = layout.encode_run_header(run.index, run.generation, run.coverage.start)
+        try:
+            found = bytes(self._store.get(entry.name, index.position, len(expected)))
+        except ObjectNotFound as error:
+            raise CorruptObject(f"pack {entry.name}, named by commit {entry.number}, is missing") from error
+        if found != expected:
+            raise CorruptObject(f"pack {entry.name}: {run.generation} {run.coverage}: the run header is damaged")
 
     def read(
         self, entry: PackEntry, run: RunRef, start: int | None, stop: int | None, *, verify: bool = True

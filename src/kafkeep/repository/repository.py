@@ -275,6 +275,10 @@ class Repository:
         """
         return self._reader.read(self._entry(run.pack), run, start, stop, verify=verify)
 
+    def check_run_header(self, run: RunRef) -> None:
+        """The bytes of a run that `read_run` never needs. Raises `CorruptObject`, `StoreError`."""
+        self._reader.check_run_header(self._entry(run.pack), run)
+
     def _entry(self, pack: str) -> PackEntry:
         entry = self._state.packs.get(pack)
         if entry is None:
@@ -399,7 +403,7 @@ def read_repository_document(store: Store) -> RepositoryDocument:
         data = store.get(names.REPOSITORY, 0, limit + 1)
     except ObjectNotFound as error:
         raise RepositoryNotFound(f"no repository in {store.url}") from error
-    return decode_repository(data, names.REPOSITORY)
+    return decode_repository(data, f"{names.REPOSITORY} in {store.url}")
 
 
 def read_document(store: Store, kind: str, reference: str) -> object:

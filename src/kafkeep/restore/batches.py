@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from kafkeep.errors import CorruptBatch
 from kafkeep.kafka.wire.batch import HEADER_SIZE, needs_rebuild, rewrite
@@ -24,8 +25,7 @@ class ProducerIdentity:
     epoch: int
 
 
-@dataclass(frozen=True, slots=True)
-class ReadyBatch:
+class ReadyBatch(NamedTuple):
     """A batch to produce, and where its records come from."""
 
     parts: tuple[bytes | memoryview, ...]

@@ -27,7 +27,13 @@ def survey_target(cluster: Cluster, metadata: ClusterMetadata, options: RestoreO
     topology = cluster.topology(names)
     there = [topic for topic in topology.topics.values() if topic.error != ErrorCode.UNKNOWN_TOPIC_OR_PARTITION]
     settings = {(name, value) for topic in chosen for name, value in topic.configs if value is not None} | set(PROBED)
-    groups = [group.group_id for group in metadata.groups if options.group_selection.chooses(group.group_id)]
+    sources = {topic.name for topic in chosen}
+    groups = [
+        group.group_id
+        for group in metadata.groups
+        if options.group_selection.chooses(group.group_id)
+        and any(position.topic_partition.topic in sources for position in group.offsets)
+    ]
     return TargetSurvey(
         cluster_id=topology.cluster_id,
         brokers=len(topology.brokers),

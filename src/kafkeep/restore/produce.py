@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -82,13 +82,16 @@ class _Stream:
         self.rewinding = False
         self.retry_at = 0.0
         self.tries = 0
+        self._source_next = progress.source_next
+        self._sequence = progress.sequence
+        self._size_bytes = progress.size_bytes
 
     @property
     def most_in_flight(self) -> int:
         """One until the first batch is in. A broker that knows nothing of a producer takes whatever sequence comes first
         (storage/internals/log/ProducerAppendInfo.java): the second batch could get in where the first was turned away.
         """
-        return MOST_IN_FLIGHT if self.progress.source_next > self.progress.part.start else 1
+        return MOST_IN_FLIGHT if self._source_next > self.progress.part.start else 1
 
     def peek(self) -> ReadyBatch | None:
         if self._next is None:
@@ -111,12 +114,9 @@ class _Stream:
             self._map.add(source, target, count)
             target += count
         self.tries = 0
-        self.progress = replace(
-            self.progress,
-            source_next=batch.next_source,
-            sequence=batch.sequence + batch.records,
-            size_bytes=self.progress.size_bytes + batch.size,
-        )
+        self._source_next = batch.next_source
+        self._sequence = batch.sequence + batch.records
+        self._size_bytes += batch.size
         return batch
 
     def rewind(self) -> None:
@@ -127,7 +127,13 @@ class _Stream:
         self.rewinding = False
 
     def current(self) -> PartitionProgress:
-        return replace(self.progress, rows=self._map.rows(), sequence=self.progress.sequence % 2**31)
+        return replace(
+            self.progress,
+            source_next=self._source_next,
+            sequence=self._sequence % 2**31,
+            size_bytes=self._size_bytes,
+            rows=self._map.rows(),
+        )
 
     def end(self, status: str, reason: str = "", message: str = "") -> PartitionProgress:
         return replace(self.current(), status=status, reason=reason, message=message)
@@ -162,8 +168,7 @@ class PartitionProducer:
                 self._open_more()
                 self._fill()
                 if self._producer.outstanding:
-                    for answer in self._producer.receive():
-                        self._take(answer)
+                    self._take_all(self._producer.receive())
                 elif self._streams:
                     self._pause()
                 self._settle()
@@ -203,22 +208,28 @@ class PartitionProducer:
         self._order.rotate(-len(request))
         return request
 
-    def _take(self, answer: ProducedBatch) -> None:
+    def _take_all(self, answers: Sequence[ProducedBatch]) -> None:
+        taken = [batch for answer in answers if (batch := self._take(answer)) is not None]
+        if taken:
+            self._sink(Progress("restore", sum(batch.records for batch in taken), sum(batch.size for batch in taken)))
+
+    def _take(self, answer: ProducedBatch) -> ReadyBatch | None:
+        """The batch that the broker has now; None when the answer says anything else."""
         stream = self._streams.get(answer.topic_partition)
         if stream is None:
-            return
+            return None
         stream.unanswered -= 1
         if stream.rewinding:
-            return
+            return None
         if answer.error == ErrorCode.NONE:
-            batch = stream.acknowledge(answer.base_offset)
-            self._sink(Progress("restore", batch.records, batch.size))
-        elif retriable(answer.error) or answer.error in _SENT_TO_AN_OLD_LEADER:
+            return stream.acknowledge(answer.base_offset)
+        if retriable(answer.error) or answer.error in _SENT_TO_AN_OLD_LEADER:
             stream.rewinding = True
             stream.tries += 1
             self._note_retry(stream, answer)
         else:
             self._fail(stream, answer)
+        return None
 
     def _note_retry(self, stream: _Stream, answer: ProducedBatch) -> None:
         name = code_name(answer.error)

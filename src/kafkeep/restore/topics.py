@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from kafkeep.errors import KafkaError, KafkaRequestError, KafkaUnreachable, TopicExists
 from kafkeep.kafka.admin import NewTopic
-from kafkeep.kafka.cluster import Cluster
+from kafkeep.kafka.cluster import LATEST, Cluster
 from kafkeep.kafka.codes import ErrorCode
 from kafkeep.kafka.topology import NO_NODE
-from kafkeep.model import Failure
+from kafkeep.model import Failure, TopicPartition
 from kafkeep.restore.plan import CREATE, RestorePlan, TopicRestore
 
 _READY_SECONDS = 60.0
@@ -47,6 +47,8 @@ def open_topics(cluster: Cluster, plan: RestorePlan) -> OpenedTopics:
         else:
             opened.append(topic)
     ids = _await_leaders(cluster, opened)
+    # Asked until the leaders themselves answer: metadata names a leader before that broker knows of its partition.
+    cluster.offsets([TopicPartition(t.target, n) for t in opened for n in range(t.partitions)], LATEST)
     created = tuple(topic.target for topic in opened if topic.action == CREATE)
     return OpenedTopics(ids, created, tuple(failures))
 

@@ -69,18 +69,18 @@ def _walk_current(view: memoryview, position: int, next_offset: int, infos: list
     unpack, crc, new = HEADER.unpack_from, crc32c, tuple.__new__
     end = len(view)
     while end - position >= HEADER_SIZE:
-        info = new(BatchInfo, unpack(view, position))
-        if info[3] != 2:
+        base, length, _, magic, told, _, delta, _, _, _, _, _, count = fields = unpack(view, position)
+        if magic != 2:
             break
-        stop = position + LENGTH_END + info[1]
-        if info[1] < HEADER_SIZE - LENGTH_END or info[0] < next_offset or info[6] < 0 or info[12] < 0:
-            raise _impossible(info, position, next_offset)
+        stop = position + LENGTH_END + length
+        if length < HEADER_SIZE - LENGTH_END or base < next_offset or delta < 0 or count < 0:
+            raise _impossible(new(BatchInfo, fields), position, next_offset)
         if stop > end:
             break
-        if verify and crc(view[position + CRC_START : stop]) != info[4]:
-            raise _bad_crc(info, position)
-        append(info)
-        next_offset = info[0] + info[6] + 1
+        if verify and crc(view[position + CRC_START : stop]) != told:
+            raise _bad_crc(new(BatchInfo, fields), position)
+        append(new(BatchInfo, fields))
+        next_offset = base + delta + 1
         position = stop
     return position
 

@@ -92,6 +92,14 @@ class Reader:
         self.position += size
         return self.view[start : self.position]
 
+    def skip(self, expected: bytes) -> bool:
+        """Steps over the next bytes if these are the `expected` ones."""
+        stop = self.position + len(expected)
+        if self.view[self.position : stop] != expected:
+            return False
+        self.position = stop
+        return True
+
     def uvarint(self) -> int:
         """Unsigned varint of at most five bytes."""
         value = shift = 0

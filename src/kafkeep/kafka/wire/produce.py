@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from kafkeep.kafka.wire.primitives import NO_TAGS, Reader, compact_string, string, uvarint
 from kafkeep.model import TopicPartition, topic_id_bytes
@@ -22,14 +21,15 @@ TOPIC_IDS: Final = 13
 
 _TAG_CURRENT_LEADER: Final = 0
 _LEADER: Final = struct.Struct(">ii")
+_NOTHING_TO_SAY: Final = b"\x01\x00\x00"
+"""No errors of records, no message, no tagged fields: how a flexible answer ends as a rule."""
 _PARTITION_V3: Final = struct.Struct(">ihqq")
 _PARTITION_V5: Final = struct.Struct(">ihqqq")
 
 TopicKey = str | bytes
 
 
-@dataclass(frozen=True, slots=True)
-class ProduceBatch:
+class ProduceBatch(NamedTuple):
     """One batch for one partition; a broker takes exactly one per partition and request."""
 
     topic_partition: TopicPartition
@@ -44,8 +44,7 @@ class ProduceBatch:
         return sum(map(len, self.parts))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProducedBatch:
+class ProducedBatch(NamedTuple):
     """The broker's answer for one batch."""
 
     topic_partition: TopicPartition
@@ -141,6 +140,8 @@ def _answer(
     topic_partition = expected.get((key, index))
     if topic_partition is None:
         raise reader.fail(f"partition {index} of a topic was not asked for,")
+    if compact and reader.skip(_NOTHING_TO_SAY):
+        return index, ProducedBatch(topic_partition, error, base_offset, append_time, log_start, None, None)
     message = _message(reader, compact=compact) if version >= 8 else None
     leader = _LeaderTag()
     if compact:
