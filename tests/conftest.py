@@ -6,8 +6,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
+from hypothesis import settings
 from tests.support.kafka import Clusters, KafkaCluster, NewKafka, running_clusters, start_cluster
 from tests.support.sweep import Scene, make_scene
+
+# On a busy machine an example may take its time: pytest-timeout ends what hangs.
+settings.register_profile("kafkeep", deadline=None)
+settings.load_profile("kafkeep")
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ import signal
 import struct
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -348,7 +349,12 @@ def test_an_active_group_is_refused_by_name(target: Cluster, kafka_431: KafkaClu
         assert [r.kind for r in taken_back(target, repository).refusals] == []
     finally:
         consumer.close()
-    assert {group.group_id for group in prepare(target, repository, point, options).groups if group.changes} == {busy}
+    plan = prepare(target, repository, point, options)
+    assert {group.group_id: group.type for group in plan.groups if group.changes} == {busy: protocol}
+    assert carried(target, repository, plan).done == {busy}
+    assert (positions_of(target, busy)[tp].offset, positions_of(target, idle)[tp].offset) == (3, 4)
+    state = target.admin.group_state([busy])[busy]
+    assert isinstance(state, GroupListing) and (state.type, state.state) == (protocol, "Empty")
 
 
 def test_a_member_that_joins_while_the_plan_is_carried_out_is_safe(target: Cluster, kafka_431: KafkaCluster) -> None:
@@ -430,13 +436,12 @@ def test_streams_groups_are_set_while_they_are_empty(target: Cluster, kafka_431:
     assert positions_of(target, group)[tp] == GroupOffset(tp, 8, -1, "AgAAAY")
 
 
-def share_offsets(kafka: KafkaCluster, group: str) -> dict[int, int]:
-    """Start offset by partition as Kafka's Java tool shows it."""
-    told = kafka.lab.tool(
-        SHARE_TOOL, "--bootstrap-server", kafka.bootstrap, "--describe", "--offsets", "--group", group
-    )
-    rows = [line.split() for line in told.stdout.splitlines() if line.startswith(group)]
-    return {int(row[2]): int(row[3]) for row in rows if row[3].isdigit()}
+def share_offsets(kafka: KafkaCluster, *groups: str) -> dict[tuple[str, int], int]:
+    """Start offset by group and partition as Kafka's Java tool shows it."""
+    named = [word for group in groups for word in ("--group", group)]
+    told = kafka.lab.tool(SHARE_TOOL, "--bootstrap-server", kafka.bootstrap, "--describe", "--offsets", *named)
+    rows = [line.split() for line in told.stdout.splitlines() if line.startswith(groups)]
+    return {(row[0], int(row[2])): int(row[3]) for row in rows if row[3].isdigit()}
 
 
 def test_start_offsets_of_share_groups_come_back(target: Cluster, kafka_431: KafkaCluster) -> None:
@@ -452,10 +457,11 @@ def test_start_offsets_of_share_groups_come_back(target: Cluster, kafka_431: Kaf
     assert [(g.kind, g.type) for g in plan.groups] == [("share", "share")]
     assert carried(target, repository, plan).positions == 1
     carried(target, repository, taken_back(target, repository))
-    assert share_offsets(kafka_431, group) == {0: 30, 1: 12}
+    moved = target.admin.share_group_offsets([group])[group]
+    assert isinstance(moved, tuple) and [p.offset for p in moved] == [30, 12]
     renamed = GroupOptions(groups=(group,), group_renames=(Rename.parse(f"{group}={fresh}"),))
     assert carried(target, repository, prepare(target, repository, point, renamed)).groups == 1
-    assert share_offsets(kafka_431, fresh) == {0: 11, 1: 12}
+    assert share_offsets(kafka_431, group, fresh) == {(group, 0): 30, (group, 1): 12, (fresh, 0): 11, (fresh, 1): 12}
     carried(target, repository, taken_back(target, repository))
     state = target.admin.group_state([fresh])[fresh]
     assert isinstance(state, GroupListing) and state.state == "Dead"
@@ -468,17 +474,29 @@ def test_brokers_without_share_groups_say_so(kafka_392: KafkaCluster) -> None:
     assert [(r.kind, r.subject) for r in plan.refusals] == [("kafka-unsupported", f"group {group}")]
 
 
-def test_coordinators_on_three_brokers(kafka_431_three: KafkaCluster) -> None:
-    topic, prefix = filled(kafka_431_three, 1), unique("g")
+def test_a_coordinator_that_dies_meanwhile_is_replaced(kafka_431_three: KafkaCluster) -> None:
+    """Groups lie on three coordinators, and one is killed while they are set."""
+    topic, prefix = unique("filled"), unique("g")
+    create_topic(kafka_431_three.client_properties, topic, replication=3)
+    produce(kafka_431_three.client_properties, topic, samples(90, "x"))
     tp, repository = TopicPartition(topic, 0), new_repository()
-    wanted = [FilePosition(f"{prefix}-{number}", tp, number % 90) for number in range(250)]
+    wanted = [FilePosition(f"{prefix}-{number}", tp, number % 90) for number in range(900)]
+    node = kafka_431_three.lab.node(2)
     with Cluster(kafka_431_three.cluster_config()) as cluster:
-        assert carried(cluster, repository, from_file(cluster, *wanted)).groups == 250
+        plan = from_file(cluster, *wanted)
+        killer = threading.Timer(0.2, node.kill)
+        killer.start()
+        try:
+            result = carried(cluster, repository, plan)
+        finally:
+            killer.join()
+            node.start()
+        assert (result.failures, result.differences, result.groups) == ((), (), 900)
         found = cluster.admin.group_offsets([p.group_id for p in wanted])
         assert {name: p[0].offset for name, p in found.items() if isinstance(p, tuple)} == {
             p.group_id: p.offset for p in wanted
         }
-        assert carried(cluster, repository, taken_back(cluster, repository)).groups == 250
+        assert carried(cluster, repository, taken_back(cluster, repository)).groups == 900
         assert not any(group.group_id.startswith(prefix) for group in cluster.admin.groups())
 
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from tests.support.batches import patched
+from tests.support.simulated_log import SimulatedLog, record
 
 from kafkeep.compare.align import NOWHERE, ExpectedOffset, Found, Side, Tally, align
 from kafkeep.kafka.wire.batch import HEADER
@@ -172,6 +173,39 @@ def test_what_was_not_restored_is_missing_and_takes_no_partner() -> None:
     )
     assert [(each.what, each.source_offset, each.target_offset) for each in found] == [("missing", 1, None)]
     assert tally.records == 3
+
+
+def one(data: bytes) -> list[tuple[BatchInfo, memoryview]]:
+    return [(BatchInfo._make(HEADER.unpack_from(data)), memoryview(data))]
+
+
+def test_equal_bytes_at_other_places_are_looked_into() -> None:
+    """Batches whose payloads are the same, although their records do not belong together."""
+    pair = encode([Record(0, 0, None, b"same", ()), Record(0, 0, None, b"same", ())])
+    shifted = {0: 0, 1: 2}
+    found, _ = aligned(one(pair), one(patched(pair, base_offset=1)), lambda offset: shifted.get(offset, NOWHERE))
+    assert {(each.what, each.source_offset, each.target_offset) for each in found} == {
+        ("missing", 0, 0),
+        ("extra", None, 1),
+    }
+    log = SimulatedLog()
+    log.append([record(b"same") for _ in range(5)])
+    log.compact(lambda item: item.offset in (0, 1, 4), below=5)
+    sparse = log.entries[0].data
+    apart = {0: 0, 1: 3, 4: 4}
+    found, _ = aligned(one(sparse), one(sparse), lambda offset: apart.get(offset, NOWHERE))
+    assert {(each.what, each.source_offset, each.target_offset) for each in found} == {
+        ("extra", None, 1),
+        ("missing", 1, 3),
+    }
+
+
+@pytest.mark.parametrize("header", [{"base_timestamp": 6}, {"attributes": LOG_APPEND_TIME_BIT}])
+def test_equal_bytes_with_other_times_are_told(header: dict[str, int]) -> None:
+    pair = patched(encode([Record(0, 5, None, b"a", ()), Record(0, 5, None, b"b", ())]), max_timestamp=9)
+    found, tally = aligned(one(pair), one(patched(pair, **header)))
+    assert [each.what for each in found] == ["timestamp", "timestamp"]
+    assert tally.records == 0
 
 
 def test_append_times_are_what_consumers_see() -> None:

@@ -215,7 +215,7 @@ class SimulatedFetcher:
         self._read_committed = read_committed
         self._response_bytes = response_bytes
         self._asked: deque[list[FetchPosition]] = deque()
-        self._handed_out: deque[bytearray] = deque()
+        self._handed_out: deque[list[bytearray]] = deque([[]])
         self.closed = False
 
     def send(self, positions: Sequence[FetchPosition], *, response_bytes: int | None = None) -> None:
@@ -225,6 +225,10 @@ class SimulatedFetcher:
 
     def receive(self) -> tuple[FetchedPartition, ...]:
         positions = self._asked.popleft()
+        self._handed_out.append([])
+        while len(self._handed_out) > 2:
+            for old in self._handed_out.popleft():
+                old[:] = b"\xee" * len(old)  # whoever keeps a view too long reads rubbish
         faults = self._cluster.fetch_faults
         fault = faults.popleft() if faults else "ok"
         self._cluster.requests += 1
@@ -288,10 +292,7 @@ class SimulatedFetcher:
         aborted: Iterable[tuple[int, int]] = (),
     ) -> FetchedPartition:
         buffer = bytearray(records)
-        self._handed_out.append(buffer)
-        while len(self._handed_out) > 64:
-            old = self._handed_out.popleft()
-            old[:] = b"\xee" * len(old)  # whoever keeps a view too long reads rubbish
+        self._handed_out[-1].append(buffer)
         return FetchedPartition(
             topic_partition=partition,
             error=error,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -29,7 +29,7 @@ from kafkeep.capture.plan import CaptureTask, PartitionPlan, plan_capture
 from kafkeep.capture.publish import PackPublisher
 from kafkeep.errors import StoreFull
 from kafkeep.events import PackStored, PartitionDone, Progress
-from kafkeep.kafka.fetch import FetchedPartition
+from kafkeep.kafka.fetch import FetchedPartition, FetchPosition
 from kafkeep.kafka.wire.batch import walk
 from kafkeep.model import AbortedTransaction, OffsetRange, PackRef, RunFacts, TopicPartition
 from kafkeep.repository.repository import Repository
@@ -458,6 +458,67 @@ def test_views_are_used_before_their_buffer_is(monkeypatch: pytest.MonkeyPatch) 
         for info in infos:
             assert data[position : position + info.size] in total
             position += info.size
+
+
+def test_every_position_names_the_epoch_of_the_batch_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So the broker can tell when its history differs."""
+    run = Run(response_bytes=1)
+    log = run.logs[0]
+    for _ in range(3):
+        fill(log, 1)
+        log.new_leader()
+    asked: list[tuple[int, int]] = []
+    send = SimulatedFetcher.send
+
+    def noted(self: SimulatedFetcher, positions: Sequence[FetchPosition], **more: Any) -> None:
+        asked.extend((position.offset, position.last_fetched_epoch) for position in positions)
+        send(self, positions, **more)
+
+    monkeypatch.setattr(SimulatedFetcher, "send", noted)
+    run()
+    assert asked == [(0, -1), (2, 0), (4, 1)]
+
+
+class ScriptedWriter:
+    """A pack that is durable, or fails to become so, when told."""
+
+    def __init__(self, result: PackRef | Exception) -> None:
+        self._result = result
+        self.ended = ""
+
+    def finish(self) -> PackRef:
+        self.ended = "finished"
+        if isinstance(self._result, Exception):
+            raise self._result
+        return self._result
+
+    def discard(self) -> None:
+        self.ended = self.ended or "discarded"
+
+
+def test_packs_become_durable_in_order_and_none_is_left_open_after_an_error() -> None:
+    writers = [ScriptedWriter(PackRef("one", 1, "", 0, (run_facts(),))), ScriptedWriter(StoreFull("no room"))]
+    writers += [ScriptedWriter(PackRef("three", 1, "", 0, ()))]
+    waiting = iter(writers)
+
+    class Source:
+        def pack_writer(self) -> Any:
+            return next(waiting)
+
+    emitted: list[PackRef] = []
+    with pytest.raises(StoreFull), PackPublisher(Source(), emitted.append, Heard()) as publisher:
+        for _ in range(3):
+            assert publisher.writer is not None
+            publisher.publish()
+    assert [pack.name for pack in emitted] == ["one"]
+    assert [writer.ended for writer in writers] == ["finished", "finished", "discarded"]
+
+
+def run_facts() -> RunFacts:
+    run = Run()
+    fill(run.logs[0], 1)
+    run()
+    return run.runs[0]
 
 
 def test_a_partition_nobody_asked_for_is_passed_over() -> None:

@@ -30,6 +30,7 @@ from kafkeep.errors import KafkaLoginError, KafkaUnreachable, NothingToDo, Store
 from kafkeep.events import GapFound, GenerationChanged, Warned
 from kafkeep.model import GroupOffset, OffsetRange, TopicPartition
 from kafkeep.repository.documents import cluster_metadata_from_json
+from kafkeep.repository.drafts import CommitOutcome, Draft
 from kafkeep.repository.repository import Repository
 from kafkeep.repository.stores.memory import MemoryStore
 
@@ -172,6 +173,16 @@ def before_the_first_answer(cluster: SimulatedCluster, change: Callable[[], None
         return make(*args, **options)
 
     cluster.fetcher = fetcher  # type: ignore[method-assign]
+
+
+def test_what_comes_too_late_out_of_a_remote_tier_is_not_taken_for_nothing(
+    source: SimulatedCluster, repository: Repository
+) -> None:
+    log = source.log(ORDERS)
+    add(log, "a", "b", "c")
+    log.local_start = 2
+    source.fetch_faults.extend(["too late"] * 10)
+    assert values(repository, back_up(source, repository).point)[0] == [b"a", b"b", b"c"]
 
 
 def test_a_recreated_topic_opens_a_generation_and_the_old_point_stays(
@@ -428,13 +439,13 @@ def test_the_same_with_commits_at_intervals(source: SimulatedCluster, repository
     other = another(repository)
 
     def rival() -> None:
-        kept, log.entries, end = log.entries, log.entries[:2], log.end
-        log.end = 2
+        kept, log.entries, end = log.entries, log.entries[:3], log.end
+        log.end = 3
         assert_point(back_up(source, other))
         log.entries, log.end = kept, end
 
     before_the_first_answer(source, rival)
-    result = back_up(source, repository, commit_interval_seconds=0.0, pack_bytes=1, fetch_bytes=1)
+    result = back_up(source, repository, commit_interval_seconds=0.0, pack_bytes=1, fetch_bytes=150)
     assert values(repository, result.point)[0] == [b"a", b"b", b"c", b"d"]
     assert result.failures == ()
 
@@ -446,9 +457,17 @@ def test_large_clusters_are_committed_in_several_pieces(
     source.add_topic("many", 25)
     for partition in range(25):
         add(source.log(TopicPartition("many", partition)), "x")
+    opened: list[int] = []
+    commit = repository.commit
+
+    def counted(draft: Draft) -> CommitOutcome:
+        opened.append(len(draft.opened))
+        return commit(draft)
+
+    monkeypatch.setattr(repository, "commit", counted)
     result = back_up(source, repository)
     assert result.point is not None and len(result.point.cuts) == 27
-    assert result.point.number > 2
+    assert result.point.number > 2 and sum(opened) == 27 and max(opened) <= 10
     assert all(len(records) == 1 for records in values(repository, result.point, "many").values())
 
 

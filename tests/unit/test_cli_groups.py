@@ -106,19 +106,20 @@ def test_a_plan_ends_as_carrying_it_out_would(
 @pytest.mark.parametrize(
     ("change", "number", "status"),
     [
-        ({"refused": 0}, None, 0),
-        ({}, None, 3),
-        ({"refused": 0, "failures": (Failure("group a", "x", "y"),)}, None, 3),
-        ({"differences": (PositionDifference("a", T0, 20, 7),)}, None, 22),
-        ({"refused": 0, "job": ""}, None, 4),
+        ({}, None, 0),
+        ({"refusals": (REFUSAL,)}, None, 3),
+        ({"failures": (Failure("group a", "x", "y"),)}, None, 3),
+        ({"differences": (PositionDifference("a", T0, 20, 7),), "refusals": (REFUSAL,)}, None, 22),
+        ({"job": ""}, None, 4),
         ({"interrupted": True}, 15, 143),
-        ({"interrupted": True, "refused": 0}, None, 3),
+        ({"interrupted": True}, None, 3),
     ],
 )
 def test_the_status_of_a_result(change: dict[str, object], number: int | None, status: int) -> None:
     stop = Stop()
     stop.number = number
-    assert result_status(replace(RESULT, **change), stop) == status  # type: ignore[arg-type]
+    plan = replace(PLAN, refusals=change.pop("refusals", ()))  # type: ignore[arg-type]
+    assert result_status(plan, replace(RESULT, **change), stop) == status  # type: ignore[arg-type]
 
 
 def test_a_plan_for_people() -> None:

@@ -77,8 +77,30 @@ def test_there_is_no_such_job(repository: Repository) -> None:
     with pytest.raises(NothingToDo, match="no record"):
         find_job(repository, "latest", "target")
     begin_job(repository, plan(), CHANGES, now=Clock())
-    with pytest.raises(UsageError, match="audit/never"):
-        find_job(repository, "audit/never", "target")
+    report = repository.put_audit("restore-finished", {"job": None})
+    for name in ("audit/never", report, "../repository"):
+        with pytest.raises(UsageError, match="no change of groups is recorded"):
+            find_job(repository, name, "target")
+
+
+def test_other_reports_and_parts_are_no_jobs(repository: Repository) -> None:
+    wanted = begin_job(repository, plan(), CHANGES, now=Clock(), part_bytes=1)
+    repository.put_audit("restore-finished", {"anything": 1})
+    assert find_job(repository, "latest", "target").name == wanted
+    part = [name for name, _ in repository.audits(STARTED)][-1]
+    with pytest.raises(UsageError, match="no change of groups"):
+        find_job(repository, part, "target")
+
+
+def test_a_named_job_is_found_beside_a_damaged_report(repository: Repository) -> None:
+    wanted = begin_job(repository, plan(), CHANGES, now=Clock())
+    store = repository.store
+    assert isinstance(store, MemoryStore)
+    damaged = repository.put_audit("restore-finished", {"anything": 1})
+    store.objects[damaged] = b"rubbish"
+    assert find_job(repository, wanted, "target").changes == CHANGES
+    with pytest.raises(CorruptObject, match=damaged):
+        find_job(repository, "latest", "target")
 
 
 def test_a_job_that_was_killed_while_it_was_written_down_says_so(repository: Repository) -> None:

@@ -86,13 +86,13 @@ def plan_status(planned: GroupsPlan) -> int:
     return 3 if planned.refusals else 0
 
 
-def result_status(result: GroupsResult, stop: Stop) -> int:
+def result_status(planned: GroupsPlan, result: GroupsResult, stop: Stop) -> int:
     """The exit status of a plan that was carried out."""
     if result.interrupted and stop.number is not None:
         return 128 + stop.number
     if result.differences:
         return 22
-    if result.failures or result.refused or result.interrupted:
+    if result.failures or planned.refusals or result.interrupted:
         return 3
     return 0 if result.job else 4
 

@@ -21,6 +21,7 @@ from kafkeep.cli.common import (
     topics_options,
 )
 from kafkeep.cli.group_text import (
+    SHOWN,
     outcome_of,
     plan_parts,
     plan_status,
@@ -271,7 +272,7 @@ def _carry_out(
         result = operation.carry_out_plan(
             target, repository, planned, connections=connections, now=run.now, sink=sink, stop=stop.event
         )
-        status = result_status(result, stop)
+        status = result_status(planned, result, stop)
         run.output.close()
         for line in position_lines(planned, result):
             run.output.item("position", line)
@@ -287,6 +288,11 @@ def _show_plan(run: Run, verb: str, planned: GroupsPlan, *, table: bool) -> int:
         run.output.item("position", line)
     if table:
         run.output.show(*plan_parts(planned))
+    else:
+        for warning in planned.warnings:
+            run.output.event(Warned(warning))
+        for refusal in planned.refusals[:SHOWN]:
+            run.output.event(Warned(f"refused: {refusal.message}", refusal.hint))
     run.output.summary(verb, summary_of(planned), status)
     return status
 

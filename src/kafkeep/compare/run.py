@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from kafkeep.compare.align import NOWHERE, ExpectedOffset, Found, Side, Tally, align
 from kafkeep.compare.options import CompareOptions
 from kafkeep.compare.report import BY_MAP, BY_OFFSET, BY_ORDER, ComparedPartition, CompareReport, Difference
-from kafkeep.compare.target import TargetReader
+from kafkeep.compare.target import Connections, TargetReader
 from kafkeep.errors import CorruptBatch, KafkaError, NothingToDo
 from kafkeep.events import EventSink, PartitionDone, Progress, Stage, WorkPlanned, ignore
 from kafkeep.kafka.cluster import EARLIEST, LATEST, Cluster
 from kafkeep.kafka.codes import request_error
+from kafkeep.kafka.topology import Topology
 from kafkeep.model import BatchInfo, Failure, Generation, RecoveryPoint, TopicPartition
 from kafkeep.offset_map import MappedPartitions, OffsetMap
 from kafkeep.playback import play
@@ -64,51 +65,63 @@ def compare(
     views = [view for view in repository.view(point).partitions if options.selection.chooses(view.generation.topic)]
     if not views:
         raise NothingToDo(f"recovery point {point.number} holds no topic that matches {', '.join(options.topics)}")
-    plans, failures = _plan(cluster, views, options, mapped, same_cluster=cluster_id == point.cluster_id)
-    sink(WorkPlanned("compare", len(plans), sum(run.facts.records for plan in plans for run in plan.view.runs), None))
-
-    def work(
-        plan: ComparePlan, emit: Callable[[Difference], None], cancelled: threading.Event
-    ) -> ComparedPartition | Failure:
-        reader = TargetReader(cluster, plan.target, fetch_bytes=options.fetch_bytes)
-        try:
-            return _compare_partition(repository, plan, reader, options, emit, cancelled, sink)
-        except (KafkaError, CorruptBatch) as error:
-            return Failure(str(plan.target), error.slug, str(error))
-
-    compared: list[ComparedPartition] = []
-    differences: list[Difference] = []
-    for message in run_on_threads(plans, work, threads=options.threads):
-        if isinstance(message, Finished):
-            if isinstance(message.result, Failure):
-                failures.append(message.result)
-            else:
-                compared.append(message.result)
-        elif isinstance(message, Emitted):
-            differences.append(message.item)
-    return CompareReport(
-        point=point.number,
-        target_cluster=cluster_id,
-        partitions=tuple(sorted(compared, key=lambda part: part.target)),
-        differences=tuple(sorted(differences, key=_place)),
-        failures=tuple(failures),
-        seconds=time.monotonic() - began,
-    )
-
-
-def _plan(
-    cluster: Cluster,
-    views: list[PartitionView],
-    options: CompareOptions,
-    mapped: MappedPartitions,
-    *,
-    same_cluster: bool,
-) -> tuple[list[ComparePlan], list[Failure]]:
     targets = {
         view.generation: TopicPartition(renamed(view.generation.topic, options.renames), view.generation.partition)
         for view in views
     }
     topology = cluster.topology(sorted({target.topic for target in targets.values()}))
+    plans, failures = _plan(cluster, views, targets, topology, mapped, same_cluster=cluster_id == point.cluster_id)
+    sink(WorkPlanned("compare", len(plans), sum(run.facts.records for plan in plans for run in plan.view.runs), None))
+    compared, differences = _compare_all(cluster, repository, plans, topology, options, sink)
+    return CompareReport(
+        point=point.number,
+        target_cluster=cluster_id,
+        partitions=tuple(sorted((part for part in compared if isinstance(part, ComparedPartition)), key=_target)),
+        differences=tuple(sorted(differences, key=_place)),
+        failures=(*failures, *(part for part in compared if isinstance(part, Failure))),
+        seconds=time.monotonic() - began,
+    )
+
+
+def _compare_all(
+    cluster: Cluster,
+    repository: Repository,
+    plans: list[ComparePlan],
+    topology: Topology,
+    options: CompareOptions,
+    sink: EventSink,
+) -> tuple[list[ComparedPartition | Failure], list[Difference]]:
+    """What became of every partition, and the first differences of each."""
+    compared: list[ComparedPartition | Failure] = []
+    differences: list[Difference] = []
+    with Connections(cluster, fetch_bytes=options.fetch_bytes) as connections:
+
+        def work(
+            plan: ComparePlan, emit: Callable[[Difference], None], cancelled: threading.Event
+        ) -> ComparedPartition | Failure:
+            reader = TargetReader(cluster, plan.target, connections=connections, topology=topology)
+            try:
+                return _compare_partition(repository, plan, reader, options, emit, cancelled, sink)
+            except (KafkaError, CorruptBatch) as error:
+                return Failure(str(plan.target), error.slug, str(error))
+
+        for message in run_on_threads(plans, work, threads=options.threads):
+            if isinstance(message, Finished):
+                compared.append(message.result)
+            elif isinstance(message, Emitted):
+                differences.append(message.item)
+    return compared, differences
+
+
+def _plan(
+    cluster: Cluster,
+    views: list[PartitionView],
+    targets: Mapping[Generation, TopicPartition],
+    topology: Topology,
+    mapped: MappedPartitions,
+    *,
+    same_cluster: bool,
+) -> tuple[list[ComparePlan], list[Failure]]:
     readable = {
         TopicPartition(topic.name, part.partition)
         for topic in topology.topics.values()
@@ -229,6 +242,10 @@ def _difference(plan: ComparePlan, found: Found) -> Difference:
         expected=found.expected,
         found=found.found,
     )
+
+
+def _target(part: ComparedPartition) -> TopicPartition:
+    return part.target
 
 
 def _place(difference: Difference) -> tuple[TopicPartition, int, int]:

@@ -19,13 +19,14 @@ from kafkeep.groups.plan import GroupsPlan
 from kafkeep.groups.result import GroupsResult
 from kafkeep.groups.survey import OFFSETS, SHARE
 from kafkeep.model import GroupOffset, TopicPartition
-from kafkeep.repository.repository import Repository
+from kafkeep.repository.repository import Repository, read_audit
 from kafkeep.times import rfc3339
 
 STARTED: Final = "groups-started"
 FINISHED: Final = "groups-finished"
 APPLY: Final = "apply"
 LATEST: Final = "latest"
+_KEYS: Final = {"verb": str, "target_cluster": str, "part": int, "parts": int, "groups": list}
 PART_BYTES: Final = 16 * 1024 * 1024
 """About this much goes into one object: a quarter of what the repository takes."""
 POSITION_BYTES: Final = 120
@@ -142,40 +143,63 @@ def find_job(repository: Repository, spec: str, target_cluster: str) -> Job:
     """A job by the name of its record, or `latest`: the newest `apply` on this cluster.
 
     Raises `NothingToDo` when there is none, `UsageError` for an unknown name, `GuardRefused` for a job on another
-    cluster, `CorruptObject` for a record that is not of the known shape.
+    cluster, `CorruptObject` for a record that is damaged or not of the known shape.
     """
-    parts: dict[str, list[Any]] = {}
-    found: str | None = None
-    for name, value in repository.audits(STARTED):
-        try:
-            job = name if value["job"] is None else str(value["job"])  # type: ignore[index]
-            applies = value["verb"] == APPLY and value["target_cluster"] == target_cluster  # type: ignore[index]
-        except (KeyError, TypeError) as error:
-            raise CorruptObject(f"{name} is no record of a change of groups: {error!r}") from error
-        if spec == LATEST and applies and job == name:
-            found = name
-            parts.clear()
-        elif spec != LATEST and job == spec:
-            found = spec
-        if found is not None and job == found:
-            parts.setdefault(job, []).append(value)
-    if found is None and spec == LATEST:
-        raise NothingToDo(
-            f"{repository.store.url} has no record of groups that were set on this cluster",
-            hint="`kafkeep groups apply` leaves one behind whenever it changes something.",
+    names = sorted(info.name for info in repository.store.list("audit/"))
+    name = _latest(repository, names, target_cluster) if spec == LATEST else _named(repository, names, spec)
+    found = _job(name, _all_parts(repository, names, name))
+    if found.target_cluster != target_cluster:
+        raise GuardRefused(
+            f"job {name} changed groups of cluster {found.target_cluster}, this is cluster {target_cluster}",
+            hint="Name the cluster whose groups were changed with --cluster.",
         )
-    if found is None:
+    return found
+
+
+def _latest(repository: Repository, names: Sequence[str], target_cluster: str) -> str:
+    # Newest first: a repository may hold years of reports.
+    for name in reversed(names):
+        part = _started(repository, name)
+        if part is not None and (part["job"], part["verb"], part["target_cluster"]) == (None, APPLY, target_cluster):
+            return name
+    raise NothingToDo(
+        f"{repository.store.url} has no record of groups that were set on this cluster",
+        hint="`kafkeep groups apply` leaves one behind whenever it changes something.",
+    )
+
+
+def _named(repository: Repository, names: Sequence[str], spec: str) -> str:
+    part = _started(repository, spec) if spec in names else None
+    if part is None or part["job"] is not None:
         raise UsageError(
             f"no change of groups is recorded as {spec[:100]!r} in {repository.store.url}",
             hint="`kafkeep groups apply` names its record, audit/…; `latest` is the newest of this cluster.",
         )
-    job_found = _job(found, parts[found])
-    if job_found.target_cluster != target_cluster:
-        raise GuardRefused(
-            f"job {found} changed groups of cluster {job_found.target_cluster}, this is cluster {target_cluster}",
-            hint="Name the cluster whose groups were changed with --cluster.",
-        )
-    return job_found
+    return spec
+
+
+def _all_parts(repository: Repository, names: Sequence[str], first: str) -> list[Any]:
+    """The parts of a job as far as they are there; those after the first were written right behind it."""
+    parts = [_started(repository, first)]
+    near = names.index(first)
+    for name in (*names[near + 1 :], *reversed(names[:near])):
+        if len(parts) >= parts[0]["parts"]:
+            break
+        part = _started(repository, name)
+        if part is not None and part["job"] == first:
+            parts.append(part)
+    return sorted(parts, key=lambda part: int(part["part"]))
+
+
+def _started(repository: Repository, name: str) -> Any:
+    """The part of a job's record that an object is; None for other reports."""
+    report = read_audit(repository.store, name, repository.id)
+    if report["kind"] != STARTED:
+        return None
+    value = report["value"]
+    if not isinstance(value, dict) or "job" not in value or any(type(value.get(k)) is not t for k, t in _KEYS.items()):
+        raise CorruptObject(f"{name} is no record of a change of groups")
+    return value
 
 
 def _job(name: str, parts: Sequence[Any]) -> Job:

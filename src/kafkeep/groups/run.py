@@ -130,8 +130,6 @@ def carry_out_plan(
     if not changes:
         refuse_if_needed(plan)
         return _result(plan, "", Carried(), began)
-    for refusal in plan.refusals:
-        sink(Warned(f"refused: {refusal.message}", refusal.hint))
     job = begin_job(repository, plan, changes, now=now)
     sink(Stage("positions", f"{len(changes)} group(s); what they were is kept in {job}"))
     sink(WorkPlanned(OPERATION, len(changes), sum(len(change.positions) for change in changes), None))
