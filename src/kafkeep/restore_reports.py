@@ -8,14 +8,12 @@ from typing import Any
 
 from kafkeep.errors import CorruptObject, UsageError
 from kafkeep.model import Generation, OffsetRange, RecoveryPoint, TopicPartition
-from kafkeep.offset_map import MappedPartition, MappedPartitions, MapRow, OffsetMap, Pair
+from kafkeep.offset_map import MappedPartition, MappedPartitions, MapRow, OffsetMap
 from kafkeep.repository.documents import offset_map_from_json
 from kafkeep.repository.repository import Repository
 
 _FINISHED = "restore-finished"
 _OFFSET_MAP = "offset-map"
-
-Maps = dict[Pair, OffsetMap]
 
 
 def mapped_in_file(path: str) -> MappedPartitions:
@@ -77,9 +75,4 @@ def _of_reported(repository: Repository, part: Any, topic_ids: dict[str, str]) -
     )
 
 
-def maps_of_file(path: str) -> Maps:
-    """The offset maps alone, as `mapped_in_file` finds them."""
-    return {pair: part.offsets for pair, part in mapped_in_file(path).items()}
-
-
-__all__ = ["MappedPartition", "MappedPartitions", "Maps", "mapped_by_restores", "mapped_in_file", "maps_of_file"]
+__all__ = ["MappedPartition", "MappedPartitions", "mapped_by_restores", "mapped_in_file"]

@@ -474,6 +474,7 @@ def test_brokers_without_share_groups_say_so(kafka_392: KafkaCluster) -> None:
     assert [(r.kind, r.subject) for r in plan.refusals] == [("kafka-unsupported", f"group {group}")]
 
 
+@pytest.mark.soak
 def test_a_coordinator_that_dies_meanwhile_is_replaced(kafka_431_three: KafkaCluster) -> None:
     """Groups lie on three coordinators, and one is killed while they are set."""
     topic, prefix = unique("filled"), unique("g")

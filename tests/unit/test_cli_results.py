@@ -46,7 +46,7 @@ from kafkeep.restore.guard import Guard
 from kafkeep.restore.options import EXISTING, PREFLIGHT, RETENTION
 from kafkeep.restore.plan import GroupRestore, PartitionRestore, PositionRestore, Refusal, RestorePlan, TopicRestore
 from kafkeep.restore.result import RestoredGroup, RestoredPartition, RestoreResult
-from kafkeep.restore_reports import maps_of_file
+from kafkeep.restore_reports import mapped_in_file
 from kafkeep.verify import LEVELS, Finding, VerifyReport
 
 GENERATION = Generation("orders", "a" * 22, 3)
@@ -249,7 +249,10 @@ class TestRestore:
         path = tmp_path / "map.json"
         check_writable(path, "--offset-map")
         write_offset_map(path, RESTORED)
-        assert maps_of_file(str(path)) == {(PARTITION, TARGET): RESTORED.partitions[0].offset_map}
+        (found,) = mapped_in_file(str(path)).values()
+        told = RESTORED.partitions[0]
+        assert (found.source, found.target, found.offsets) == (told.source, told.target, told.offset_map)
+        assert (found.source_range, found.complete) == (told.source_range, told.complete)
         with pytest.raises(UsageError, match="exists"):
             check_writable(path, "--offset-map")
         with pytest.raises(UsageError, match="no folder to lie in"):

@@ -92,6 +92,23 @@ def test_other_reports_and_parts_are_no_jobs(repository: Repository) -> None:
         find_job(repository, part, "target")
 
 
+def test_jobs_that_were_written_down_at_the_same_time_are_told_apart(repository: Repository) -> None:
+    """Parts of one lie between the parts of another when two run at once."""
+    clock = Clock()
+    one = begin_job(repository, plan(), CHANGES, now=clock, part_bytes=1)
+    other = begin_job(repository, plan(), (change("z", 7, 8),), now=clock, part_bytes=1)
+    objects = [value for _, value in repository.audits(STARTED)]
+    mixed = Repository.init(MemoryStore(), now=Clock(), rng=random.Random(3))
+    names: dict[str, str] = {}
+    for value in sorted(objects, key=lambda value: (value["part"], value["job"] == other)):  # type: ignore[index]
+        assert isinstance(value, dict)
+        first = value["job"] if value["job"] is not None else (other if "z" in str(value["groups"]) else one)
+        name = mixed.put_audit(STARTED, value | {"job": names.get(first)})
+        names.setdefault(first, name)
+    assert find_job(mixed, names[one], "target").changes == CHANGES
+    assert find_job(mixed, names[other], "target").changes == (change("z", 7, 8),)
+
+
 def test_a_named_job_is_found_beside_a_damaged_report(repository: Repository) -> None:
     wanted = begin_job(repository, plan(), CHANGES, now=Clock())
     store = repository.store

@@ -160,6 +160,17 @@ def test_a_map_of_a_file_without_ids_and_ranges_is_taken() -> None:
     assert actions(found) == [("a", 20, SET, "")]
 
 
+def test_a_map_may_reach_to_the_very_end_of_the_log() -> None:
+    whole = replace(MAP, target_topic_id=None, offsets=OffsetMap((MapRow(100, 0, 50),), 60))
+    assert actions(plan(group("a", at(150)), maps=(whole,))) == [("a", 60, SET, "")]
+
+
+def test_a_topic_id_of_another_cluster_proves_nothing() -> None:
+    """Brokers before 2.8 tell none, and a copied disk tells the same."""
+    log = replace(LOG, topic_id=GENERATION.topic_id)
+    assert kinds(plan(group("a", at(120)), log=log, maps=(), cluster="target")) == ["no-offset-map"]
+
+
 def test_a_missing_target_topic_is_refused_by_name() -> None:
     log = replace(LOG, problem=Problem("target-missing", "orders/0 does not exist on the target"))
     found = plan(group("a", at(120)), log=log)
