@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
+import structlog
 from hypothesis import settings
 from tests.support.kafka import Clusters, KafkaCluster, NewKafka, running_clusters, start_cluster
 from tests.support.sweep import Scene, make_scene
@@ -13,6 +14,13 @@ from tests.support.sweep import Scene, make_scene
 # On a busy machine an example may take its time: pytest-timeout ends what hangs.
 settings.register_profile("kafkeep", deadline=None)
 settings.load_profile("kafkeep")
+
+
+@pytest.fixture(autouse=True)
+def own_logging() -> Iterator[None]:
+    """A test that runs the command line in this process sets up logging to its own streams: it ends with the test."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

@@ -88,7 +88,8 @@ def test_a_topic_created_again_has_another_id(cluster: Cluster, topic: str) -> N
     assert len(after.partitions) == 1
 
 
-def test_offsets_at_the_ends_and_at_a_time(cluster: Cluster, topic: str, kafka: KafkaCluster) -> None:
+def test_offsets_at_the_ends_and_at_a_time(cluster: Cluster, kafka: KafkaCluster) -> None:
+    topic = make_topic(cluster, partitions=3, retention_ms="-1")  # its records are of 1970
     fill(kafka.bootstrap, topic, 1000, 2000, 3000, partition=1)
     first, second = TopicPartition(topic, 0), TopicPartition(topic, 1)
     earliest = cluster.offsets([first, second], EARLIEST)

@@ -39,6 +39,8 @@ def test_from_the_first_backup_to_a_difference(kafka_431: KafkaCluster, kafkeep:
     assert [(found["offsets"], found["reason"]) for found in gap["gaps"]] == [
         ({"start": 20, "stop": 24}, "delete-records")
     ]
+    shown = kafkeep("show", "latest", "--repo", "main").expect(0)
+    assert [found["offsets"] for part in shown["partitions"] for found in part["gaps"]] == [{"start": 20, "stop": 24}]
 
     kafkeep("restore", "latest", *where, "--topics", topic, "--dry-run").expect(24)
     kafkeep("restore", "latest", *where, "--topics", topic).refused(24, "target-not-empty")

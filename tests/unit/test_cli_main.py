@@ -340,7 +340,12 @@ class TestProcess:
         script = tmp_path / "script.py"
         script.write_text(SCRIPT.replace("{once}", str(once)))
         process = subprocess.Popen(
-            (sys.executable, script, "boom", *arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            (sys.executable, script, "boom", *arguments),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            # A shell starts what it puts in the background with SIGINT ignored, and children inherit that.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"

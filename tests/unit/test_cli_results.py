@@ -138,7 +138,8 @@ def test_points_and_their_description() -> None:
     )
     view = PointView(POINT, (PartitionView(POINT.cuts[0], (), (GAP,)),))
     group = Group("billing", "consumer", "Empty", "consumer", (GroupOffset(PARTITION, 50, -1, ""),))
-    described = describe(POINT, view, ClusterMetadata("cluster", (), (group,)))
+    gaps = {part.generation: part.gaps for part in view.partitions}
+    described = describe(POINT, view, ClusterMetadata("cluster", (), (group,)), gaps)
     for by_partition in (False, True):
         text = shown(description_parts(described, by_partition=by_partition))
         assert "recovery point 7 'before upgrade' of cluster cluster" in text

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,17 @@ from kafkeep.cli.common import Run, opened_repository, pass_run, repo_option
 from kafkeep.cli.pointdiff import PointDiff, diff_points
 from kafkeep.cli.render import Grid, Part
 from kafkeep.cli.text import count_text, plural, size_text
-from kafkeep.model import ClusterMetadata, Failure, Gap, Group, PartitionCut, RecoveryPoint, TopicMetadata
+from kafkeep.model import (
+    ClusterMetadata,
+    Failure,
+    Gap,
+    Generation,
+    Group,
+    OffsetRange,
+    PartitionCut,
+    RecoveryPoint,
+    TopicMetadata,
+)
 
 if TYPE_CHECKING:
     from kafkeep.repository.repository import Repository
@@ -126,7 +136,8 @@ def show(run: Run, point: str, repo: str, by_partition: bool) -> int:
     """
     with opened_repository(run, repo) as repository:
         found = repository.point(point)
-        described = describe(found, repository.view(found), metadata_of(repository, found))
+        view = repository.view(found)
+        described = describe(found, view, metadata_of(repository, found), gaps_of(repository, view))
     run.output.show(*description_parts(described, by_partition=by_partition))
     run.output.summary("show", described, 0)
     return 0
@@ -168,7 +179,18 @@ def metadata_of(repository: Repository, point: RecoveryPoint) -> ClusterMetadata
     return cluster_metadata_from_json(repository.document(METADATA, digest))
 
 
-def describe(point: RecoveryPoint, view: PointView, metadata: ClusterMetadata) -> PointDescription:
+def gaps_of(repository: Repository, view: PointView) -> dict[Generation, tuple[Gap, ...]]:
+    """All gaps of each history up to the point, also those that the log start had left behind by then."""
+    found: dict[Generation, tuple[Gap, ...]] = {}
+    for part in view.partitions:
+        known = repository.state.generations[part.generation]
+        found[part.generation] = known.gaps_at(view.point.number, OffsetRange(known.start, part.cut.stop))
+    return found
+
+
+def describe(
+    point: RecoveryPoint, view: PointView, metadata: ClusterMetadata, gaps: Mapping[Generation, tuple[Gap, ...]]
+) -> PointDescription:
     """The point, what the repository holds for it, and its metadata."""
     return PointDescription(
         point=PointLine.of(point),
@@ -179,7 +201,7 @@ def describe(point: RecoveryPoint, view: PointView, metadata: ClusterMetadata) -
                 records=sum(run.facts.records for run in part.runs),
                 raw_bytes=sum(run.facts.raw_bytes for run in part.runs),
                 stored_bytes=sum(run.facts.stored_bytes for run in part.runs),
-                gaps=tuple(part.gaps),
+                gaps=gaps.get(part.generation, ()),
             )
             for part in view.partitions
         ),

@@ -218,6 +218,7 @@ class Overlay:
     def __init__(self, state: State) -> None:
         self._state = state
         self._opened: dict[Generation, int] = {}
+        self._opened_of: dict[TopicPartition, list[Generation]] = {}
         self._next: dict[Generation, int] = {}
         self._closed: set[Generation] = set()
 
@@ -242,6 +243,7 @@ class Overlay:
         if self.start(generation) is not None:
             raise Invalid(f"generation {generation} is opened a second time")
         self._opened[generation] = self._next[generation] = start
+        self._opened_of.setdefault(generation.topic_partition, []).append(generation)
 
     def cover(self, generation: Generation, offsets: OffsetRange) -> None:
         following = self.next_offset(generation)
@@ -260,11 +262,11 @@ class Overlay:
         """At most one generation of a partition is open."""
         if not self.is_open(generation):
             return
-        others = [other for other in self._opened if other != generation and self.is_open(other)]
+        others = list(self._opened_of.get(generation.topic_partition, ()))
         latest = self._state.latest.get(generation.topic_partition)
-        if latest is not None and latest != generation and self.is_open(latest):
+        if latest is not None:
             others.append(latest)
-        if any(other.topic_partition == generation.topic_partition for other in others):
+        if any(other != generation and self.is_open(other) for other in others):
             raise Invalid(f"two generations of {generation.topic_partition} would be open")
 
     def check_cut(self, cut: PartitionCut) -> None:

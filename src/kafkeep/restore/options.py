@@ -40,7 +40,8 @@ class RestoreOptions:
     """`restore` puts the source's retention back at the end, `hold` leaves it off."""
     preflight: str = "data"
     """What is checked before the first record is produced: every needed byte, or only that every pack is there."""
-    connections_per_broker: int = 2
+    connections_per_broker: int = 1
+    """Python runs one thread at a time: a second connection costs more in waiting for one another than it brings."""
     request_bytes: int = 1 * MIB
     """A Produce request is sent once it holds this much."""
     attempts: int = 10
