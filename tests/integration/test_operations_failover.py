@@ -45,7 +45,7 @@ def filled(live: Live) -> Filling:
 
 
 class Disturbance:
-    """A sink that slows the work down, and does something to the cluster once that is half done."""
+    """A sink that slows the work down, and does something to the cluster once a third of it is done."""
 
     def __init__(self, operation: str, records: int, act: Callable[[], None]) -> None:
         self._operation = operation
@@ -63,8 +63,8 @@ class Disturbance:
         with self._lock:
             self._left -= event.records
             act, self._act = (self._act, None) if self._left <= 0 else (None, self._act)
-        if act is not None:
-            act()
+            if act is not None:
+                act()  # under the lock: nobody gets on, let alone to the end, while a broker takes its time to go
 
 
 def leaders(live: Live, topic: str) -> set[int]:
