@@ -68,7 +68,7 @@ def test_a_name_that_is_accepted_stays_below_its_root(name: str) -> None:
         names.check_object_name(name)
     except ValueError:
         return
-    assert posixpath.normpath(posixpath.join("/root", name)) == f"/root/{name}"
+    assert posixpath.normpath(posixpath.join("/store", name)) == f"/store/{name}"
     assert name == name.lower()
     assert name.isascii()
     assert not any(part.startswith(".") for part in name.split("/"))
