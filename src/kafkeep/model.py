@@ -151,6 +151,16 @@ class AbortedTransaction(NamedTuple):
     first_offset: int
 
 
+class HeldBack(NamedTuple):
+    """Data of a transaction that a recovery point leaves out as a whole, in every partition it touches, because not all
+    of it is certain to lie before the point's cuts: that of `producer_id` with offsets in `[start, stop)`.
+    """
+
+    producer_id: int
+    start: int
+    stop: int
+
+
 @dataclass(frozen=True, slots=True)
 class ChunkRef:
     """One chunk inside a pack: whole batches, the unit of compression, encryption and of ranged reads."""
@@ -277,6 +287,8 @@ class PartitionCut:
     high_watermark: int
     last_stable_offset: int
     leader_epoch: int
+    held_back: tuple[HeldBack, ...] = ()
+    """Transactions that the point leaves out; only where it is consistent by transaction."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from kafkeep.errors import CorruptBatch
 from kafkeep.kafka.wire.batch import walk
 from kafkeep.kafka.wire.transactions import CommittedFilter
-from kafkeep.model import AbortedTransaction, BatchInfo, RunRef
+from kafkeep.model import AbortedTransaction, BatchInfo, HeldBack, RunRef
 from kafkeep.repository.repository import Repository
 
 
@@ -51,16 +51,31 @@ def voided(runs: Sequence[RunRef]) -> list[tuple[AbortedTransaction, ...]]:
 
 
 def play(
-    repository: Repository, runs: Sequence[RunRef], *, start: int, stop: int, verify_crc: bool = True
+    repository: Repository,
+    runs: Sequence[RunRef],
+    *,
+    start: int,
+    stop: int,
+    held_back: Sequence[HeldBack] = (),
+    verify_crc: bool = True,
 ) -> Iterator[PlayedBatch]:
     """Batches of one generation with offsets in `[start, stop)`; chunk digests are checked on the way, and batch CRCs
     unless the caller has had them checked before.
 
-    `runs` lie in offset order. Raises `CorruptionError` before anything of a damaged chunk is handed out.
+    `runs` lie in offset order; `held_back` is what the cut of the point leaves out. Raises `CorruptionError` before
+    anything of a damaged chunk is handed out.
     """
     needed = [run for run in runs if run.coverage.start < stop and start < run.coverage.stop]
     for run, void in zip(needed, voided(needed), strict=True):
-        yield from _play_run(repository, run, void, start=start, stop=stop, verify_crc=verify_crc)
+        for played in _play_run(repository, run, void, start=start, stop=stop, verify_crc=verify_crc):
+            if not held_back or not _is_held_back(played.info, held_back):
+                yield played
+
+
+def _is_held_back(info: BatchInfo, held_back: Sequence[HeldBack]) -> bool:
+    return info.is_transactional and any(
+        entry.producer_id == info.producer_id and entry.start <= info.base_offset < entry.stop for entry in held_back
+    )
 
 
 def _play_run(

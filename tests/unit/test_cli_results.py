@@ -46,6 +46,7 @@ from kafkeep.restore.guard import Guard
 from kafkeep.restore.options import EXISTING, PREFLIGHT, RETENTION
 from kafkeep.restore.plan import GroupRestore, PartitionRestore, PositionRestore, Refusal, RestorePlan, TopicRestore
 from kafkeep.restore.result import RestoredGroup, RestoredPartition, RestoreResult
+from kafkeep.restore.window import Window
 from kafkeep.restore_reports import mapped_in_file
 from kafkeep.verify import LEVELS, Finding, VerifyReport
 
@@ -173,10 +174,11 @@ PLAN = RestorePlan(
             start=2,
             stop=100,
             runs=(),
-            until_timestamp=None,
+            held_back=(),
+            window=Window(),
             most_records=98,
             raw_bytes=5_000_000,
-            lost=3,
+            gaps=(OffsetRange(0, 3),),
         ),
     ),
     groups=(

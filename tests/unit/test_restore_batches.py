@@ -28,6 +28,7 @@ from kafkeep.model import (
 from kafkeep.repository.repository import Repository
 from kafkeep.restore.batches import ProducerIdentity, ReadyBatch, ready_batches
 from kafkeep.restore.plan import PartitionRestore
+from kafkeep.restore.window import Window
 
 OURS = ProducerIdentity(4711, 3)
 ORDERS = generation()
@@ -65,10 +66,11 @@ def ready(
         start=start,
         stop=end if stop is None else stop,
         runs=tuple(repository.state.generations[ORDERS].runs),
-        until_timestamp=until,
+        held_back=(),
+        window=Window(until=until),
         most_records=0,
         raw_bytes=0,
-        lost=0,
+        gaps=(),
     )
     first = start if source_start is None else source_start
     return list(ready_batches(repository, part, source_start=first, sequence=sequence, identity=OURS))

@@ -24,7 +24,8 @@ from kafkeep.model import (
 )
 from kafkeep.renaming import Rename
 from kafkeep.restore.options import RestoreOptions
-from kafkeep.restore.plan import APPEND, CREATE, FILL, PartitionContent, RestorePlan, plan_restore
+from kafkeep.restore.plan import APPEND, CREATE, FILL, PartitionContent, RestorePlan
+from kafkeep.restore.planning import plan_restore
 from kafkeep.restore.survey import TargetSurvey, TargetTopic
 
 ID = "I" * 22

@@ -30,6 +30,7 @@ from kafkeep.restore.produce import (
     PartitionProgress,
     ProduceTask,
 )
+from kafkeep.restore.window import Window
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -62,10 +63,11 @@ class Target:
                     start=0,
                     stop=2 * self.batches,
                     runs=(),
-                    until_timestamp=None,
+                    held_back=(),
+                    window=Window(),
                     most_records=0,
                     raw_bytes=100,
-                    lost=0,
+                    gaps=(),
                 ),
                 target_id=self.topic.topic_id,
                 leader=0,

@@ -53,13 +53,48 @@ if TYPE_CHECKING:
     type=Parsed("topic:numbers", parse_partitions),
     help="Records of these partitions only, for example orders:0,2,5-7. Repeatable.",
 )
-@click.option("--until", type=MOMENT, help="Each partition ends before its first record with a later timestamp.")
+@click.option("--until", type=MOMENT, help="Nothing with a later record timestamp; --until-rule says how.")
+@click.option("--since", type=MOMENT, help="Nothing with an earlier record timestamp.")
+@click.option(
+    "--until-rule",
+    type=click.Choice(["cut", "filter"]),
+    default="cut",
+    show_default=True,
+    help="Times may run backwards: cut ends each partition before its first later record, filter keeps exactly the "
+    "records within the time.",
+)
+@click.option(
+    "--from-offset",
+    "from_offsets",
+    multiple=True,
+    type=Parsed("partition=offset", parse_until_offset),
+    help="This partition begins at this offset, for example orders/3=1000. Repeatable.",
+)
 @click.option(
     "--until-offset",
     "until_offsets",
     multiple=True,
     type=Parsed("partition=offset", parse_until_offset),
     help="This partition ends before this offset, for example orders/3=4711. Repeatable.",
+)
+@click.option(
+    "--offsets",
+    "offsets_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Begin and end of partitions: CSV lines `topic,partition,until` or `topic,partition,from,until`, or JSON.",
+)
+@click.option(
+    "--allow-loss",
+    type=click.Choice(["none", "prefix", "skip"]),
+    default="none",
+    show_default=True,
+    help="Where the archive has a gap: refuse, end the partition in front of its first gap, or leave out the gaps alone.",
+)
+@click.option(
+    "--repartition",
+    is_flag=True,
+    help="Where a target topic has another number of partitions: put each record where its key belongs.",
 )
 @click.option(
     "--whole-history", is_flag=True, help="Also what the source had removed before the point, as far as it is kept."
@@ -146,13 +181,19 @@ def restore_options(given: dict[str, Any]) -> RestoreOptions:
     from kafkeep.restore.options import RestoreOptions
 
     until: datetime | None = given["until"]
+    since: datetime | None = given["since"]
     return RestoreOptions(
         topics=flat(given["topics"], ("*",)),
         exclude=flat(given["exclude"]),
         renames=tuple(Rename.parse(rule) for rule in given["renames"]),
         partitions=merge_partitions(given["partitions"]),
         until_timestamp=milliseconds(until) if until is not None else None,
+        since_timestamp=milliseconds(since) if since is not None else None,
+        until_rule=given["until_rule"],
         until_offsets=tuple(given["until_offsets"]),
+        from_offsets=tuple(given["from_offsets"]),
+        allow_loss=given["allow_loss"],
+        repartition=given["repartition"],
         whole_history=given["whole_history"],
         route=given["route"],
         groups=group_patterns(given["groups"]),

@@ -215,7 +215,8 @@ def _compare_partition(
 def _played(repository: Repository, plan: ComparePlan, sink: EventSink) -> Iterator[tuple[BatchInfo, memoryview]]:
     """The point's side; tells progress about once a mebibyte."""
     records = size = 0
-    for played in play(repository, plan.view.runs, start=plan.start, stop=plan.view.cut.stop):
+    cut = plan.view.cut
+    for played in play(repository, plan.view.runs, start=plan.start, stop=cut.stop, held_back=cut.held_back):
         yield played.info, played.batch
         records += max(played.info.record_count, 0)
         size += played.info.size

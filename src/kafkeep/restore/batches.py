@@ -46,15 +46,16 @@ def ready_batches(
     The same arguments give the same batches, so what was sent before a broken connection can be sent again and is
     recognised by the broker.
     """
-    for played in play(repository, part.runs, start=max(part.start, source_start), stop=part.stop, verify_crc=False):
-        late = part.until_timestamp is not None and played.info.max_timestamp > part.until_timestamp
+    start = max(part.start, source_start)
+    for played in play(repository, part.runs, start=start, stop=part.stop, held_back=part.held_back, verify_crc=False):
+        late = part.window.is_late(played.info.max_timestamp)
         ends = False
         ready: ReadyBatch | None
         if played.whole and not late and not needs_rebuild(played.info):
             ready = _with_new_header(played, sequence, identity)
         else:
             records = [r for r in decode(played.batch, played.info) if played.start <= r.offset < played.stop]
-            kept = records if part.until_timestamp is None else _until(records, part.until_timestamp)
+            kept = records if part.window.until is None else _until(records, part.window.until)
             ends = len(kept) < len(records)
             ready = _rebuilt(played, kept, sequence, identity, next_source=part.stop if ends else None)
         if ready is not None:

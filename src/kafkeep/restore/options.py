@@ -7,6 +7,7 @@ from typing import Final
 
 from kafkeep.model import TopicPartition
 from kafkeep.renaming import Rename
+from kafkeep.restore.window import CUT, Window
 from kafkeep.selection import Selection
 
 MIB: Final = 1024 * 1024
@@ -14,6 +15,7 @@ MIB: Final = 1024 * 1024
 EXISTING: Final = ("fail", "append")
 RETENTION: Final = ("restore", "hold")
 PREFLIGHT: Final = ("data", "exist")
+ALLOW_LOSS: Final = ("none", "prefix", "skip")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,9 +27,20 @@ class RestoreOptions:
     partitions: tuple[tuple[str, frozenset[int]], ...] = ()
     """(topic, partitions): of these topics only these partitions get records; the others are created empty."""
     until_timestamp: int | None = None
-    """Each partition ends before its first record with a later timestamp (milliseconds)."""
+    """No record with a later timestamp (milliseconds); `until_rule` says how that is meant."""
+    since_timestamp: int | None = None
+    """No record with an earlier timestamp (milliseconds)."""
+    until_rule: str = CUT
+    """`cut` or `filter`: restore.window says what they do."""
     until_offsets: tuple[tuple[TopicPartition, int], ...] = ()
     """(source partition, offset): it ends before this offset."""
+    from_offsets: tuple[tuple[TopicPartition, int], ...] = ()
+    """(source partition, offset): it begins at this offset."""
+    allow_loss: str = "none"
+    """Where the archive has a gap: `none` refuses, `prefix` ends the partition in front of its first gap, `skip` leaves
+    out the gaps alone."""
+    repartition: bool = False
+    """A target topic with another number of partitions gets every record where its key belongs, instead of a refusal."""
     whole_history: bool = False
     """Restore all that the archive covers, also what the source's own retention had removed before the point."""
     route: str = "produce"
@@ -44,6 +57,8 @@ class RestoreOptions:
     """Python runs one thread at a time: a second connection costs more in waiting for one another than it brings."""
     request_bytes: int = 1 * MIB
     """A Produce request is sent once it holds this much."""
+    repack_bytes: int = 256 * 1024
+    """Neighbouring small batches go out as one batch of up to this much; 0 sends every batch as it was."""
     attempts: int = 10
 
     @property
@@ -57,6 +72,13 @@ class RestoreOptions:
     def partitions_of(self, topic: str) -> frozenset[int] | None:
         """The chosen partitions of a topic, None for all."""
         return next((chosen for name, chosen in self.partitions if name == topic), None)
+
+    @property
+    def window(self) -> Window:
+        return Window(self.since_timestamp, self.until_timestamp, self.until_rule)
+
+    def from_offset(self, partition: TopicPartition) -> int | None:
+        return next((offset for named, offset in self.from_offsets if named == partition), None)
 
     def until_offset(self, partition: TopicPartition) -> int | None:
         return next((offset for named, offset in self.until_offsets if named == partition), None)

@@ -19,7 +19,8 @@ from kafkeep.restore.inspect import survey_target
 from kafkeep.restore.job import RestoreJob
 from kafkeep.restore.loading import Loading
 from kafkeep.restore.options import RestoreOptions
-from kafkeep.restore.plan import PartitionContent, RestorePlan, plan_restore
+from kafkeep.restore.plan import PartitionContent, RestorePlan
+from kafkeep.restore.planning import plan_restore
 from kafkeep.restore.preflight import check_everything_needed
 from kafkeep.restore.result import RestoredGroup, RestoreResult
 from kafkeep.restore.topics import end_guard, open_topics

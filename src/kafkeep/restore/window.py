@@ -1,0 +1,39 @@
+"""Which records of a partition a restore wants by their timestamps: pure.
+
+The timestamp of a record is the one a consumer is shown: the append time where the topic keeps append times, else the
+time its producer gave it. Times may run backwards from record to record.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+CUT: Final = "cut"
+"""From the first record that is not too early to the one in front of the first that is too late: one piece of the log."""
+FILTER: Final = "filter"
+"""Exactly the records with `since <= timestamp <= until`, wherever they lie."""
+RULES: Final = (CUT, FILTER)
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Milliseconds, both ends included; None leaves that side open."""
+
+    since: int | None = None
+    until: int | None = None
+    rule: str = CUT
+
+    @property
+    def is_open(self) -> bool:
+        """True when every record is wanted."""
+        return self.since is None and self.until is None
+
+    def is_late(self, timestamp: int) -> bool:
+        return self.until is not None and timestamp > self.until
+
+    def is_early(self, timestamp: int) -> bool:
+        return self.since is not None and timestamp < self.since
+
+
+EVERYTHING: Final = Window()
