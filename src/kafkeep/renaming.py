@@ -29,7 +29,7 @@ class Rename:
             try:
                 re.compile(pattern)
                 re.sub(pattern, replacement, "")
-            except (re.error, IndexError) as error:
+            except (re.error, IndexError, OverflowError, RecursionError) as error:
                 raise UsageError(f"rename {text!r}: {error}") from error
             if flags:
                 raise UsageError(f"rename {text!r}: no flags are known, found {flags!r}")

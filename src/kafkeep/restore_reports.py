@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from kafkeep.errors import CorruptObject, UsageError
-from kafkeep.model import Generation, OffsetRange, RecoveryPoint, TopicPartition
-from kafkeep.offset_map import MappedPartition, MappedPartitions, MapRow, OffsetMap
+from kafkeep.model import NO_TOPIC_ID, Generation, OffsetRange, RecoveryPoint, TopicPartition
+from kafkeep.offset_map import MappedPartition, MappedPartitions
 from kafkeep.repository.documents import offset_map_from_json
+from kafkeep.repository.nouns import decode_generation, fields, integer
 from kafkeep.repository.repository import Repository
 
 _FINISHED = "restore-finished"
@@ -23,20 +24,27 @@ def mapped_in_file(path: str) -> MappedPartitions:
         found = [_of_file(part) for part in value["partitions"]]
     except OSError as error:
         raise UsageError(f"the offset map {path} cannot be read: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError, CorruptObject) as error:
         raise UsageError(f"{path} is not an offset map: {error!r}") from error
     return {(part.source.topic_partition, part.target): part for part in found}
 
 
-def _of_file(part: Any) -> MappedPartition:
+def _of_file(value: object) -> MappedPartition:
+    part = fields(value, "partition")
     start, stop = part.get("start"), part.get("stop")
+    source = decode_generation([part["topic"], part["topic_id"], part["partition"], part["lineage"]])
+    target = decode_generation([part["target_topic"], NO_TOPIC_ID, part["target_partition"], 0])
     return MappedPartition(
-        source=Generation(part["topic"], part["topic_id"], part["partition"], part["lineage"]),
-        target=TopicPartition(part["target_topic"], part["target_partition"]),
-        offsets=OffsetMap(tuple(MapRow(*row) for row in part["rows"]), part["end"]),
-        source_range=None if start is None or stop is None else OffsetRange(start, stop),
+        source=source,
+        target=target.topic_partition,
+        offsets=offset_map_from_json(part),
+        source_range=None if start is None or stop is None else _range(start, stop),
         complete=bool(part.get("complete", True)),
     )
+
+
+def _range(start: object, stop: object) -> OffsetRange:
+    return OffsetRange(integer(start, "start"), integer(stop, "stop"))
 
 
 def mapped_by_restores(repository: Repository, point: RecoveryPoint, target_cluster: str) -> MappedPartitions:

@@ -17,7 +17,7 @@ _WILDCARDS = frozenset("*?[")
 def _matcher(pattern: str) -> re.Pattern[str]:
     try:
         return re.compile(pattern[3:] if pattern.startswith("re:") else translate(pattern))
-    except re.error as error:
+    except (re.error, OverflowError, RecursionError) as error:  # the latter two for huge counts and depths
         raise UsageError(f"pattern {pattern!r} is not a regular expression: {error}") from error
 
 

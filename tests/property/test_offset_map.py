@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kafkeep.errors import CorruptObject
 from kafkeep.offset_map import MapRow, OffsetMap, OffsetMapBuilder
 from kafkeep.repository.documents import offset_map_from_json, offset_map_to_json
 
@@ -61,6 +62,29 @@ def test_a_builder_goes_on_from_the_rows_of_another(
         (builder or second or first).add(source, target, count)
         source, target = source + count, target + count
     assert (second or first).rows() == whole.rows
+
+
+@given(STEPS, st.sampled_from([0, 2**31, 2**62]), st.integers(0, 80))
+def test_positions_never_move_back(steps: list[tuple[int, int, int]], first: int, near: int) -> None:
+    """Anywhere in 64 bits: a later position never lands before an earlier one, and a record's own offset lands on it."""
+    offset_map, naive = built(steps, first)
+    landed = [offset_map.translate(first + at) for at in range(near)]
+    assert landed == sorted(landed)
+    for source, target in naive.items():
+        assert offset_map.translate(source) == offset_map.target_of(source) == target
+    assert offset_map.translate(2**63 - 1) == offset_map.end
+
+
+@given(STEPS.filter(lambda steps: sum(count > 0 for *_, count in steps) > 1), st.data())
+def test_rows_out_of_order_are_refused(steps: list[tuple[int, int, int]], data: st.DataObject) -> None:
+    offset_map, _ = built(steps, 0)
+    if len(offset_map.rows) < 2:
+        return
+    value = offset_map_to_json(offset_map)
+    at = data.draw(st.integers(0, len(offset_map.rows) - 2))
+    value["rows"][at], value["rows"][at + 1] = value["rows"][at + 1], value["rows"][at]
+    with pytest.raises(CorruptObject, match="known shape"):
+        offset_map_from_json(value)
 
 
 @pytest.mark.parametrize("row", [(4, 20, 1), (9, 14, 1), (3, 9, 2)])

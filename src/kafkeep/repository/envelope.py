@@ -30,6 +30,8 @@ COMPRESS_FROM: Final = 32 * 1024
 """Bodies below this size stay readable to the eye; above it they are compressed when that makes them smaller."""
 MAX_WINDOW: Final = 128 * 1024 * 1024
 MIB: Final = 1024 * 1024
+ZSTD_BEST_RATIO: Final = 32 * 1024
+"""A block of zstd takes four bytes or more and yields at most 128 KiB: memory is not asked for on a larger claim."""
 
 
 class Kind(IntEnum):
@@ -42,6 +44,8 @@ class Kind(IntEnum):
     METADATA = 16
     GROUPS = 17
     OFFSET_MAP = 18
+    INVENTORY = 19
+    STANDING = 20
     STATE = 32
     KEY = 33
 
@@ -54,7 +58,13 @@ BODY_LIMITS: Final = {
 """Largest body in bytes, before compression; `DEFAULT_LIMIT` for the kinds not named."""
 DEFAULT_LIMIT: Final = 64 * MIB
 
-DOCUMENT_KINDS: Final = {"metadata": Kind.METADATA, "groups": Kind.GROUPS, "offset-map": Kind.OFFSET_MAP}
+DOCUMENT_KINDS: Final = {
+    "metadata": Kind.METADATA,
+    "groups": Kind.GROUPS,
+    "offset-map": Kind.OFFSET_MAP,
+    "inventory": Kind.INVENTORY,
+    "standing": Kind.STANDING,
+}
 """The kinds that live under `doc/`, by the names other rooms use."""
 
 _SURROGATE_ESCAPE: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u[dD][89a-fA-F]")
@@ -195,6 +205,8 @@ def decompress(data: bytes | memoryview, size: int, what: str, *, exact: bool = 
             raise CorruptObject(f"{what} declares {declared} bytes where {size} belong")
         if declared == 0:
             raise CorruptObject(f"{what} is an empty frame")
+        if declared > ZSTD_BEST_RATIO * len(data):
+            raise CorruptObject(f"{what} declares {declared} bytes in a frame of {len(data)}")
         opened = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW).decompress(data, allow_extra_data=False)
     except zstandard.ZstdError as error:
         raise CorruptObject(f"{what} cannot be decompressed: {error}") from error

@@ -27,10 +27,11 @@ _PREFIX: Final = struct.Struct(">qi")
 _LEGACY_V0: Final = struct.Struct(">qiIbb")
 _LEGACY_V1: Final = struct.Struct(">qiIbbq")
 _LEGACY_KEY_AND_VALUE: Final = 8
-_CHECKED: Final = struct.Struct(">hiqqqhii")
-"""What rewrite() writes behind the CRC: attributes to record count."""
-_UNCHECKED: Final = struct.Struct(">qiibI")
-_NO_LEADER_EPOCH: Final = -1
+CHECKED: Final = struct.Struct(">hiqqqhii")
+"""The fields that the CRC covers: attributes to record count."""
+UNCHECKED: Final = struct.Struct(">qiibI")
+"""The fields in front of those: base offset to CRC."""
+NO_LEADER_EPOCH: Final = -1
 _CONTROL_KEY: Final = struct.Struct(">hh")
 
 crc32c = crc32.iscsi
@@ -122,7 +123,7 @@ def _legacy_info(view: memoryview, position: int, magic: int, length: int) -> Ba
     return BatchInfo(
         base_offset=offset,
         batch_length=length,
-        leader_epoch=_NO_LEADER_EPOCH,
+        leader_epoch=NO_LEADER_EPOCH,
         magic=magic,
         crc=crc,
         attributes=attributes & 0x0F,
@@ -198,7 +199,7 @@ def rewrite(
     """
     if info.magic != 2 or info.is_control:
         raise ValueError(f"batch at offset {info.base_offset} cannot be produced by a new header")
-    checked = _CHECKED.pack(
+    checked = CHECKED.pack(
         info.codec,
         info.last_offset_delta,
         info.max_timestamp if info.is_log_append_time else info.base_timestamp,
@@ -209,7 +210,7 @@ def rewrite(
         info.record_count,
     )
     crc = crc32c(batch[HEADER_SIZE : info.size], crc32c(checked))
-    return _UNCHECKED.pack(base_offset, info.batch_length, _NO_LEADER_EPOCH, 2, crc) + checked
+    return UNCHECKED.pack(base_offset, info.batch_length, NO_LEADER_EPOCH, 2, crc) + checked
 
 
 def needs_rebuild(info: BatchInfo) -> bool:

@@ -27,6 +27,8 @@ _I32: Final = struct.Struct(">i")
 _U32_LITTLE: Final = struct.Struct("<I")
 
 _GZIP_WINDOW: Final = 31
+_GZIP_FED: Final = 8 * 1024
+"""zlib copies what it was fed and did not use: all that is left would make many small members take quadratic time."""
 _GZIP_LEVEL: Final = 6
 
 _XERIAL_MAGIC: Final = b"\x82SNAPPY\x00"
@@ -83,20 +85,20 @@ def _at(payload: memoryview, position: int, magic: bytes) -> bool:
 
 
 def _gunzip(payload: memoryview, out: bytearray, max_bytes: int) -> None:
-    rest: memoryview | bytes = payload
-    while rest:  # a gzip stream may consist of several members
+    position = 0
+    while position < len(payload):  # a gzip stream may consist of several members
         member = zlib.decompressobj(_GZIP_WINDOW)
         try:
             while not member.eof:
-                piece = member.decompress(rest, _PIECE)
-                rest = member.unconsumed_tail
-                if not piece and not rest and not member.eof:
+                fed = payload[position : position + _GZIP_FED]
+                piece = member.decompress(fed, _PIECE)
+                position += len(fed) - len(member.unconsumed_tail) - len(member.unused_data)
+                if not piece and not fed and not member.eof:
                     raise CorruptBatch("a gzip payload ends early")
                 _room(out, len(piece), max_bytes)
                 out += piece
         except zlib.error as error:
             raise CorruptBatch("a gzip payload is damaged") from error
-        rest = member.unused_data
 
 
 def _gzip(records: bytes) -> bytes:
@@ -144,9 +146,9 @@ def _snappy(records: bytes) -> bytes:
 def _unlz4(payload: memoryview, out: bytearray, max_bytes: int) -> None:
     """LZ4 frames. Their checksums are passed over: the batch's CRC covers the same, and those of magic 0 are wrong."""
     position = 0
+    scratch = bytearray()
     while position < len(payload):
         position, flags, block_size = _lz4_header(payload, position)
-        scratch = bytearray(block_size)
         while True:
             size = _lz4_u32(payload, position)
             position += _U32_LITTLE.size
@@ -157,7 +159,9 @@ def _unlz4(payload: memoryview, out: bytearray, max_bytes: int) -> None:
                 raise CorruptBatch(f"an lz4 block of {size} bytes with {len(payload) - position} left")
             block: memoryview = payload[position : position + size]
             if not stored:
-                block = _unlz4_block(block, scratch)
+                if len(scratch) < block_size:  # not for each frame: frames may be tiny and many
+                    scratch = bytearray(block_size)
+                block = _unlz4_block(block, memoryview(scratch)[:block_size])
             _room(out, len(block), max_bytes)
             out += block
             position += size + (_U32_LITTLE.size if flags & 0x10 else 0)
@@ -183,12 +187,12 @@ def _lz4_u32(payload: memoryview, position: int) -> int:
     return value
 
 
-def _unlz4_block(block: memoryview, scratch: bytearray) -> memoryview:
+def _unlz4_block(block: memoryview, scratch: memoryview) -> memoryview:
     try:
         size = cramjam.lz4.decompress_block_into(block, scratch)
     except cramjam.DecompressionError as error:
         raise CorruptBatch("an lz4 payload is damaged") from error
-    return memoryview(scratch)[:size]
+    return scratch[:size]
 
 
 def _lz4(records: bytes) -> bytes:
