@@ -265,14 +265,14 @@ class GenerationOpened:
     start: int
     """First offset the generation covers."""
     why: str
-    """`first-seen`, `recreated`, `truncated`."""
+    """`first-seen`, `recreated`, `truncated`, `tombstones-unseen`."""
 
 
 @dataclass(frozen=True, slots=True)
 class GenerationClosed:
     generation: Generation
     why: str
-    """`deleted`, `recreated`, `truncated`."""
+    """`deleted`, `recreated`, `truncated`, `tombstones-unseen`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,15 +6,24 @@ import re
 from pathlib import Path
 
 import pytest
-from tests.faults.test_rights import BACKUP, CLUSTER, COMPARE, GROUP, RESTORE, TOPIC, Right
+from confluent_kafka.admin import ResourceType
+from tests.faults.test_rights import BACKUP, CLUSTER, COMPARE, CONSISTENT, GROUP, RESTORE, TOPIC, Right
 
 from kafkeep.errors import KafkeepError, all_errors
 
 PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
-RESOURCES = {"topics": TOPIC, "groups": GROUP, "cluster": CLUSTER}
+RESOURCES = {
+    "topics": TOPIC,
+    "groups": GROUP,
+    "cluster": CLUSTER,
+    "transactional": ResourceType.TRANSACTIONAL_ID,
+}
 
 
-@pytest.mark.parametrize(("verb", "rights"), [("backup", BACKUP), ("restore", RESTORE), ("compare", COMPARE)])
+@pytest.mark.parametrize(
+    ("verb", "rights"),
+    [("backup", BACKUP), ("consistent", CONSISTENT), ("restore", RESTORE), ("compare", COMPARE)],
+)
 def test_rights_of_the_page_are_those_that_were_tried(verb: str, rights: tuple[Right, ...]) -> None:
     found = re.search(rf"<!-- rights: {verb} -->\n(.*?)<!-- end -->", PAGE.read_text(), re.DOTALL)
     assert found is not None

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from confluent_kafka import Producer
 from confluent_kafka.admin import (
     AclBinding,
     AclBindingFilter,
@@ -46,6 +47,7 @@ RESTORE: tuple[Right, ...] = (
     (GROUP, AclOperation.READ),
 )
 COMPARE: tuple[Right, ...] = ((TOPIC, AclOperation.READ),)
+CONSISTENT: tuple[Right, ...] = ((ResourceType.TRANSACTIONAL_ID, AclOperation.DESCRIBE),)
 
 
 @dataclass(frozen=True)
@@ -162,6 +164,28 @@ def test_backup_without_one_of_them(stage: Stage, missing: Right, named: str, re
     assert "AUTHORIZATION_FAILED" in failures(done)[subject]
     assert done["point"]["complete"] is False
     assert stage.kafkeep("verify", "--repo", str(repository), "--level", "data").expect(0)
+
+
+def test_consistent_points_need_to_know_of_all_transactions(stage: Stage, tmp_path: Path) -> None:
+    """A transaction of a producer that the login may not see is open at the cut."""
+    repository = stage.new_repository(tmp_path / "repository")
+    producer = Producer({**stage.kafka.client_properties, "transactional.id": f"{stage.prefix}payer"})
+    producer.init_transactions(30)
+    producer.begin_transaction()
+    producer.produce(stage.other, b"open", partition=0)
+    assert producer.flush(30) == 0
+    given = ["--repo", str(repository), "--cluster", "lab", "--topics", f"{stage.prefix}*"]
+    given += ["--consistent", "transactions", "--consistent-wait", "2s"]
+    try:
+        stage.allow(*BACKUP)
+        done = stage.kafkeep("backup", *given).expect(3)
+        assert "no coordinator told of the producers" in failures(done)["transactions"]
+        assert done["point"]["consistency"] == "partition"
+        stage.allow(*BACKUP, *CONSISTENT)
+        done = stage.kafkeep("backup", *given).expect(0)
+        assert done["point"]["consistency"] == "transaction"
+    finally:
+        producer.abort_transaction(30)
 
 
 def test_rights_on_one_topic_are_missing(stage: Stage, tmp_path: Path) -> None:

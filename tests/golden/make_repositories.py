@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import random
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from blake3 import blake3
@@ -30,7 +31,7 @@ from tests.support.repositories import (
     write_pack,
 )
 
-from kafkeep.model import AbortedTransaction, GenerationOpened
+from kafkeep.model import AbortedTransaction, GenerationOpened, HeldBack
 from kafkeep.repository.repository import Repository
 from kafkeep.repository.stores.local import LocalStore
 
@@ -93,6 +94,28 @@ def make(root: Path, compression: str) -> None:
     (root / "repository" / "tmp").rmdir()
 
 
+def make_holding(root: Path) -> None:
+    """A repository with points that hold back transactions."""
+    store = LocalStore(root / "repository")
+    repository = Repository.init(store, now=Clock(), rng=random.Random("format 1 held back"), compression="none")
+    data = (batch(0, 2, attributes=0x10), batch(2, 1, attributes=0x10, size=40), batch(3, 1, attributes=0x30, size=20))
+    runs = [Piece(generation("orders", index), 0, 6, (*data, batch(4, 2, attributes=0x10))) for index in (0, 1)]
+    cuts = [cut(each.generation, 6) for each in runs]
+    both = (HeldBack(4000, 2, 4), HeldBack(4000, 4, 6), HeldBack(4001, 0, 6))
+    made = draft(
+        packs=[write_pack(repository, runs)],
+        open_=opened(*(each.generation for each in runs)),
+        cuts=[replace(cuts[0], held_back=both), replace(cuts[1], held_back=(HeldBack(4000, 4, 6),))],
+    )
+    assert made.point is not None
+    repository.commit(replace(made, point=replace(made.point, consistency="transaction")))
+    repository.commit(draft(cuts=cuts, name="plain"))
+    repository.put_audit("verify", {"at": TIME, "findings": []})
+    (root / "expected.json").write_text(json.dumps(described(repository), indent=1, ensure_ascii=False) + "\n")
+    repository.close()
+    (root / "repository" / "tmp").rmdir()
+
+
 def described(repository: Repository) -> dict[str, object]:
     """What a reader must find."""
     return {
@@ -118,6 +141,7 @@ def described(repository: Repository) -> dict[str, object]:
                         ],
                         "gaps": [[one.offsets.start, one.offsets.stop, one.reason] for one in part.gaps],
                     }
+                    | ({"held_back": part.cut.held_back} if part.cut.held_back else {})
                     for part in repository.view(point).partitions
                     for of in [part.generation]
                 ],
@@ -130,3 +154,4 @@ def described(repository: Repository) -> dict[str, object]:
 if __name__ == "__main__":
     for kind in ("none", "zstd"):
         make(Path(sys.argv[1]) / f"format-1-{kind}", kind)
+    make_holding(Path(sys.argv[1]) / "format-1-held-back")

@@ -30,6 +30,7 @@ from kafkeep.errors import CorruptionError, UnknownFormat
 from kafkeep.model import NO_TOPIC_ID, Generation
 from kafkeep.repository import layout, names
 from kafkeep.repository.envelope import Kind, unwrap, wrap
+from kafkeep.repository.format import NO_COMMIT, encode_commit, read_slot
 from kafkeep.repository.repository import Repository
 from kafkeep.repository.stores.local import LocalStore
 from kafkeep.repository.stores.memory import MemoryStore
@@ -65,6 +66,7 @@ def seen_by(reader: Reader) -> dict[str, Any]:
                         ],
                         "gaps": [[piece.start, piece.stop] for piece in pieces if piece.pack is None],
                     }
+                    | ({"held_back": held} if (held := reader.held_back(number, of)) else {})
                     for of, start, stop, pieces in reader.content(number)
                 ],
             }
@@ -92,7 +94,7 @@ def expected(name: str) -> dict[str, Any]:
 
 
 def test_there_are_golden_repositories_of_every_format() -> None:
-    assert {"format-1-none", "format-1-zstd"} <= set(GOLDEN)
+    assert {"format-1-none", "format-1-zstd", "format-1-held-back"} <= set(GOLDEN)
 
 
 @pytest.mark.parametrize("name", GOLDEN)
@@ -106,6 +108,18 @@ def test_this_code_reads_what_was_written(name: str) -> None:
     for point in repository.points():
         for kind, reference in point.documents:
             assert repository.document(kind, reference)
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_commits_are_encoded_as_they_were(name: str) -> None:
+    """Nothing that is optional shows where it is not needed."""
+    log = HERE / name / "repository" / "log"
+    prev = NO_COMMIT
+    for seq, path in enumerate(sorted(log.iterdir())):
+        data = path.read_bytes()
+        slot = read_slot(data, seq, prev, path.name)
+        assert slot.commit is not None and encode_commit(slot.commit) == data
+        prev = slot.digest
 
 
 @pytest.mark.parametrize("name", GOLDEN)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from tests.support.repositories import (
@@ -18,12 +19,14 @@ from tests.support.repositories import (
     write_pack,
 )
 
+from kafkeep.model import HeldBack
 from kafkeep.repository.envelope import Kind, unwrap, wrap
 from kafkeep.repository.names import log_name
 from kafkeep.repository.repository import Repository
 from kafkeep.repository.stores.memory import MemoryStore
 
 ORDERS, PAYMENTS, NEW = generation("orders"), generation("payments"), generation("new")
+HOLDING = replace(cut(NEW, 3), held_back=(HeldBack(7, 1, 2), HeldBack(8, 0, 3)))
 Forge = Callable[[dict[str, Any]], None]
 
 
@@ -34,7 +37,7 @@ def base() -> tuple[MemoryStore, Repository]:
     backup(repository, [piece(ORDERS, 0, 2), piece(PAYMENTS, 0, 2)])
     pack = write_pack(repository, [piece(ORDERS, 10, 2), piece(NEW, 0, 1)])
     repository.commit(
-        draft(packs=[pack], gaps=[gap(ORDERS, 6, 10)], open_=opened(NEW), close=closed(PAYMENTS), cuts=[cut(NEW, 3)])
+        draft(packs=[pack], gaps=[gap(ORDERS, 6, 10)], open_=opened(NEW), close=closed(PAYMENTS), cuts=[HOLDING])
     )
     return store, repository
 
@@ -70,6 +73,11 @@ def in_gap(**changes: object) -> Forge:
 
 def cuts_of(*rows: list[int], topic: str = "new") -> list[object]:
     return [{"partitions": list(rows), "topic": topic, "topic_id": "A" * 22}]
+
+
+def holding(*rows: object) -> Forge:
+    """The honest cut with something else held back."""
+    return lambda value: value["body"]["point"]["cuts"][0].update(held_back=list(rows))
 
 
 def repeat_pack(value: dict[str, Any]) -> None:
@@ -164,4 +172,14 @@ BROKEN: dict[str, tuple[Forge, str]] = {
     "document outside": (in_point(documents=[["metadata", "../../x"]]), "malformed"),
     "gap with a shouting reason": (in_gap(reason="LOST!"), "malformed"),
     "cuts of another shape": (in_point(cuts=cuts_of([0, 0, 0])), "malformed"),
+    "nothing held back, and said": (holding(), "malformed"),
+    "held back in no partition": (holding([1, 7, 0, 1]), "malformed"),
+    "held back beyond the cut": (holding([0, 7, 0, 4]), "malformed"),
+    "held back from nowhere": (holding([0, 7, 1, 1]), "malformed"),
+    "held back backwards": (holding([0, 7, 2, 1]), "malformed"),
+    "held back twice": (holding([0, 7, 0, 1], [0, 7, 0, 1]), "malformed"),
+    "held back out of order": (holding([0, 8, 0, 1], [0, 7, 0, 1]), "malformed"),
+    "held back of nobody": (holding([0, -1, 0, 1]), "malformed"),
+    "held back in too short a row": (holding([0, 7, 0]), "malformed"),
+    "held back as no list": (lambda value: value["body"]["point"]["cuts"][0].update(held_back=None), "malformed"),
 }

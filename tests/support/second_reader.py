@@ -301,6 +301,11 @@ class Reader:
                 ]
                 yield of, start, stop, pieces
 
+    def held_back(self, point: int, of: Generation) -> list[list[int]]:
+        """Producer id, start and stop of what does not belong to a partition of a point."""
+        groups = [group for group in self.points[point]["cuts"] if group["topic"] == of[0]]
+        return [row for group in groups for partition, *row in group.get("held_back", ()) if partition == of[2]]
+
     def run(self, piece: Piece) -> bytes:
         """All batches of a run, every byte of the pack that they rest on checked."""
         assert piece.pack is not None
@@ -389,6 +394,12 @@ class Change:
     def _cuts(self, point: dict[str, Any]) -> None:
         seen: set[tuple[str, int]] = set()
         for group in point["cuts"]:
+            if "held_back" in group:
+                rows = group["held_back"]
+                shaped(rows, [(I31, UINT, UINT, UINT)], "held back")
+                stops = {row[0]: row[3] for row in group["partitions"]}
+                within = all(start < stop <= stops.get(partition, -1) for partition, _, start, stop in rows)
+                check(rows != [] and within and rows == sorted(map(list, {*map(tuple, rows)})), "what is held back")
             for partition, lineage, start, stop, *_ in group["partitions"]:
                 of = (group["topic"], group["topic_id"], partition, lineage)
                 check((of[0], of[2]) not in seen, "two cuts of one partition")

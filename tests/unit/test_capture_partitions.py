@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from tests.support.operations import Heard, as_cluster, new_repository, without_pauses
+from tests.support.operations import Heard, as_cluster, new_repository, now, without_pauses
 from tests.support.simulated_cluster import SimulatedCluster, SimulatedFetcher
 from tests.support.simulated_log import ABORT, COMMIT, SimulatedLog, record
 
@@ -59,7 +59,7 @@ class Run:
     def plans(self) -> tuple[PartitionPlan, ...]:
         survey = survey_cluster(as_cluster(self.cluster), Selection(), known=frozenset())
         return plan_capture(
-            self.repository.state, survey, cut=self.cut, deletes_by_retention={}, time="2026-11-20T10:00:00.000Z"
+            self.repository.state, survey, cut=self.cut, deletes_by_retention={}, delete_retention_ms={}, now=now()
         ).partitions
 
     def __call__(

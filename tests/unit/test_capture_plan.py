@@ -29,6 +29,7 @@ from kafkeep.model import (
     RunRef,
     TopicPartition,
 )
+from kafkeep.repository.nouns import parse_time
 from kafkeep.repository.shared import Shared
 from kafkeep.repository.state import GenerationState, State
 
@@ -77,6 +78,7 @@ def known(
         start=start,
         next_offset=stop,
         opened_at=1,
+        opened_time=TIME,
         opened_why="first-seen",
         closed_at=2 if closed else None,
         closed_why="deleted" if closed else None,
@@ -105,7 +107,14 @@ def part(
 def planned(
     state: State, *parts: PartitionSurvey, cut: str = "last-stable-offset", retention: bool = True
 ) -> CapturePlan:
-    return plan_capture(state, survey_of(*parts), cut=cut, deletes_by_retention={"orders": retention}, time=TIME)
+    return plan_capture(
+        state,
+        survey_of(*parts),
+        cut=cut,
+        deletes_by_retention={"orders": retention},
+        delete_retention_ms={},
+        now=parse_time(TIME),
+    )
 
 
 def only(plan: CapturePlan) -> PartitionPlan:
@@ -199,7 +208,9 @@ def test_open_generations_of_absent_topics_are_closed_once() -> None:
     gone, closed_before, kept = (Generation(name, ID, 0) for name in ("gone", "closed", "kept"))
     state = state_of(known(gone), known(closed_before, closed=True), known(kept))
     survey = survey_of(absent=("gone", "closed"), failures=(Failure("x", "y", "z"),))
-    plan = plan_capture(state, survey, cut="last-stable-offset", deletes_by_retention={}, time=TIME)
+    plan = plan_capture(
+        state, survey, cut="last-stable-offset", deletes_by_retention={}, delete_retention_ms={}, now=parse_time(TIME)
+    )
     assert plan.closed == (GenerationClosed(gone, "deleted"),)
     assert plan.failures == (Failure("x", "y", "z"),)
 

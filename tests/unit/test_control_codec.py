@@ -29,6 +29,7 @@ def test_every_api_is_the_one_its_name_says() -> None:
         "DESCRIBE_GROUPS": 15, "DESCRIBE_CONSUMER_GROUPS": 69, "OFFSET_FETCH": 9, "OFFSET_COMMIT": 8,
         "OFFSET_DELETE": 47, "DELETE_GROUPS": 42,
         "DESCRIBE_SHARE_OFFSETS": 90, "ALTER_SHARE_OFFSETS": 91, "DELETE_SHARE_OFFSETS": 92,
+        "DESCRIBE_TRANSACTIONS": 65, "LIST_TRANSACTIONS": 66,
     }  # fmt: skip
     assert {name: api.key for name, api in APIS.items()} == keys
 

@@ -10,6 +10,7 @@ from kafkeep.selection import Selection
 MIB: Final = 1024 * 1024
 
 CUTS: Final = ("last-stable-offset", "high-watermark")
+CONSISTENCIES: Final = ("partitions", "transactions")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +22,13 @@ class BackupOptions:
     tags: tuple[tuple[str, str], ...] = ()
     cut: str = "last-stable-offset"
     """Where each partition ends: one of `CUTS`."""
+    consistent: str = "partitions"
+    """What a recovery point holds whole, one of `CONSISTENCIES`: with `transactions` each partition ends at its high
+    watermark, and the point leaves out what would make a transaction partial."""
+    consistent_wait_seconds: float = 30.0
+    """How long to look for a moment at which no transaction of a producer is being decided."""
+    settings: bool = False
+    """Whether points also hold the cluster's settings and permissions."""
     connections_per_broker: int = 2
     fetch_bytes: int = 4 * MIB
     """Most bytes one Fetch response may hold."""

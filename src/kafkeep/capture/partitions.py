@@ -17,6 +17,7 @@ from typing import Final
 
 from kafkeep.capture.plan import CaptureTask, PartitionPlan
 from kafkeep.capture.publish import PackPublisher
+from kafkeep.capture.whole import Decided, Ledger
 from kafkeep.errors import CorruptBatch, KafkaError, KafkaProtocolError, KafkaRequestError, KafkaUnreachable
 from kafkeep.events import EventSink, PartitionDone, Progress
 from kafkeep.kafka.codes import ErrorCode, code_name, retriable
@@ -130,7 +131,10 @@ class PartitionCapture:
         is_on_leader: Callable[[TopicPartition, int], bool],
         sink: EventSink,
         stopped: Callable[[], bool],
+        ledger: Ledger | None = None,
     ) -> None:
+        """`ledger` is told of every transaction; only for a cut at the high watermark."""
+        self._ledger = ledger
         self._fetcher = fetcher
         self._is_on_leader = is_on_leader
         self._publisher = publisher
@@ -146,6 +150,9 @@ class PartitionCapture:
             )
             for part in task.partitions
         }
+        if ledger is not None:
+            for part in task.partitions:
+                ledger.begin(part.generation, part.start, part.open_transactions)
         self._asked_first: TopicPartition | None = None
         """First in the request under way: an answer for it that is empty says that there is nothing."""
         self._outcomes: list[PartitionOutcome] = []
@@ -266,7 +273,7 @@ class PartitionCapture:
         run.stop = portion.stop
         run.aborted.update(portion.aborted)
         if reader.tracker is not None:
-            run.aborted.update(_aborted_by_markers(reader.tracker, portion))
+            run.aborted.update(_aborted_by_markers(reader.tracker, portion, self._ledger))
         self._count(portion)
         if self._publisher.writer.size >= self._limits.pack_bytes:
             self._close_run()
@@ -389,14 +396,22 @@ def _within(infos: Sequence[BatchInfo], most: int) -> Sequence[BatchInfo]:
     return infos[: max(1, bisect_right(ends, most))]
 
 
-def _aborted_by_markers(tracker: TransactionTracker, portion: _Portion) -> list[AbortedTransaction]:
+def _aborted_by_markers(
+    tracker: TransactionTracker, portion: _Portion, ledger: Ledger | None
+) -> list[AbortedTransaction]:
     found: list[AbortedTransaction] = []
+    partition = portion.reader.plan.generation.topic_partition
     position = 0
     for info in portion.infos:
+        first = tracker.first_offset(info.producer_id) if info.attributes & CONTROL_BIT else None
         aborted = tracker.take(info, portion.view[position : position + info.size])
         position += info.size
         if aborted is not None:
             found.append(aborted)
+        if ledger is not None and first is not None and tracker.first_offset(info.producer_id) is None:
+            ledger.decide(partition, Decided(info.producer_id, first, info.base_offset))
+    if ledger is not None:
+        ledger.reach(partition, portion.stop, tracker.open_transactions)
     return found
 
 
@@ -411,6 +426,7 @@ def capture_partitions(
     is_on_leader: Callable[[TopicPartition, int], bool],
     sink: EventSink,
     stop: threading.Event,
+    ledger: Ledger | None = None,
 ) -> tuple[PartitionOutcome, ...]:
     """Runs the task to its end, or until `stop` (keep what was read) or `cancelled` (another task failed) is set."""
     try:
@@ -427,6 +443,7 @@ def capture_partitions(
                 is_on_leader=is_on_leader,
                 sink=sink,
                 stopped=lambda: stop.is_set() or cancelled.is_set(),
+                ledger=ledger,
             )
             return capture.run()
         finally:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from types import MappingProxyType
 
 from kafkeep.capture.survey import PartitionSurvey, Survey
+from kafkeep.capture.tombstones import UNSEEN, Evidence, evidence_of
 from kafkeep.model import (
     NO_TOPIC_ID,
     AbortedTransaction,
@@ -17,6 +20,7 @@ from kafkeep.model import (
     OffsetRange,
 )
 from kafkeep.repository.state import GenerationState, State
+from kafkeep.times import rfc3339
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +58,8 @@ class CapturePlan:
     closed: tuple[GenerationClosed, ...]
     """Generations of topics or partitions that no longer exist."""
     failures: tuple[Failure, ...]
+    evidence: Mapping[Generation, Evidence] = field(default_factory=lambda: MappingProxyType({}))
+    """Of the partitions of compacted topics that are read on, not anew."""
 
     @property
     def gaps(self) -> tuple[Gap, ...]:
@@ -70,27 +76,49 @@ def plan_capture(
     *,
     cut: str,
     deletes_by_retention: Mapping[str, bool],
-    time: str,
+    delete_retention_ms: Mapping[str, int],
+    now: datetime,
 ) -> CapturePlan:
     """Decides for every surveyed partition which generation it belongs to and which offsets are missing.
 
     `deletes_by_retention` says of a topic whether its own settings delete old records: the reason given to a gap
-    that the log start has opened.
+    that the log start has opened. `delete_retention_ms` names the compacted topics and how long they keep tombstones:
+    where one may have been missed, the partition is read anew.
     """
+    partitions: list[PartitionPlan] = []
+    for part in survey.partitions:
+        by_retention = deletes_by_retention.get(part.topic_partition.topic, True)
+        partitions.append(plan_partition(state, part, cut=cut, by_retention=by_retention, time=rfc3339(now)))
+    evidence = evidence_of(
+        state,
+        [
+            plan.generation
+            for plan in partitions
+            if plan.opened is None and plan.gap is None and plan.generation.topic in delete_retention_ms
+        ],
+    )
+    for index, plan in enumerate(partitions):
+        known = evidence.get(plan.generation)
+        if known is not None and _may_lack_tombstones(plan, known, now, delete_retention_ms[plan.generation.topic]):
+            partitions[index] = _reading_anew(plan, UNSEEN)
+            del evidence[plan.generation]
     return CapturePlan(
-        partitions=tuple(
-            plan_partition(
-                state, part, cut=cut, by_retention=deletes_by_retention.get(part.topic_partition.topic, True), time=time
-            )
-            for part in survey.partitions
-        ),
+        partitions=tuple(partitions),
         closed=tuple(
             GenerationClosed(generation, "deleted")
             for generation, known in state.generations.items()
             if known.open and _is_gone(generation, survey)
         ),
         failures=survey.failures,
+        evidence=MappingProxyType(evidence),
     )
+
+
+def _may_lack_tombstones(plan: PartitionPlan, evidence: Evidence, now: datetime, delete_retention_ms: int) -> bool:
+    """With nothing to read there is nothing to miss, unless what was read since the evidence came too late already."""
+    if not evidence.sound:
+        return True
+    return not evidence.holds(now, delete_retention_ms) and (plan.start < plan.stop or plan.start > evidence.stop)
 
 
 def _is_gone(generation: Generation, survey: Survey) -> bool:
@@ -167,6 +195,21 @@ def plan_truncated(plan: PartitionPlan, part: PartitionSurvey, *, cut: str) -> P
     stop = part.high_watermark if cut == "high-watermark" else part.last_stable_offset
     successor = replace(plan.generation, lineage=plan.generation.lineage + 1)
     return _opening(part, stop, successor, "truncated", closed=GenerationClosed(plan.generation, "truncated"))
+
+
+def _reading_anew(plan: PartitionPlan, why: str) -> PartitionPlan:
+    """The same partition up to the same cut, whole, as a generation of its own."""
+    successor = replace(plan.generation, lineage=plan.generation.lineage + 1)
+    return replace(
+        plan,
+        generation=successor,
+        start=plan.log_start,
+        stop=max(plan.stop, plan.log_start),
+        last_fetched_epoch=-1,
+        opened=GenerationOpened(successor, plan.log_start, why),
+        closed=GenerationClosed(plan.generation, why),
+        open_transactions=(),
+    )
 
 
 def gap_before_log_start(generation: Generation, start: int, log_start: int, *, by_retention: bool, time: str) -> Gap:

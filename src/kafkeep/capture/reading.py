@@ -27,8 +27,9 @@ from kafkeep.capture.partitions import (
 from kafkeep.capture.plan import CapturePlan, PartitionPlan, cut_into_tasks, open_at_end, plan_partition, plan_truncated
 from kafkeep.capture.publish import PackPublisher
 from kafkeep.capture.survey import PartitionSurvey
+from kafkeep.capture.whole import Ledger
 from kafkeep.errors import KafkaUnreachable
-from kafkeep.events import EventSink, GapFound, GenerationChanged, Retried
+from kafkeep.events import Event, EventSink, GapFound, GenerationChanged, PartitionDone, Retried
 from kafkeep.kafka.cluster import Cluster
 from kafkeep.kafka.codes import ErrorCode
 from kafkeep.kafka.fetch import BrokerFetcher
@@ -101,6 +102,8 @@ class Reading:
         options: BackupOptions,
         *,
         deletes_by_retention: dict[str, bool],
+        started: datetime,
+        ledger: Ledger | None = None,
         now: Callable[[], datetime],
         sink: EventSink,
         stop: threading.Event,
@@ -113,12 +116,15 @@ class Reading:
         self._sink = sink
         self._stop = stop
         self._cluster_id = ""
-        self._started = rfc3339(now())
+        self._started = rfc3339(started)
+        self._ledger = ledger
         self._settled: dict[TopicPartition, PartitionPlan] = {}
         self._superfluous: set[TopicPartition] = set()
         """Partitions with runs that another writer's commit left no room for: what that writer lacks is read again."""
         self.deleted: set[str] = set()
         """Topics that went away while they were read."""
+        self.read_at: dict[TopicPartition, datetime] = {}
+        """When each partition was read to its cut; those with nothing to read are not in it."""
         self.pending = Pending()
         self.tally = Tally()
 
@@ -132,6 +138,9 @@ class Reading:
             self._flush_when_large()
         self.pending.closed += plan.closed
         self._settled = {part.generation.topic_partition: part for part in plan.partitions}
+        if self._ledger is not None:
+            for part in plan.partitions:
+                self._ledger.begin(part.generation, part.start, part.open_transactions)
         failures = self._read(plan.partitions, topology)
         return list(self._settled.values()), failures
 
@@ -241,8 +250,9 @@ class Reading:
                 undecided=self._undecided,
             ),
             is_on_leader=partial(is_on_leader, self._cluster),
-            sink=self._sink,
+            sink=self._hear,
             stop=self._stop,
+            ledger=self._ledger,
         )
         outcomes: list[PartitionOutcome] = []
         last_commit = time.monotonic()
@@ -260,6 +270,12 @@ class Reading:
             self.flush()
             raise
         return outcomes
+
+    def _hear(self, event: Event) -> None:
+        """Called in the threads of the tasks."""
+        if isinstance(event, PartitionDone):
+            self.read_at[event.topic_partition] = self._now()
+        self._sink(event)
 
     def _open_fetcher(self, topology: Topology, node_id: int) -> BrokerFetcher:
         broker = topology.brokers.get(node_id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from dataclasses import dataclass
 
-from kafkeep.kafka.topology import Broker, TopicTopology
+from kafkeep.kafka.topology import Broker, TopicTopology, Topology
 from kafkeep.model import Failure, TopicPartition
 
 
@@ -37,3 +37,12 @@ class Survey:
         """A chosen topic that exists and may be read."""
         index = bisect_left(self.topics, name, key=lambda topic: topic.name)
         return self.topics[index] if index < len(self.topics) and self.topics[index].name == name else None
+
+    def topology(self) -> Topology:
+        """The chosen topics and the brokers, as they were then."""
+        return Topology(
+            cluster_id=self.cluster_id,
+            controller=-1,
+            brokers={broker.node_id: broker for broker in self.brokers},
+            topics={topic.name: topic for topic in self.topics},
+        )

@@ -47,6 +47,26 @@ if TYPE_CHECKING:
     help="Where each partition ends: before the first undecided transaction, or at the last replicated record.",
 )
 @click.option(
+    "--consistent",
+    type=click.Choice(["partitions", "transactions"]),
+    default="partitions",
+    show_default=True,
+    help="With transactions, no transaction is in the recovery point in part; each partition then ends at its high "
+    "watermark, whatever --cut says.",
+)
+@click.option(
+    "--consistent-wait",
+    type=DURATION,
+    default="30s",
+    show_default=True,
+    help="With --consistent transactions: how long to look for moments between transactions.",
+)
+@click.option(
+    "--settings",
+    is_flag=True,
+    help="Also the cluster's configs, ACLs, quotas and users, as `metadata backup` keeps them.",
+)
+@click.option(
     "--connections", type=click.IntRange(1, 64), default=2, show_default=True, help="Connections to each broker."
 )
 @click.option(
@@ -74,6 +94,9 @@ def backup(run: Run, repo: str, cluster: str, follow: bool, interval: float, **g
         name=given["name"],
         tags=tuple(given["tags"]),
         cut=given["cut"],
+        consistent=given["consistent"],
+        consistent_wait_seconds=given["consistent_wait"],
+        settings=given["settings"],
         connections_per_broker=given["connections"],
         fetch_bytes=given["fetch_size"],
         pack_bytes=given["pack_size"],
@@ -127,7 +150,8 @@ def backup_parts(result: BackupResult) -> tuple[Part, ...]:
     """The result for people."""
     if result.point is not None:
         name = f" '{result.point.name}'" if result.point.name is not None else ""
-        head = f"recovery point {result.point.number}{name}: {plural(result.partitions, 'partition')}"
+        whole = ", consistent by transaction" if result.point.consistency == "transaction" else ""
+        head = f"recovery point {result.point.number}{name}: {plural(result.partitions, 'partition')}{whole}"
     elif result.interrupted:
         head = "ended before the recovery point was made"
     else:

@@ -14,6 +14,7 @@ from typing import Any, Final
 from kafkeep.errors import KafkaError
 from kafkeep.kafka import groups as group_calls
 from kafkeep.kafka import share_groups as share_calls
+from kafkeep.kafka import transactions as transaction_calls
 from kafkeep.kafka.codes import ErrorCode, code_name, request_error, retriable
 from kafkeep.kafka.control import (
     ALTER_CONFIGS,
@@ -30,6 +31,7 @@ from kafkeep.kafka.links import Fields
 from kafkeep.kafka.retry import Retry
 from kafkeep.kafka.routing import COORDINATOR_MOVED, LeaderAnswers, by_leader, refused
 from kafkeep.kafka.topology import Topology
+from kafkeep.kafka.transaction_values import ListedTransaction, TransactionDescription
 from kafkeep.model import NO_TOPIC_ID, GroupOffset, TopicPartition
 
 TOPIC_RESOURCE: Final = 2
@@ -328,6 +330,17 @@ class Admin:
         return share_calls.delete_share_group_offsets(self._client, group, topics)
 
     # --- producers
+
+    def list_transactions(self) -> tuple[ListedTransaction, ...]:
+        """Every transactional id that this login may describe, with the broker whose list it is on: asked of all brokers,
+        none of them a second time. Raises as `kafka.transactions.list_transactions`."""
+        return transaction_calls.list_transactions(self._client, self._client.topology([]).brokers)
+
+    def describe_transactions(
+        self, node: int, transactional_ids: Sequence[str]
+    ) -> dict[str, TransactionDescription | None]:
+        """What this broker holds of the ids it coordinates, as `kafka.transactions.describe_transactions`."""
+        return transaction_calls.describe_transactions(self._client, node, transactional_ids)
 
     def init_producer_id(self) -> tuple[int, int]:
         """A fresh (producer id, epoch) for idempotent, non-transactional producing.

@@ -39,6 +39,12 @@ from kafka.protocol.admin import (
     ListGroupsRequest,
     ListGroupsResponse,
 )
+from kafka.protocol.admin.transactions import (
+    DescribeTransactionsRequest,
+    DescribeTransactionsResponse,
+    ListTransactionsRequest,
+    ListTransactionsResponse,
+)
 from kafka.protocol.api_message import ApiMessage
 from kafka.protocol.consumer import (
     ListOffsetsRequest,
@@ -205,6 +211,8 @@ DELETE_GROUPS: Final = Api(DeleteGroupsRequest, DeleteGroupsResponse)
 DESCRIBE_SHARE_OFFSETS: Final = Api(DescribeShareGroupOffsetsRequest, DescribeShareGroupOffsetsResponse)
 ALTER_SHARE_OFFSETS: Final = Api(AlterShareGroupOffsetsRequest, AlterShareGroupOffsetsResponse)
 DELETE_SHARE_OFFSETS: Final = Api(DeleteShareGroupOffsetsRequest, DeleteShareGroupOffsetsResponse)
+LIST_TRANSACTIONS: Final = Api(ListTransactionsRequest, ListTransactionsResponse)
+DESCRIBE_TRANSACTIONS: Final = Api(DescribeTransactionsRequest, DescribeTransactionsResponse)
 
 
 @dataclass(frozen=True, slots=True)

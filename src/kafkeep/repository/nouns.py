@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any, Final, TypeVar
 
 from kafkeep.model import (
@@ -18,6 +19,7 @@ from kafkeep.model import (
     Generation,
     GenerationClosed,
     GenerationOpened,
+    HeldBack,
     OffsetRange,
     PartitionCut,
     RunFacts,
@@ -264,17 +266,31 @@ def decode_closed(value: object) -> GenerationClosed:
 
 
 def encode_cuts(cuts: Sequence[PartitionCut]) -> list[object]:
-    """Grouped by topic, one row of integers per partition: a point of 10 000 partitions stays small."""
-    groups: dict[tuple[str, str], list[list[int]]] = {}
+    """Grouped by topic, one row of integers per partition: a point of 10 000 partitions stays small. What cuts hold back
+    is a key of its own, which a group without any does not have.
+    """
+    groups: dict[tuple[str, str], list[PartitionCut]] = {}
     for cut in cuts:
-        generation = cut.generation
-        row = [generation.partition, generation.lineage, cut.start, cut.stop]
-        row += [cut.high_watermark, cut.last_stable_offset, cut.leader_epoch]
-        groups.setdefault((generation.topic, generation.topic_id), []).append(row)
-    return [
-        {"partitions": sorted(rows), "topic": topic, "topic_id": topic_id}
-        for (topic, topic_id), rows in sorted(groups.items())
+        groups.setdefault((cut.generation.topic, cut.generation.topic_id), []).append(cut)
+    return [_encode_cut_group(*identity, group) for identity, group in sorted(groups.items())]
+
+
+def _encode_cut_group(topic: str, topic_id: str, cuts: Sequence[PartitionCut]) -> dict[str, object]:
+    rows = [
+        [
+            cut.generation.partition,
+            cut.generation.lineage,
+            cut.start,
+            cut.stop,
+            cut.high_watermark,
+            cut.last_stable_offset,
+            cut.leader_epoch,
+        ]
+        for cut in cuts
     ]
+    group: dict[str, object] = {"partitions": sorted(rows), "topic": topic, "topic_id": topic_id}
+    held = [[cut.generation.partition, *entry] for cut in cuts for entry in cut.held_back]
+    return group | {"held_back": sorted(held)} if held else group
 
 
 def decode_cuts(value: object) -> tuple[PartitionCut, ...]:
@@ -282,20 +298,48 @@ def decode_cuts(value: object) -> tuple[PartitionCut, ...]:
     found: list[PartitionCut] = []
     for group in items(value, "cuts", lambda item: fields(item, "cut")):
         topic, topic_id = group["topic"], group["topic_id"]
+        held = _held_back(group["held_back"]) if "held_back" in group else {}
         for row in items(group["partitions"], "cut partitions", lambda item: item):
             if type(row) is not list or len(row) != 7:
                 raise Malformed("cut is not a row of 7 integers")
-            found.append(
-                PartitionCut(
-                    decode_generation([topic, topic_id, row[0], row[1]]),
-                    integer(row[3], "stop of a cut"),
-                    integer(row[2], "start of a cut"),
-                    integer(row[4], "high watermark", -1),
-                    integer(row[5], "last stable offset", -1),
-                    integer(row[6], "leader epoch", -1, INT32),
-                )
+            cut = PartitionCut(
+                decode_generation([topic, topic_id, row[0], row[1]]),
+                integer(row[3], "stop of a cut"),
+                integer(row[2], "start of a cut"),
+                integer(row[4], "high watermark", -1),
+                integer(row[5], "last stable offset", -1),
+                integer(row[6], "leader epoch", -1, INT32),
+                tuple(held.pop(row[0], ())),
             )
+            if any(entry.stop > cut.stop for entry in cut.held_back):
+                raise Malformed("a cut holds back what lies beyond it")
+            found.append(cut)
+        if held:
+            raise Malformed("data is held back in a partition without a cut")
     return tuple(found)
+
+
+def _held_back(value: object) -> dict[int, list[HeldBack]]:
+    """By partition. Rows rise strictly, and each is a range that is not empty."""
+    rows = items(value, "held back", _held_back_row)
+    if not rows or any(a >= b for a, b in pairwise(rows)):
+        raise Malformed("what is held back is not in rising order, or empty")
+    found: dict[int, list[HeldBack]] = {}
+    for partition, producer, start, stop in rows:
+        found.setdefault(partition, []).append(HeldBack(producer, start, stop))
+    return found
+
+
+def _held_back_row(value: object) -> tuple[int, int, int, int]:
+    if type(value) is not list or len(value) != 4:
+        raise Malformed("held back is not a row of 4 integers")
+    start = integer(value[2], "start of what is held back")
+    return (
+        integer(value[0], "partition", 0, INT32),
+        integer(value[1], "producer id"),
+        start,
+        integer(value[3], "stop of what is held back", start + 1),
+    )
 
 
 def encode_failure(failure: Failure) -> dict[str, object]:

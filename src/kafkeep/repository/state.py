@@ -60,6 +60,8 @@ class GenerationState:
     next_offset: int
     opened_at: int
     """Number of the commit that opened it."""
+    opened_time: str
+    """When the work behind that commit began."""
     opened_why: str
     closed_at: int | None = None
     closed_why: str | None = None
@@ -404,6 +406,7 @@ class _Folder:
                 start=opened.start,
                 next_offset=opened.start,
                 opened_at=commit.seq,
+                opened_time=commit.started,
                 opened_why=opened.why,
             )
             self._latest[generation.topic_partition] = generation

@@ -61,6 +61,10 @@ class TransactionTracker:
             self._open.setdefault(info.producer_id, info.base_offset)
         return None
 
+    def first_offset(self, producer_id: int) -> int | None:
+        """Where the producer's undecided transaction began, None when it has none."""
+        return self._open.get(producer_id)
+
     @property
     def open_transactions(self) -> tuple[AbortedTransaction, ...]:
         """Those begun and not yet decided."""

@@ -1,35 +1,50 @@
-"""What a recovery point holds besides records: topics with their settings, groups with their positions."""
+"""Reading a cluster's topics with their settings and its groups with their positions."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from kafkeep.errors import KafkaAccessDenied, KafkaError, KafkaUnsupported
+from kafkeep.inventory import ConfigValue
 from kafkeep.kafka.admin import ConfigEntry
 from kafkeep.kafka.cluster import Cluster
+from kafkeep.kafka.configs import SOURCES
+from kafkeep.kafka.groups import GroupListing
 from kafkeep.kafka.topology import TopicTopology
 from kafkeep.model import Failure, Group, GroupOffset, TopicMetadata
 
+DEFAULT_DELETE_RETENTION_MS: Final = 24 * 3600 * 1000
+"""Kafka's default of log.cleaner.delete.retention.ms."""
 _TOPIC_OVERRIDE = 1
 """DescribeConfigs' config source DYNAMIC_TOPIC_CONFIG: set on the topic itself (KIP-226)."""
+_TAKEN_FOR_COMPACTED = "whether it is compacted is not known, so it is treated as if it were"
 
 
 @dataclass(frozen=True, slots=True)
-class GroupCapture:
+class GroupReading:
     groups: tuple[Group, ...]
+    listings: tuple[GroupListing, ...]
+    """All groups as the brokers list them, those too whose positions could not be read."""
     failures: tuple[Failure, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class TopicCapture:
+class TopicReading:
     topics: tuple[TopicMetadata, ...]
     deletes_by_retention: dict[str, bool]
     """Whether a topic's effective settings delete old records by age or size."""
+    delete_retention_ms: dict[str, int]
+    """How long each compacted topic keeps its tombstones at least. A topic whose settings cannot be read is taken for a
+    compacted one with Kafka's default.
+    """
+    effective: dict[str, tuple[ConfigValue, ...]]
+    """All effective settings of each topic with their sources."""
     failures: tuple[Failure, ...]
 
 
-def capture_groups(cluster: Cluster) -> GroupCapture:
+def read_groups(cluster: Cluster) -> GroupReading:
     """Every group of every type the brokers list, with its committed positions.
 
     To be called before the end offsets are asked for: a position committed before is never beyond the cut.
@@ -37,7 +52,7 @@ def capture_groups(cluster: Cluster) -> GroupCapture:
     try:
         listings = cluster.admin.groups()
     except KafkaAccessDenied as error:
-        return GroupCapture((), (Failure("groups", error.slug, str(error)),))
+        return GroupReading((), (), (Failure("groups", error.slug, str(error)),))
     offsets = cluster.admin.group_offsets([listing.group_id for listing in listings if listing.type != "share"])
     if shared := [listing.group_id for listing in listings if listing.type == "share"]:
         offsets |= _share_offsets(cluster, shared)
@@ -57,7 +72,7 @@ def capture_groups(cluster: Cluster) -> GroupCapture:
                 tuple(sorted(answer, key=lambda position: position.topic_partition)),
             )
         )
-    return GroupCapture(tuple(groups), tuple(failures))
+    return GroupReading(tuple(groups), listings, tuple(failures))
 
 
 def _share_offsets(cluster: Cluster, groups: Sequence[str]) -> dict[str, tuple[GroupOffset, ...] | KafkaError]:
@@ -66,20 +81,25 @@ def _share_offsets(cluster: Cluster, groups: Sequence[str]) -> dict[str, tuple[G
     return {group: () if isinstance(answer, KafkaUnsupported) else answer for group, answer in found.items()}
 
 
-def capture_topics(cluster: Cluster, topics: Sequence[TopicTopology]) -> TopicCapture:
+def read_topics(cluster: Cluster, topics: Sequence[TopicTopology]) -> TopicReading:
     """Partitions, replicas and overrides of the chosen topics."""
     configs = cluster.admin.topic_configs([topic.name for topic in topics])
     found: list[TopicMetadata] = []
     by_retention: dict[str, bool] = {}
+    tombstones: dict[str, int] = {}
+    effective: dict[str, tuple[ConfigValue, ...]] = {}
     failures: list[Failure] = []
     for topic in topics:
         answer = configs.get(topic.name, ())
         entries: tuple[ConfigEntry, ...] = ()
         if isinstance(answer, KafkaError):
-            failures.append(Failure(f"configs of {topic.name}", answer.slug, str(answer)))
+            failures.append(Failure(f"configs of {topic.name}", answer.slug, f"{answer}; {_TAKEN_FOR_COMPACTED}"))
         else:
             entries = answer
             by_retention[topic.name] = deletes_by_retention(entries)
+            effective[topic.name] = tuple(_config(entry) for entry in entries)
+        if (kept_ms := delete_retention_ms(entries)) is not None:
+            tombstones[topic.name] = kept_ms
         found.append(
             TopicMetadata(
                 topic.name,
@@ -89,7 +109,12 @@ def capture_topics(cluster: Cluster, topics: Sequence[TopicTopology]) -> TopicCa
                 tuple(sorted((entry.name, entry.value) for entry in entries if entry.source == _TOPIC_OVERRIDE)),
             )
         )
-    return TopicCapture(tuple(found), by_retention, tuple(failures))
+    return TopicReading(tuple(found), by_retention, tombstones, effective, tuple(failures))
+
+
+def _config(entry: ConfigEntry) -> ConfigValue:
+    source = SOURCES.get(entry.source, f"code-{entry.source}")
+    return ConfigValue(entry.name, entry.value, source, entry.sensitive, entry.read_only)
 
 
 def deletes_by_retention(entries: Sequence[ConfigEntry]) -> bool:
@@ -98,3 +123,14 @@ def deletes_by_retention(entries: Sequence[ConfigEntry]) -> bool:
     policy = values.get("cleanup.policy") or "delete"
     limited = values.get("retention.ms") != "-1" or values.get("retention.bytes") not in (None, "-1")
     return "delete" in policy.split(",") and limited
+
+
+def delete_retention_ms(entries: Sequence[ConfigEntry]) -> int | None:
+    """How long the topic keeps tombstones, None when it is not compacted. What the settings do not tell is Kafka's
+    default for the time and the careful answer for the policy: not to be told is not to be told no.
+    """
+    values = {entry.name: entry.value for entry in entries}
+    policy, kept = values.get("cleanup.policy"), values.get("delete.retention.ms")
+    if policy is not None and "compact" not in [word.strip() for word in policy.split(",")]:
+        return None
+    return DEFAULT_DELETE_RETENTION_MS if kept is None else int(kept)
