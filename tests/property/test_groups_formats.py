@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kafkeep.errors import UsageError
-from kafkeep.groups.formats import FilePosition, read_positions, write_csv, write_json
+from kafkeep.groups.formats import read_positions, write_csv, write_json
 from kafkeep.model import TopicPartition
+from kafkeep.position_files import FilePosition
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)
 TOPICS = st.text("abc.-_019", min_size=1, max_size=6)

@@ -10,13 +10,13 @@ from tests.support.repositories import Clock
 from tests.support.simulated_groups import SimulatedGroup, SimulatedGroups, no_fault
 
 from kafkeep.errors import GuardRefused, KafkaRequestError, KafkaUnreachable, NothingToDo
-from kafkeep.groups.formats import FilePosition
 from kafkeep.groups.options import GroupOptions
 from kafkeep.groups.plan import GroupsPlan
 from kafkeep.groups.result import GroupsResult
 from kafkeep.groups.run import carry_out_plan, prepare_file, prepare_rollback
 from kafkeep.kafka.codes import ErrorCode
 from kafkeep.model import GroupOffset, TopicPartition
+from kafkeep.position_files import FilePosition
 from kafkeep.repository.repository import Repository
 from kafkeep.repository.stores.memory import MemoryStore
 

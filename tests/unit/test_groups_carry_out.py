@@ -10,13 +10,13 @@ from tests.support.repositories import Clock
 from tests.support.simulated_groups import SimulatedGroups, no_fault, position
 
 from kafkeep.errors import GroupActive, KafkaUnreachable, PlanRefused
-from kafkeep.groups.formats import FilePosition
 from kafkeep.groups.job import STARTED
 from kafkeep.groups.options import GroupOptions
 from kafkeep.groups.plan import GroupsPlan
 from kafkeep.groups.result import GroupsResult
 from kafkeep.groups.run import carry_out_plan, prepare_file, prepare_rollback
 from kafkeep.model import TopicPartition
+from kafkeep.position_files import FilePosition
 from kafkeep.repository.repository import Repository
 from kafkeep.repository.stores.memory import MemoryStore
 

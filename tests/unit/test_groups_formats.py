@@ -7,9 +7,10 @@ import json
 import pytest
 
 from kafkeep.errors import UsageError
-from kafkeep.groups.formats import FilePosition, Written, positions_of_plan, read_positions, write_csv, write_json
+from kafkeep.groups.formats import Written, positions_of_plan, read_positions, write_csv, write_json
 from kafkeep.groups.plan import GroupsPlan, PlannedGroup, PlannedPosition
 from kafkeep.model import TopicPartition
+from kafkeep.position_files import FilePosition
 
 ORDERS = TopicPartition("orders", 3)
 POSITIONS = [

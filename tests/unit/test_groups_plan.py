@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 
-from kafkeep.groups.formats import FilePosition
 from kafkeep.groups.from_file import kinds_of, plan_file
 from kafkeep.groups.from_point import PartitionContent, choose, plan_point
 from kafkeep.groups.options import GroupOptions
@@ -24,6 +23,7 @@ from kafkeep.model import (
     TopicPartition,
 )
 from kafkeep.offset_map import MappedPartition, MappedPartitions, MapRow, OffsetMap
+from kafkeep.position_files import FilePosition
 from kafkeep.renaming import Rename
 
 ORDERS, PAYMENTS = TopicPartition("orders", 0), TopicPartition("payments", 0)

@@ -31,6 +31,10 @@ VERBS: Final = {
         "kafkeep.cli.groups",
         "Set the positions of consumer groups as a recovery point or a file says, and take it back.",
     ),
+    "metadata": (
+        "kafkeep.cli.metadata",
+        "Keep, compare, export and apply topics, settings and permissions, without records.",
+    ),
     "compare": ("kafkeep.cli.compare", "Prove that a cluster holds what a recovery point holds."),
     "verify": ("kafkeep.cli.verify", "Check that a repository is whole."),
     "lab": ("kafkeep.cli.lab", "Run a throw-away real Kafka on this machine."),

@@ -18,6 +18,7 @@ from kafkeep.errors import UsageError
 from kafkeep.groups.plan import SET, UNCHANGED, GroupsPlan
 from kafkeep.groups.survey import OFFSETS, SHARE
 from kafkeep.model import TopicPartition
+from kafkeep.position_files import FilePosition, positions_csv, positions_json
 
 MOST_OFFSET: Final = 2**63 - 1
 MOST_PARTITION: Final = 2**31 - 1
@@ -27,17 +28,6 @@ SHARE_TYPE: Final = "share"
 _KEYS: Final = {"group", "topic", "partition", "offset"}
 _MORE_KEYS: Final = {"metadata", "type"}
 _HINT: Final = "Lines are group,topic,partition,offset without a header, or JSON objects with these keys in a list."
-
-
-@dataclass(frozen=True, slots=True)
-class FilePosition:
-    """A position of a file. `metadata` is None where the file does not tell it."""
-
-    group_id: str
-    target: TopicPartition
-    offset: int
-    metadata: str | None = None
-    share: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,46 +51,30 @@ def positions_of_plan(plan: GroupsPlan) -> Iterator[FilePosition]:
 
 def write_csv(positions: Iterator[FilePosition]) -> Written:
     """For `kafka-consumer-groups --reset-offsets --from-file`, with each group named by `--group`."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    written = strings = shared = broken = 0
-    for position in positions:
-        if position.share:
-            shared += 1
-        elif "\n" in position.group_id or "\r" in position.group_id:
-            broken += 1
-        else:
-            written += 1
-            strings += bool(position.metadata)
-            target = position.target
-            writer.writerow((position.group_id, target.topic, target.partition, position.offset))
+    found = list(positions)
+    fitting = [position for position in found if position.fits_csv]
+    shared = sum(position.share for position in found)
     told = (
-        (strings, "metadata string(s) are lost: the CSV has no place for them, --format json has"),
+        (
+            sum(bool(position.metadata) for position in fitting),
+            "metadata string(s) are lost: the CSV has no place for them, --format json has",
+        ),
         (
             shared,
             "position(s) of share groups are left out: Kafka's tool sets none from a file, --format json has them",
         ),
-        (broken, "position(s) are left out: their group ids hold line breaks, which Kafka's tool cannot read"),
+        (
+            len(found) - len(fitting) - shared,
+            "position(s) are left out: their group ids hold line breaks, which Kafka's tool cannot read",
+        ),
     )
-    return Written(text.getvalue(), written, tuple(f"{count} {what}" for count, what in told if count))
+    return Written(positions_csv(fitting), len(fitting), tuple(f"{count} {what}" for count, what in told if count))
 
 
 def write_json(positions: Iterator[FilePosition]) -> Written:
-    """A list of objects, one a line; `metadata` only where there is some, `type` only for share groups."""
-    lines: list[str] = []
-    for position in positions:
-        fields: dict[str, Any] = {
-            "group": position.group_id,
-            "topic": position.target.topic,
-            "partition": position.target.partition,
-            "offset": position.offset,
-        }
-        if position.metadata:
-            fields["metadata"] = position.metadata
-        if position.share:
-            fields["type"] = SHARE_TYPE
-        lines.append(json.dumps(fields))
-    return Written("[\n" + ",\n".join(lines) + ("\n" if lines else "") + "]\n", len(lines), ())
+    """As `position_files.positions_json`."""
+    found = list(positions)
+    return Written(positions_json(found), len(found), ())
 
 
 def read_positions(text: str, name: str, *, group: str | None = None) -> tuple[FilePosition, ...]:

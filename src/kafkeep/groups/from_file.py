@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from kafkeep.groups.formats import FilePosition
 from kafkeep.groups.landing import GIVEN
 from kafkeep.groups.options import GroupOptions
 from kafkeep.groups.plan import GroupsPlan, PlannedGroup, Refusal, WantedGroup, WantedPosition, examples, plan_group
 from kafkeep.groups.survey import OFFSETS, SHARE, UNKNOWN_TYPE, GroupsSurvey, TargetPartition
 from kafkeep.model import TopicPartition
+from kafkeep.position_files import FilePosition
 
 
 def kinds_of(positions: Sequence[FilePosition]) -> dict[str, str]:

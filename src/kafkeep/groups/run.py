@@ -11,7 +11,6 @@ from kafkeep.errors import GroupActive, NothingToDo, PlanRefused
 from kafkeep.events import EventSink, Stage, Warned, WorkPlanned, ignore
 from kafkeep.groups.carry_out import OPERATION, Carried, carry_out
 from kafkeep.groups.changes import changes_of
-from kafkeep.groups.formats import FilePosition
 from kafkeep.groups.from_file import kinds_of, plan_file
 from kafkeep.groups.from_point import Chosen, PartitionContent, choose, plan_point
 from kafkeep.groups.inspect import survey
@@ -22,13 +21,12 @@ from kafkeep.groups.result import GroupsResult
 from kafkeep.groups.survey import kind_of
 from kafkeep.groups.undo import plan_rollback
 from kafkeep.kafka.cluster import Cluster
-from kafkeep.model import ClusterMetadata, RecoveryPoint, TopicPartition
-from kafkeep.repository.documents import cluster_metadata_from_json
+from kafkeep.model import RecoveryPoint, TopicPartition
+from kafkeep.point_documents import metadata_of
+from kafkeep.position_files import FilePosition
 from kafkeep.repository.repository import Repository
 from kafkeep.restore_reports import mapped_by_restores, mapped_in_file
 
-METADATA = "metadata"
-"""Name of a recovery point's document with topics and groups."""
 TOLD_REFUSALS = 5
 
 
@@ -172,14 +170,6 @@ def refuse_if_needed(plan: GroupsPlan) -> None:
 def _hint(refusals: Collection[Refusal]) -> str | None:
     hints = dict.fromkeys(refusal.hint for refusal in refusals if refusal.hint)
     return " ".join(hints) if hints else None
-
-
-def metadata_of(repository: Repository, point: RecoveryPoint) -> ClusterMetadata:
-    """Topics and groups of the point; empty when it was made without them."""
-    digest = dict(point.documents).get(METADATA)
-    if digest is None:
-        return ClusterMetadata(point.cluster_id, (), ())
-    return cluster_metadata_from_json(repository.document(METADATA, digest))
 
 
 def contents_of(repository: Repository, point: RecoveryPoint, chosen: Chosen) -> dict[TopicPartition, PartitionContent]:

@@ -16,6 +16,7 @@ from kafkeep.kafka.fetch import BrokerFetcher
 from kafkeep.kafka.links import Fields
 from kafkeep.kafka.produce import BrokerProducer
 from kafkeep.kafka.routing import LeaderAnswers, by_leader
+from kafkeep.kafka.settings_admin import SettingsAdmin
 from kafkeep.kafka.topology import NO_NODE, Broker, TopicTopology, Topology
 from kafkeep.model import TopicPartition
 
@@ -53,6 +54,7 @@ class Cluster:
         self._retry_seconds = retry_seconds
         self._client = ControlClient(config, sink=sink, retry_seconds=retry_seconds)
         self.admin = Admin(self._client)
+        self.settings = SettingsAdmin(self._client)
 
     def __enter__(self) -> Cluster:
         return self

@@ -7,13 +7,12 @@ empty, headers in their order with repeats.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from kafkeep.errors import CorruptBatch
 from kafkeep.kafka.wire import codecs, legacy
-from kafkeep.kafka.wire.batch import CRC_START, HEADER, HEADER_SIZE, LENGTH_END, crc32c
+from kafkeep.kafka.wire.batch import CHECKED, HEADER_SIZE, LENGTH_END, NO_LEADER_EPOCH, UNCHECKED, crc32c
 from kafkeep.model import BatchInfo
 
 DEFAULT_BUDGET: Final = 256 * 1024 * 1024
@@ -23,7 +22,6 @@ _MIN_I64: Final = -(1 << 63)
 _MAX_I64: Final = (1 << 63) - 1
 _U32: Final = (1 << 32) - 1
 _U64: Final = (1 << 64) - 1
-_CRC: Final = struct.Struct(">I")
 _ONE_BYTE: Final = tuple(bytes((value,)) for value in range(128))
 
 
@@ -62,15 +60,15 @@ def _decode_records(data: bytes, info: BatchInfo) -> list[Record]:
     append_time = info.max_timestamp if info.is_log_append_time else None
     position, end = 0, len(data)
     for _ in range(info.record_count):
-        size, position = _varint(data, position)
+        size, position = read_varint(data, position)
         stop = position + size
         if size <= 0 or stop > end:
             raise CorruptBatch(f"a record of {size} bytes with {end - position} left")
-        delta, position = _varlong(data, position + 1)
+        delta, position = read_varlong(data, position + 1)
         timestamp = base_timestamp + delta
         if not _MIN_I64 <= timestamp <= _MAX_I64:
-            timestamp = _signed(timestamp)
-        offset_delta, position = _varint(data, position)
+            timestamp = signed(timestamp)
+        offset_delta, position = read_varint(data, position)
         key, position = _nullable(data, position, stop)
         value, position = _nullable(data, position, stop)
         if data[position] == 0:
@@ -88,7 +86,7 @@ def _decode_records(data: bytes, info: BatchInfo) -> list[Record]:
 
 
 def _headers(data: bytes, position: int, stop: int) -> tuple[tuple[tuple[bytes, bytes | None], ...], int]:
-    count, position = _varint(data, position)
+    count, position = read_varint(data, position)
     if not 0 <= count <= stop - position:
         raise CorruptBatch(f"{count} record headers with {stop - position} bytes left")
     headers = []
@@ -108,7 +106,7 @@ def _nullable(data: bytes, position: int, stop: int) -> tuple[bytes | None, int]
         size = (size >> 1) ^ -(size & 1)
         position += 1
     else:
-        size, position = _varint(data, position)
+        size, position = read_varint(data, position)
     if size < 0:
         return None, position
     end = position + size
@@ -117,7 +115,7 @@ def _nullable(data: bytes, position: int, stop: int) -> tuple[bytes | None, int]
     return data[position:end], end
 
 
-def _varint(data: bytes, position: int) -> tuple[int, int]:
+def read_varint(data: bytes, position: int) -> tuple[int, int]:
     """A zigzag varint of 32 bits: value and where the next field begins."""
     byte = data[position]
     if byte < 0x80:
@@ -127,7 +125,7 @@ def _varint(data: bytes, position: int) -> tuple[int, int]:
     return (value >> 1) ^ -(value & 1), position
 
 
-def _varlong(data: bytes, position: int) -> tuple[int, int]:
+def read_varlong(data: bytes, position: int) -> tuple[int, int]:
     """A zigzag varint of 64 bits."""
     byte = data[position]
     if byte < 0x80:
@@ -148,7 +146,7 @@ def _groups(data: bytes, position: int, most: int) -> tuple[int, int]:
     raise CorruptBatch(f"a varint longer than {most} bytes")
 
 
-def _signed(value: int) -> int:
+def signed(value: int) -> int:
     """Wrapped to 64 bits, as Java's arithmetic does."""
     value &= _U64
     return value - (1 << 64) if value > _MAX_I64 else value
@@ -173,53 +171,70 @@ def encode(
     body = bytearray()
     for delta, record in enumerate(records):
         _put_record(body, record, delta, record.timestamp - base_timestamp)
-    payload = codecs.compress(codec, bytes(body))
-    header = bytearray(
-        HEADER.pack(
-            0,
-            HEADER_SIZE - LENGTH_END + len(payload),
-            -1,
-            2,
-            0,
-            codec,
-            len(records) - 1,
-            base_timestamp,
-            max(record.timestamp for record in records),
-            producer_id,
-            producer_epoch,
-            base_sequence,
-            len(records),
-        )
+    return seal(
+        bytes(body),
+        codec=codec,
+        records=len(records),
+        base_timestamp=base_timestamp,
+        max_timestamp=max(record.timestamp for record in records),
+        producer_id=producer_id,
+        producer_epoch=producer_epoch,
+        base_sequence=base_sequence,
     )
-    _CRC.pack_into(header, CRC_START - _CRC.size, crc32c(payload, crc32c(bytes(header[CRC_START:]))))
-    return bytes(header) + payload
+
+
+def seal(
+    body: bytes,
+    *,
+    codec: int,
+    records: int,
+    base_timestamp: int,
+    max_timestamp: int,
+    producer_id: int,
+    producer_epoch: int,
+    base_sequence: int,
+) -> bytes:
+    """The batch around records that are written already, with offset deltas 0, 1, 2 …; the codec is applied here."""
+    payload = codecs.compress(codec, body)
+    checked = CHECKED.pack(
+        codec, records - 1, base_timestamp, max_timestamp, producer_id, producer_epoch, base_sequence, records
+    )
+    crc = crc32c(payload, crc32c(checked))
+    return UNCHECKED.pack(0, HEADER_SIZE - LENGTH_END + len(payload), NO_LEADER_EPOCH, 2, crc) + checked + payload
 
 
 def _put_record(out: bytearray, record: Record, offset_delta: int, timestamp_delta: int) -> None:
-    body = [b"\x00", _zigzag(timestamp_delta), _zigzag(offset_delta)]
-    for field in (record.key, record.value):
+    head = b"\x00" + zigzag(timestamp_delta) + zigzag(offset_delta)
+    body = body_of(record.key, record.value, record.headers)
+    out += zigzag(len(head) + len(body))
+    out += head
+    out += body
+
+
+def body_of(key: bytes | None, value: bytes | None, headers: Sequence[tuple[bytes, bytes | None]] = ()) -> bytes:
+    """What follows a record's head: key, value and headers as on the wire."""
+    body: list[bytes] = []
+    for field in (key, value):
         if field is None:
             body.append(b"\x01")
         else:
-            body += (_zigzag(len(field)), field)
-    body.append(_zigzag(len(record.headers)))
-    for key, value in record.headers:
-        body += (_zigzag(len(key)), key)
-        if value is None:
+            body += (zigzag(len(field)), field)
+    body.append(zigzag(len(headers)))
+    for name, content in headers:
+        body += (zigzag(len(name)), name)
+        if content is None:
             body.append(b"\x01")
         else:
-            body += (_zigzag(len(value)), value)
-    joined = b"".join(body)
-    out += _zigzag(len(joined))
-    out += joined
+            body += (zigzag(len(content)), content)
+    return b"".join(body)
 
 
-def _zigzag(value: int) -> bytes:
+def zigzag(value: int) -> bytes:
     """A zigzag varint; a value beyond 64 bits wraps as Java's subtraction does."""
     if 0 <= value < 64:
         return _ONE_BYTE[value << 1]
     if not _MIN_I64 <= value <= _MAX_I64:
-        value = _signed(value)
+        value = signed(value)
     value = (value << 1) if value >= 0 else (~value << 1) | 1
     out = bytearray()
     while value > 0x7F:

@@ -1,0 +1,262 @@
+"""`kafkeep metadata`: topics, settings, permissions and groups without records."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from kafkeep.cli.common import (
+    TAG,
+    Run,
+    cluster_option,
+    flat,
+    opened_cluster,
+    opened_repository,
+    pass_run,
+    repo_option,
+    topics_options,
+)
+from kafkeep.cli.metadata_text import (
+    backup_parts,
+    diff_parts,
+    export_parts,
+    plan_parts,
+    plan_status,
+    result_parts,
+    result_status,
+)
+from kafkeep.cli.secrets import check_private_file
+from kafkeep.errors import UsageError
+from kafkeep.secret import Secret
+
+if TYPE_CHECKING:
+    from kafkeep.cli.render import Part
+    from kafkeep.metadata.image import ClusterImage
+    from kafkeep.metadata.options import ApplyOptions
+
+AREAS: Final = (
+    "topics",
+    "topic-configs",
+    "broker-configs",
+    "cluster-configs",
+    "group-configs",
+    "client-metrics",
+    "quotas",
+    "users",
+    "acls",
+)
+DIFF_AREAS: Final = (*AREAS, "features", "positions")
+EXISTING: Final = ("keep", "align", "fail")
+LAYOUTS: Final = ("plain", "j0")
+
+
+@click.group()
+def metadata() -> None:
+    """Keep, compare, export and apply a cluster's topics, settings, permissions and groups, without its records."""
+
+
+@metadata.command()
+@repo_option
+@cluster_option
+@click.option("--name", metavar="NAME", help="Name of the recovery point.")
+@click.option("--tag", "tags", multiple=True, type=TAG, help="A note on the recovery point. Repeatable.")
+@pass_run
+def backup(run: Run, repo: str, cluster: str, name: str | None, tags: tuple[tuple[str, str], ...]) -> int:
+    """Make a recovery point of all but the records: topics, configs, ACLs, quotas, users, groups and their positions.
+
+    Takes seconds. `latest` goes on to mean the newest point with records for the verbs that need records.
+
+    Exit status: 0 done, 3 done, and some part could not be read.
+    """
+    from kafkeep.metadata import run as operation
+
+    with opened_repository(run, repo) as repository, opened_cluster(run, cluster) as source:
+        point = operation.back_up_metadata(source, repository, name=name, tags=tags, now=run.now, sink=run.output.event)
+        image = operation.image_of_point(repository, point)
+    return _finish(run, "metadata backup", point, backup_parts(point, image), 0 if point.complete else 3)
+
+
+@metadata.command()
+@click.argument("point")
+@repo_option
+@click.option(
+    "--dir", "folder", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder to write into."
+)
+@click.option(
+    "--layout",
+    type=click.Choice(LAYOUTS),
+    default="plain",
+    show_default=True,
+    help="plain: all files side by side in an empty folder. j0: folders by subject and time, added to what is there.",
+)
+@pass_run
+def export(run: Run, point: str, repo: str, folder: Path, layout: str) -> int:
+    """Write a recovery point's metadata as files for people and for Kafka's own tools.
+
+    Text files, JSON and YAML that `metadata apply --file` reads, offsets as JSON and as the CSV that
+    `kafka-consumer-groups` takes, and a script of Kafka's own commands that makes everything again without kafkeep.
+    """
+    from kafkeep.metadata import run as operation
+    from kafkeep.metadata.export import export as write
+
+    with opened_repository(run, repo) as repository:
+        image = operation.image_of_point(repository, repository.point(point, with_records=False))
+    files = write(image, folder, layout, now=run.now())
+    return _finish(run, "metadata export", {"files": [str(file) for file in files]}, export_parts(files, folder), 0)
+
+
+@metadata.command()
+@click.argument("point", required=False)
+@click.option("--repo", metavar="R", help="Repository of POINT: a name from the settings, a URL or a folder.")
+@cluster_option
+@click.option(
+    "--file",
+    "file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="metadata.json or metadata.yaml of an export, edited or not, instead of POINT.",
+)
+@click.option(
+    "--only", "only", multiple=True, type=click.Choice(AREAS), help="Only this part. Repeatable.  [default: all]"
+)
+@topics_options
+@click.option(
+    "--existing",
+    type=click.Choice(EXISTING),
+    default="keep",
+    show_default=True,
+    help="What is there with another value: keep it, align it with the point, or fail before anything is done.",
+)
+@click.option("--prune-extra", is_flag=True, help="Also remove what the point does not have. Needs --yes.")
+@click.option("--yes", is_flag=True, help="Confirm the removals of --prune-extra.")
+@click.option("--replication-factor", type=click.IntRange(1, 32767), help="Of topics that are made, not the source's.")
+@click.option(
+    "--users-file",
+    "passwords",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Passwords of SCRAM users: a line for each, the name, one tab, the password. No cluster shows them.",
+)
+@click.option("--dry-run", is_flag=True, help="Print the plan and change nothing.")
+@pass_run
+def apply(
+    run: Run, point: str | None, repo: str | None, cluster: str, file: Path | None, dry_run: bool, **given: Any
+) -> int:
+    """Make a cluster's topics, settings and permissions as a recovery point or a file has them.
+
+    Idempotent: applied a second time it does nothing. What cannot be carried over is named with its reason. Records are
+    `kafkeep restore`'s, positions of groups `kafkeep groups apply`'s.
+
+    Exit status: 0 done, 3 some steps were refused or something is missing on the target, 4 nothing to do, 24 refused.
+    """
+    from kafkeep.metadata import run as operation
+    from kafkeep.metadata.apply import apply_metadata
+
+    image = _source(run, point, repo, file)
+    options = apply_options(given)
+    passwords = read_passwords(given["passwords"])
+    with opened_cluster(run, cluster) as target:
+        plan = operation.prepare(target, image, options, passwords=passwords.keys(), now=run.now, sink=run.output.event)
+        if dry_run:
+            return _finish(run, "metadata apply", plan, plan_parts(plan), plan_status(plan))
+        if plan.removals and not given["yes"]:
+            raise UsageError(
+                f"--prune-extra would remove {len(plan.removals)} thing(s)",
+                hint="See them with --dry-run, and confirm with --yes.",
+            )
+        result = apply_metadata(target, plan, passwords=passwords, rng=run.rng, sink=run.output.event)
+    return _finish(run, "metadata apply", result, result_parts(result), result_status(result))
+
+
+@metadata.command()
+@click.argument("left")
+@click.argument("right", required=False)
+@repo_option
+@click.option("--cluster", metavar="C", help="A live cluster instead of RIGHT: a name from the settings, or host:port.")
+@click.option(
+    "--only", "only", multiple=True, type=click.Choice(DIFF_AREAS), help="Only this part. Repeatable.  [default: all]"
+)
+@pass_run
+def diff(run: Run, left: str, right: str | None, repo: str, cluster: str | None, only: tuple[str, ...]) -> int:
+    """Compare the metadata of two recovery points, or of a recovery point and a live cluster.
+
+    Topics, every config, ACLs, quotas, users, features, positions and lag of groups. As a check for drift: `--only`
+    what must not change.
+
+    Exit status: 0 nothing differs, 3 nothing differs and some part could not be compared, 22 something differs.
+    """
+    from kafkeep.metadata import run as operation
+    from kafkeep.metadata.differences import compare_images
+
+    if (right is None) == (cluster is None):
+        raise UsageError("metadata diff takes RIGHT, or --cluster C", hint="Give one of the two.")
+    with opened_repository(run, repo) as repository:
+        first = operation.image_of_point(repository, repository.point(left, with_records=False))
+        if right is not None:
+            second = operation.image_of_point(repository, repository.point(right, with_records=False))
+    if cluster is not None:
+        with opened_cluster(run, cluster) as live:
+            second, _ = operation.image_of_cluster(live, now=run.now, sink=run.output.event)
+    found = compare_images(first, second, only or DIFF_AREAS)
+    status = 22 if found.differences else (3 if found.not_compared else 0)
+    return _finish(run, "metadata diff", found, diff_parts(found), status)
+
+
+def _source(run: Run, point: str | None, repo: str | None, file: Path | None) -> ClusterImage:
+    from kafkeep.metadata import run as operation
+    from kafkeep.metadata.documents import read_document
+
+    if (point is None) == (file is None) or (point is None) != (repo is None):
+        raise UsageError("metadata apply takes POINT and --repo, or --file", hint="Give one of the two.")
+    if file is not None:
+        try:
+            return read_document(file.read_text(encoding="utf-8"), str(file))
+        except OSError as error:
+            raise UsageError(f"{file} cannot be read: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise UsageError(f"{file} is not UTF-8 text") from error
+    with opened_repository(run, repo or "") as repository:
+        return operation.image_of_point(repository, repository.point(point or "", with_records=False))
+
+
+def apply_options(given: dict[str, Any]) -> ApplyOptions:
+    """The operation's options from the command's."""
+    from kafkeep.metadata.options import ApplyOptions
+
+    return ApplyOptions(
+        only=frozenset(given["only"] or AREAS),
+        topics=flat(given["topics"], ("*",)),
+        exclude=flat(given["exclude"]),
+        existing=given["existing"],
+        prune_extra=given["prune_extra"],
+        replication_factor=given["replication_factor"],
+    )
+
+
+def read_passwords(file: Path | None) -> dict[str, Secret]:
+    """Passwords by user name. `SettingsError` when others may read the file, `UsageError` for a line without a tab."""
+    if file is None:
+        return {}
+    check_private_file(str(file), "--users-file")
+    found: dict[str, Secret] = {}
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--users-file {file} cannot be read as UTF-8 text") from error
+    for number, line in enumerate(lines, 1):
+        if not line:
+            continue
+        name, tab, password = line.partition("\t")
+        if not (name and tab and password):
+            raise UsageError(f"--users-file {file}: line {number} is not a name, a tab and a password")
+        found[name] = Secret(password)
+    return found
+
+
+def _finish(run: Run, verb: str, value: object, parts: tuple[Part, ...], status: int) -> int:
+    run.output.close()
+    run.output.show(*parts)
+    run.output.summary(verb, value, status)
+    return status

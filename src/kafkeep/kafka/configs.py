@@ -1,0 +1,147 @@
+"""Configs of brokers, of the cluster as a whole, of groups and of client metrics (KIP-226, KIP-339, KIP-714, KIP-848,
+KIP-1142). The functions here are `ClusterSettings`' methods; topics' configs are `Admin`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Final
+
+from kafkeep.errors import KafkaError, KafkaUnsupported
+from kafkeep.inventory import BROKER, CLIENT_METRICS, CLUSTER, GROUP, ConfigValue, ResourceConfigs
+from kafkeep.kafka.codes import ErrorCode, code_name, retriable
+from kafkeep.kafka.control import ALTER_CONFIGS, DESCRIBE_CONFIGS, ControlClient, Target
+from kafkeep.kafka.links import Fields
+from kafkeep.kafka.routing import refused
+from kafkeep.kafka.settings_apis import LIST_CONFIG_RESOURCES
+
+RESOURCE_TYPES: Final = {BROKER: 4, CLUSTER: 4, CLIENT_METRICS: 16, GROUP: 32}
+"""Numbers of clients/common/config/ConfigResource.java; the cluster is the broker without a name."""
+SOURCES: Final = {
+    1: "topic",
+    2: "broker",
+    3: "cluster",
+    4: "static",
+    5: "default",
+    6: "logger",
+    7: "client-metrics",
+    8: "group",
+}
+"""Numbers of DescribeConfigsResponse.ConfigSource."""
+RESOURCES_PER_REQUEST: Final = 200
+
+Resource = tuple[str, str]
+"""(kind, name) of `ResourceConfigs`."""
+
+
+def list_config_resources(client: ControlClient, kind: str) -> tuple[str, ...]:
+    """Names of all groups or client metrics resources that have configs of their own, sorted.
+
+    None at all from brokers that do not have such resources: client metrics came with Kafka 3.7, group configs can be
+    listed from 4.1 on.
+
+    Raises:
+        KafkaAccessDenied: without DESCRIBE_CONFIGS on the cluster; KafkaRequestError for other refusals.
+    """
+    number = RESOURCE_TYPES[kind]
+    retry = client.retry(f"list {kind} resources")
+    try:
+        if kind == GROUP and client.version(LIST_CONFIG_RESOURCES, retry=retry) < 1:
+            return ()
+        answer = client.send(LIST_CONFIG_RESOURCES, {"resource_types": [number]}, to="any", retry=retry)
+    except KafkaUnsupported:
+        return ()
+    if answer.error_code:
+        raise refused(answer.error_code, f"list {kind} resources", right="DESCRIBE_CONFIGS on the cluster")
+    # Version 0 lists client metrics alone and does not say so.
+    wanted = (number, 0) if kind == CLIENT_METRICS else (number,)
+    return tuple(
+        sorted(
+            item.resource_name
+            for item in answer.config_resources
+            if item.resource_type is None or item.resource_type in wanted
+        )
+    )
+
+
+def describe_configs(
+    client: ControlClient, resources: Collection[Resource]
+) -> dict[Resource, ResourceConfigs | KafkaError]:
+    """All configs of each resource with their sources, sorted by name; each broker is asked for its own."""
+    found: dict[Resource, ResourceConfigs | KafkaError] = {}
+    brokers = [resource for resource in resources if resource[0] == BROKER]
+    others = [resource for resource in resources if resource[0] != BROKER]
+    batches: list[tuple[Target, list[Resource]]] = [(int(name), [(kind, name)]) for kind, name in brokers]
+    batches += [
+        ("any", others[first : first + RESOURCES_PER_REQUEST]) for first in range(0, len(others), RESOURCES_PER_REQUEST)
+    ]
+    retry = client.retry("describe configs")
+    for target, batch in batches:
+        body = {"resources": [_resource(kind, name) for kind, name in batch]}
+        answer = client.send(DESCRIBE_CONFIGS, body, to=target, retry=retry)
+        told = {(item.resource_type, item.resource_name): item for item in answer.results}
+        found |= {(kind, name): _described(kind, name, told.get((RESOURCE_TYPES[kind], name))) for kind, name in batch}
+    return found
+
+
+def _resource(kind: str, name: str) -> Fields:
+    return {"resource_type": RESOURCE_TYPES[kind], "resource_name": name, "configuration_keys": None}
+
+
+def _described(kind: str, name: str, result: Any | None) -> ResourceConfigs | KafkaError:
+    what = f"configs of {kind} {name}".rstrip()
+    code = ErrorCode.UNKNOWN_SERVER_ERROR if result is None else result.error_code
+    if result is None or code:
+        message = None if result is None else result.error_message
+        return refused(code, what, right="DESCRIBE_CONFIGS on the cluster", message=message)
+    return ResourceConfigs(
+        kind,
+        name,
+        tuple(
+            sorted(
+                ConfigValue(
+                    entry.name,
+                    entry.value,
+                    SOURCES.get(entry.config_source, f"code-{entry.config_source}"),
+                    bool(entry.is_sensitive),
+                    bool(entry.read_only),
+                )
+                for entry in result.configs
+            )
+        ),
+    )
+
+
+def alter_configs(
+    client: ControlClient,
+    kind: str,
+    name: str,
+    *,
+    set: Mapping[str, str],  # noqa: A002 - reads as what it does at the call
+    delete: Collection[str],
+    validate_only: bool = False,
+) -> KafkaError | None:
+    """Sets and deletes configs of one resource in one step, leaving the others alone; None when it is done."""
+    configs: list[Fields] = [{"name": n, "config_operation": 0, "value": v} for n, v in sorted(set.items())]
+    configs += [{"name": n, "config_operation": 1, "value": None} for n in sorted(delete)]
+    if not configs:
+        return None
+    resource = {"resource_type": RESOURCE_TYPES[kind], "resource_name": name, "configs": configs}
+    body = {"resources": [resource], "validate_only": validate_only}
+    what = f"alter configs of {kind} {name}".rstrip()
+    retry = client.retry(what)
+    # A broker's own configs go to that broker, which alone can check them (core/server/ConfigAdminManager.scala).
+    target: Target = int(name) if kind == BROKER else "any"
+    while True:
+        answer = client.send(ALTER_CONFIGS, body, to=target, retry=retry)
+        code, message = _outcome(answer.responses)
+        if not code:
+            return None
+        if not retriable(code) or not retry.again(code_name(code)):
+            return refused(code, what, right="ALTER_CONFIGS on the cluster", message=message)
+
+
+def _outcome(responses: Sequence[Any]) -> tuple[int, str | None]:
+    if not responses:
+        return ErrorCode.UNKNOWN_SERVER_ERROR, None
+    return responses[0].error_code, responses[0].error_message

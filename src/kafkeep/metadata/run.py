@@ -1,0 +1,160 @@
+"""The recipes: images of recovery points and of live clusters, a point of settings alone, and the way to a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from datetime import datetime
+
+from kafkeep.cluster_reading import GroupReading, TopicReading, read_groups, read_topics
+from kafkeep.errors import KafkaAccessDenied, KafkaRequestError, WrongCluster
+from kafkeep.events import EventSink, Stage, ignore
+from kafkeep.inventory_reading import InventoryReading, read_inventory
+from kafkeep.kafka.admin import NewTopic
+from kafkeep.kafka.cluster import LATEST, Cluster
+from kafkeep.kafka.codes import ErrorCode
+from kafkeep.kafka.topology import TopicTopology
+from kafkeep.metadata.image import ClusterImage
+from kafkeep.metadata.options import ApplyOptions
+from kafkeep.metadata.plan import MetadataPlan
+from kafkeep.metadata.planning import Abilities, plan_metadata
+from kafkeep.model import ClusterMetadata, Failure, RecoveryPoint, TopicPartition
+from kafkeep.point_documents import metadata_of, needed_inventory_of, put_point_documents, standing_of
+from kafkeep.repository.drafts import Draft, PointDraft
+from kafkeep.repository.repository import Repository
+from kafkeep.times import rfc3339
+
+
+def image_of_point(repository: Repository, point: RecoveryPoint) -> ClusterImage:
+    """What the point holds of its cluster. Raises `CorruptObject`, `StoreError`."""
+    metadata = metadata_of(repository, point)
+    return ClusterImage(
+        origin=f"recovery point {point.number}",
+        time=point.finished,
+        cluster_id=point.cluster_id,
+        topics=tuple(sorted(metadata.topics, key=lambda topic: topic.name)),
+        groups=metadata.groups,
+        inventory=needed_inventory_of(repository, point),
+        standing=standing_of(repository, point),
+        ends={cut.generation.topic_partition: cut.stop for cut in point.cuts},
+        unreadable=tuple(failure.subject for failure in point.failures),
+    )
+
+
+def image_of_cluster(
+    cluster: Cluster, *, now: Callable[[], datetime], with_positions: bool = True, sink: EventSink = ignore
+) -> tuple[ClusterImage, tuple[Failure, ...]]:
+    """What the cluster says of itself now, and what of it could not be read.
+
+    Raises `KafkaUnreachable`, `KafkaLoginError` and other errors of the connection.
+    """
+    sink(Stage("read", f"reading cluster {cluster.config.name}"))
+    found = _read(cluster)
+    ends: dict[TopicPartition, int] = {}
+    if with_positions:
+        wanted = {position.topic_partition for group in found.groups.groups for position in group.offsets}
+        answers = cluster.offsets(sorted(wanted), LATEST, read_committed=True)
+        ends = {partition: answer.offset for partition, answer in answers.items() if not answer.error}
+    image = ClusterImage(
+        origin=f"cluster {cluster.config.name}",
+        time=rfc3339(now()),
+        cluster_id=found.cluster_id,
+        topics=tuple(sorted(found.topics.topics, key=lambda topic: topic.name)),
+        groups=found.groups.groups,
+        inventory=found.settings.inventory,
+        standing=found.settings.standing,
+        ends=ends,
+        unreadable=tuple(failure.subject for failure in found.failures),
+    )
+    return image, found.failures
+
+
+class _Found:
+    """A cluster as it was read, part by part."""
+
+    def __init__(self, cluster_id: str, groups: GroupReading, topics: TopicReading, settings: InventoryReading) -> None:
+        self.cluster_id = cluster_id
+        self.groups = groups
+        self.topics = topics
+        self.settings = settings
+        self.failures = (*groups.failures, *topics.failures, *settings.failures)
+
+
+def _read(cluster: Cluster) -> _Found:
+    groups = read_groups(cluster)
+    topology = cluster.topology()
+    readable = [topic for topic in topology.topics.values() if topic.error == ErrorCode.NONE]
+    topics = read_topics(cluster, sorted(readable, key=_name))
+    settings = read_inventory(cluster, groups.listings, topics.effective)
+    return _Found(topology.cluster_id, groups, topics, settings)
+
+
+def _name(topic: TopicTopology) -> str:
+    return topic.name
+
+
+def back_up_metadata(
+    cluster: Cluster,
+    repository: Repository,
+    *,
+    name: str | None,
+    tags: tuple[tuple[str, str], ...],
+    now: Callable[[], datetime],
+    sink: EventSink = ignore,
+) -> RecoveryPoint:
+    """Makes a recovery point of topics, settings, permissions and positions, without a record.
+
+    Raises `WrongCluster`, and what the rooms raise.
+    """
+    started = now()
+    state = repository.refresh()
+    sink(Stage("read", f"reading cluster {cluster.config.name}"))
+    found = _read(cluster)
+    if state.cluster_id is not None and state.cluster_id != found.cluster_id:
+        raise WrongCluster(f"the repository holds cluster {state.cluster_id}, but {found.cluster_id} answered")
+    metadata = ClusterMetadata(found.cluster_id, found.topics.topics, found.groups.groups)
+    documents = put_point_documents(repository, metadata, (found.settings.inventory, found.settings.standing))
+    draft = PointDraft(
+        name=name, tags=tags, cuts=(), documents=documents, complete=not found.failures, failures=found.failures
+    )
+    outcome = repository.commit(
+        Draft(kind="recovery-point", cluster_id=found.cluster_id, started=rfc3339(started), point=draft)
+    )
+    if outcome.point is None:
+        raise RuntimeError("a point without cuts always fits")
+    return outcome.point
+
+
+def prepare(
+    cluster: Cluster,
+    source: ClusterImage,
+    options: ApplyOptions,
+    *,
+    passwords: Collection[str],
+    now: Callable[[], datetime],
+    sink: EventSink = ignore,
+) -> MetadataPlan:
+    """Looks at the target and plans; changes nothing."""
+    target, _ = image_of_cluster(cluster, now=now, with_positions=False, sink=sink)
+    chosen = [topic for topic in source.topics if options.selection.chooses(topic.name)]
+    settings = {(name, value) for topic in chosen for name, value in topic.configs if value is not None}
+    abilities = Abilities(unsupported=_unsupported(cluster, settings), passwords=frozenset(passwords))
+    return plan_metadata(source, target, options, abilities)
+
+
+def _unsupported(cluster: Cluster, settings: Collection[tuple[str, str]]) -> frozenset[tuple[str, str]]:
+    """Tries each setting on a topic that is only validated, never made: exact on every Kafka version."""
+    probes = {f"kafkeep-probe-{number}": setting for number, setting in enumerate(sorted(settings))}
+    if not probes:
+        return frozenset()
+    answers = cluster.admin.create_topics(
+        [NewTopic(name, 1, 1, (setting,)) for name, setting in probes.items()], validate_only=True
+    )
+    refused: set[tuple[str, str]] = set()
+    for name, setting in probes.items():
+        answer = answers.get(name)
+        if isinstance(answer, KafkaAccessDenied):
+            # The login may create the topics and not these names: what the target takes shows at creation.
+            return frozenset()
+        if isinstance(answer, KafkaRequestError) and answer.code == ErrorCode.INVALID_CONFIG:
+            refused.add(setting)
+    return frozenset(refused)

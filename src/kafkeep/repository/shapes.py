@@ -1,0 +1,92 @@
+"""Frozen dataclasses to canonical JSON values and back, by the types of their fields: pure.
+
+A dataclass becomes an object with every field, a tuple a list, a number with a fraction its shortest text; None, text,
+whole numbers and truth stay what they are. Reading is strict: a missing or an unknown field, or a value of another type,
+is refused.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class Misshapen(ValueError):
+    """A value that is not of the shape asked for; the message says where."""
+
+
+def to_shape(value: object) -> Any:
+    """The JSON value of a dataclass, or of what its fields may hold. Raises TypeError for anything else."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: to_shape(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, tuple):
+        return [to_shape(item) for item in value]
+    if isinstance(value, float):
+        return repr(value)
+    if value is None or isinstance(value, (str, int)):
+        return value
+    raise TypeError(f"{type(value).__name__} has no shape in a document")
+
+
+def from_shape(kind: type[T], value: object, what: str) -> T:
+    """The dataclass `kind` out of a JSON value; `what` names the document. Raises `Misshapen`."""
+    return typing.cast("T", _read(kind, value, what))
+
+
+@cache
+def _fields(kind: type) -> Mapping[str, Any]:
+    hints = typing.get_type_hints(kind)
+    return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
+
+
+def _read(kind: Any, value: object, what: str) -> object:
+    if dataclasses.is_dataclass(kind):
+        return _read_dataclass(typing.cast("type", kind), value, what)
+    origin = typing.get_origin(kind)
+    if origin in (types.UnionType, typing.Union):
+        (inner,) = [option for option in typing.get_args(kind) if option is not types.NoneType]
+        return None if value is None else _read(inner, value, what)
+    if origin is tuple:
+        return _read_tuple(typing.get_args(kind), value, what)
+    if kind is float:
+        return _read_float(value, what)
+    if type(value) is not kind:
+        raise Misshapen(f"{what} is not {_NAMES.get(kind, str(kind))}")
+    return value
+
+
+_NAMES = {str: "text", int: "a whole number", bool: "true or false"}
+
+
+def _read_dataclass(kind: type, value: object, what: str) -> object:
+    wanted = _fields(kind)
+    if not isinstance(value, dict) or set(value) != set(wanted):
+        raise Misshapen(f"{what} does not have just the fields {', '.join(sorted(wanted))}")
+    return kind(**{name: _read(hint, value[name], f"{what}: {name}") for name, hint in wanted.items()})
+
+
+def _read_tuple(inner: tuple[Any, ...], value: object, what: str) -> tuple[object, ...]:
+    if not isinstance(value, list):
+        raise Misshapen(f"{what} is not a list")
+    if len(inner) == 2 and inner[1] is Ellipsis:
+        return tuple(_read(inner[0], item, f"{what}[{index}]") for index, item in enumerate(value))
+    if len(value) != len(inner):
+        raise Misshapen(f"{what} is not a list of {len(inner)}")
+    return tuple(
+        _read(hint, item, f"{what}[{index}]") for index, (hint, item) in enumerate(zip(inner, value, strict=True))
+    )
+
+
+def _read_float(value: object, what: str) -> float:
+    try:
+        if isinstance(value, str):
+            return float(value)
+    except ValueError as error:
+        raise Misshapen(f"{what} is not a number in text") from error
+    raise Misshapen(f"{what} is not a number in text")
