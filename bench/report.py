@@ -11,13 +11,26 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.measure import Spread
-from bench.rounds import BACKUP, BACKUP_ZSTD, COPY, DROP, IDLE, PRODUCE, RESTORE, RESTORE_EXIST, TITLES, Sample
+from bench.rounds import (
+    BACKUP,
+    BACKUP_ZSTD,
+    COPY,
+    DROP,
+    IDLE,
+    PRODUCE,
+    RESTORE,
+    RESTORE_AS_IS,
+    RESTORE_EXIST,
+    TITLES,
+    Sample,
+)
 from bench.workloads import Workload
 
 MB: Final = 1e6
 GB: Final = 1e9
 LEAST_TO_JUDGE: Final = GB
 """Below this, starting a command is a large part of what it costs."""
+RESTORES: Final = (RESTORE, RESTORE_EXIST, RESTORE_AS_IS)
 BARE: Final = (COPY, DROP, PRODUCE)
 """Contestants that are no whole command: what a process of theirs takes in memory says nothing."""
 
@@ -94,6 +107,8 @@ def rows(outcome: Outcome) -> list[tuple[str, ...]]:
     """The table's rows as text."""
     found: list[tuple[str, ...]] = []
     for contestant, title in TITLES.items():
+        if not outcome.of(contestant):
+            continue
         figures = outcome.figures(contestant)
         found.append(
             (
@@ -103,7 +118,7 @@ def rows(outcome: Outcome) -> list[tuple[str, ...]]:
                 "" if contestant in BARE else f"{figures.rss.high:.0f}",
                 "" if figures.output is None else f"{figures.output:.0%}",
                 _share(outcome, contestant, COPY) if contestant in (DROP, BACKUP, BACKUP_ZSTD) else "",
-                _share(outcome, contestant, PRODUCE) if contestant in (RESTORE, RESTORE_EXIST) else "",
+                _share(outcome, contestant, PRODUCE) if contestant in RESTORES else "",
             )
         )
     return found

@@ -16,8 +16,9 @@ from bench.measure import BenchError, Ran, Usage, run
 from bench.workloads import PARTITIONS, Workload
 from kafkeep.errors import KafkaError
 from kafkeep.kafka.admin import NewTopic
-from kafkeep.kafka.cluster import Cluster
+from kafkeep.kafka.cluster import LATEST, Cluster
 from kafkeep.lab import Lab
+from kafkeep.model import TopicPartition
 
 COPY: Final = "cp"
 DROP: Final = "drop"
@@ -26,6 +27,8 @@ BACKUP_ZSTD: Final = "backup-zstd"
 PRODUCE: Final = "produce"
 RESTORE: Final = "restore"
 RESTORE_EXIST: Final = "restore-exist"
+RESTORE_AS_IS: Final = "restore-as-is"
+"""Only where batches are small: every batch as it was."""
 IDLE: Final = "idle"
 """A backup that finds nothing new: what starting the command and asking the cluster costs, part of every backup."""
 
@@ -37,6 +40,7 @@ TITLES: Final[Mapping[str, str]] = {
     PRODUCE: "bare raw produce",
     RESTORE: "kafkeep restore",
     RESTORE_EXIST: "kafkeep restore --preflight exist",
+    RESTORE_AS_IS: "kafkeep restore --preflight exist --repack-bytes 0",
 }
 """The contestants with figures per byte, in the order of a round."""
 
@@ -150,6 +154,8 @@ class Contest:
             yield self._produce(number)
             yield self._restore(number, path, RESTORE, "data")
             yield self._restore(number, path, RESTORE_EXIST, "exist")
+            if self.workload.is_repacked:
+                yield self._restore(number, path, RESTORE_AS_IS, "exist", "--repack-bytes", "0")
 
     def _copy(self, number: int) -> Sample:
         with self.field.scratch("gathered") as source, self.field.scratch("copied") as target:
@@ -181,21 +187,31 @@ class Contest:
         with self.field.target(topic, create=True):
             return Sample(PRODUCE, number, self._ceiling("produce", topic, *folders))
 
-    def _restore(self, number: int, path: Path, contestant: str, preflight: str) -> Sample:
+    def _restore(self, number: int, path: Path, contestant: str, preflight: str, *more: str) -> Sample:
         source, target = self.workload.topic, f"copy-{self.workload.name}"
         with self.field.target(target, create=False):
             ran = self.field.kafkeep(
                 *("restore", "latest", "--repo", f"file://{path}", "--cluster", self.field.lab.bootstrap),
-                *("--rename", f"{source}={target}", "--preflight", preflight),
+                *("--rename", f"{source}={target}", "--preflight", preflight, *more),
             )
             told = ran.last_json()
-            self._check_size(told["size_bytes"], contestant)
-            self._check_target(target)
+            if self.workload.is_repacked and not more:
+                self._check_records(told["records"], contestant)
+            else:
+                self._check_size(told["size_bytes"], contestant)
+                self._check_target(target)
         return Sample(contestant, number, ran.usage)
 
     def _check_target(self, target: str) -> None:
-        """What the broker holds now is as large as the source, to the byte: nothing was lost or merged."""
+        """What the broker holds is as large as the source, to the byte: nothing was lost or merged."""
         self._check_size(segments.size_of(segments.log_files(self.field.log_dirs, target)), target)
+
+    def _check_records(self, found: Any, who: str) -> None:
+        """Where batches were put together only their records are as many as before."""
+        ends = self.field.cluster.offsets([TopicPartition(self.workload.topic, n) for n in range(PARTITIONS)], LATEST)
+        expected = sum(end.offset for end in ends.values())
+        if found != expected:
+            raise BenchError(f"{who} handled {found} records of {expected}")
 
     def _check_size(self, found: Any, who: str) -> None:
         if found != self.size_bytes:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from kafkeep.kafka.wire.records import Record, encode
+from kafkeep.restore.repack import MOST_BYTES, MOST_RECORDS
 
 PARTITIONS: Final = 8
 DISTINCT_BYTES: Final = 8 * 1024 * 1024
@@ -36,6 +37,11 @@ class Workload:
     """Part of the asked size that this workload gets."""
     has_targets: bool
     """Whether the step's targets are set for it."""
+
+    @property
+    def is_repacked(self) -> bool:
+        """Whether a restore puts neighbouring batches together (restore.repack)."""
+        return self.batch_bytes <= MOST_BYTES and self.batch_bytes // self.record_bytes <= MOST_RECORDS
 
     @property
     def topic(self) -> str:

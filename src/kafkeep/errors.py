@@ -36,6 +36,7 @@ KafkeepError                          slug                     exit  retryable
 ├─ GuardRefused                       guard                      24
 │  ├─ TargetNotEmpty                  target-not-empty           24
 │  ├─ TopicExists                     topic-exists               24
+│  ├─ LossRefused                     declared-loss              24
 │  ├─ GroupActive                     group-active               24
 │  └─ PlanRefused                     plan-refused               24
 └─ LabError                           lab                         1
@@ -266,6 +267,16 @@ class TargetNotEmpty(GuardRefused):
 
 class TopicExists(GuardRefused):
     slug = "topic-exists"
+
+
+class LossRefused(GuardRefused):
+    """Something of what is to be restored is declared lost, and nobody has said that this may be."""
+
+    slug = "declared-loss"
+    default_hint = (
+        "--allow-loss prefix ends each such partition in front of its first gap, --allow-loss skip leaves out the gaps "
+        "alone."
+    )
 
 
 class GroupActive(GuardRefused):

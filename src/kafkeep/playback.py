@@ -5,13 +5,14 @@ The common ground of restore and compare: both must see exactly the same batches
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from kafkeep.errors import CorruptBatch
 from kafkeep.kafka.wire.batch import walk
 from kafkeep.kafka.wire.transactions import CommittedFilter
-from kafkeep.model import AbortedTransaction, BatchInfo, HeldBack, RunRef
+from kafkeep.model import AbortedTransaction, BatchInfo, ChunkRef, HeldBack, RunFacts, RunRef
 from kafkeep.repository.repository import Repository
 
 
@@ -50,6 +51,17 @@ def voided(runs: Sequence[RunRef]) -> list[tuple[AbortedTransaction, ...]]:
     return found[::-1]
 
 
+@dataclass(frozen=True, slots=True)
+class TooEarly:
+    """Records with a timestamp below `since` (milliseconds) are not wanted, so chunks that hold no others need not be
+    fetched.
+    """
+
+    since: int
+    leading: bool
+    """True when that goes only for what lies in front of the first wanted record."""
+
+
 def play(
     repository: Repository,
     runs: Sequence[RunRef],
@@ -57,19 +69,84 @@ def play(
     start: int,
     stop: int,
     held_back: Sequence[HeldBack] = (),
+    too_early: TooEarly | None = None,
     verify_crc: bool = True,
 ) -> Iterator[PlayedBatch]:
     """Batches of one generation with offsets in `[start, stop)`; chunk digests are checked on the way, and batch CRCs
     unless the caller has had them checked before.
 
-    `runs` lie in offset order; `held_back` is what the cut of the point leaves out. Raises `CorruptionError` before
-    anything of a damaged chunk is handed out.
+    `runs` lie in offset order; `held_back` is what the cut of the point leaves out. With `too_early` some, not all, of
+    the batches without a wanted record are left out. Raises `CorruptionError` before anything of a damaged chunk is
+    handed out.
     """
-    needed = [run for run in runs if run.coverage.start < stop and start < run.coverage.stop]
-    for run, void in zip(needed, voided(needed), strict=True):
-        for played in _play_run(repository, run, void, start=start, stop=stop, verify_crc=verify_crc):
+    for chunk in _chunks(repository, runs, start, stop, too_early, verify_crc=verify_crc):
+        for played in chunk.counting:
             if not held_back or not _is_held_back(played.info, held_back):
                 yield played
+
+
+def check(
+    repository: Repository,
+    runs: Sequence[RunRef],
+    *,
+    start: int,
+    stop: int,
+    held_back: Sequence[HeldBack] = (),
+    too_early: TooEarly | None = None,
+    is_last: Callable[[PlayedBatch], bool] | None = None,
+) -> Iterator[tuple[int, int]]:
+    """Reads what `play` would read and checks all digests and CRCs: data records and bytes of each chunk.
+
+    Nothing behind a batch for which `is_last` is true is read. Run headers, which `play` never needs, are checked too.
+    """
+    for run in needed_runs(runs, start=start, stop=stop, too_early=too_early):
+        repository.check_run_header(run)
+    for chunk in _chunks(repository, runs, start, stop, too_early, verify_crc=True):
+        yield sum(info.record_count for info in chunk.infos if not info.is_control), chunk.size
+        if is_last is not None and any(
+            is_last(played) for played in chunk.counting if not _is_held_back(played.info, held_back)
+        ):
+            return
+
+
+def needed_runs(
+    runs: Sequence[RunRef], *, start: int, stop: int, too_early: TooEarly | None = None
+) -> tuple[RunRef, ...]:
+    """Those of the runs that `play` would look into."""
+    needed: list[RunRef] = []
+    skipping = _Skipping(too_early)
+    for run in _overlapping(runs, start, stop):
+        if not skipping.whole_run(run.facts):
+            needed.append(run)
+            skipping.begin()
+    return tuple(needed)
+
+
+def _overlapping(runs: Sequence[RunRef], start: int, stop: int) -> list[RunRef]:
+    return [run for run in runs if run.coverage.start < stop and start < run.coverage.stop]
+
+
+class _Skipping:
+    """Which runs and chunks are left out, asked in offset order."""
+
+    def __init__(self, too_early: TooEarly | None) -> None:
+        self._too_early = too_early
+
+    def whole_run(self, facts: RunFacts) -> bool:
+        return self._too_early is not None and facts.max_timestamp < self._too_early.since
+
+    def chunk(self, chunk: ChunkRef) -> bool:
+        if self._too_early is None:
+            return False
+        if chunk.max_timestamp < self._too_early.since:
+            return True
+        self.begin()
+        return False
+
+    def begin(self) -> None:
+        """What comes may hold wanted records from here on, whatever their time."""
+        if self._too_early is not None and self._too_early.leading:
+            self._too_early = None
 
 
 def _is_held_back(info: BatchInfo, held_back: Sequence[HeldBack]) -> bool:
@@ -78,41 +155,66 @@ def _is_held_back(info: BatchInfo, held_back: Sequence[HeldBack]) -> bool:
     )
 
 
-def _play_run(
+class _Chunk(NamedTuple):
+    infos: Sequence[BatchInfo]
+    size: int
+    counting: Iterator[PlayedBatch]
+    """Of these batches, those with records that count."""
+
+
+def _chunks(
+    repository: Repository,
+    runs: Sequence[RunRef],
+    start: int,
+    stop: int,
+    too_early: TooEarly | None,
+    *,
+    verify_crc: bool,
+) -> Iterator[_Chunk]:
+    skipping = _Skipping(too_early)
+    # Of all runs: what is undecided at the end of the last one looked into may be committed by a marker behind it.
+    for run, void in zip(runs, voided(runs), strict=True):
+        if run.coverage.start < stop and start < run.coverage.stop and not skipping.whole_run(run.facts):
+            yield from _run_chunks(repository, run, void, start, stop, skipping, verify_crc=verify_crc)
+
+
+def _run_chunks(
     repository: Repository,
     run: RunRef,
     void: Sequence[AbortedTransaction],
-    *,
     start: int,
     stop: int,
+    skipping: _Skipping,
+    *,
     verify_crc: bool,
-) -> Iterator[PlayedBatch]:
+) -> Iterator[_Chunk]:
     keep = CommittedFilter(void)
     start, stop = max(start, run.coverage.start), min(stop, run.coverage.stop)
-    # A marker before `start` may end a transaction that the run lists: such a run is walked from its beginning.
-    first = run.coverage.start if void else start
+    first = start
+    if void:
+        # A marker before `start` may end a transaction that the run lists: it is walked from where the first one began,
+        # whatever the times.
+        first = max(run.coverage.start, min(start, *(entry.first_offset for entry in void)))
+        skipping.begin()
     behind = 0
-    for chunk in repository.read_run(run, start=first, stop=stop):
+    for chunk in repository.read_run(run, start=first, stop=stop, skip=None if void else skipping.chunk):
         view, infos = _batches(run, chunk, verify_crc=verify_crc)
-        position = 0
-        for info in infos:
-            batch = view[position : position + info.size]
-            position += info.size
-            # A compressed message set of magic 0 or 1 tells only its last offset: it may begin right behind the last.
-            base = info.base_offset if info.magic == 2 else behind
-            behind = info.next_offset
-            if keep.counts(info, batch) and info.last_offset >= start and base < stop:
-                yield PlayedBatch(info, batch, start, stop)
+        yield _Chunk(infos, len(view), _counting(view, infos, keep, start, stop, behind))
+        behind = infos[-1].next_offset if infos else behind
 
 
-def check(repository: Repository, runs: Sequence[RunRef], *, start: int, stop: int) -> Iterator[tuple[int, int]]:
-    """Reads what `play` would read and checks all digests and CRCs: data records and bytes of each chunk."""
-    needed = [run for run in runs if run.coverage.start < stop and start < run.coverage.stop]
-    for run, void in zip(needed, voided(needed), strict=True):
-        first = run.coverage.start if void else max(start, run.coverage.start)
-        for chunk in repository.read_run(run, start=first, stop=min(stop, run.coverage.stop)):
-            view, infos = _batches(run, chunk, verify_crc=True)
-            yield sum(info.record_count for info in infos if not info.is_control), len(view)
+def _counting(
+    view: memoryview, infos: Sequence[BatchInfo], keep: CommittedFilter, start: int, stop: int, behind: int
+) -> Iterator[PlayedBatch]:
+    position = 0
+    for info in infos:
+        batch = view[position : position + info.size]
+        position += info.size
+        # A compressed message set of magic 0 or 1 tells only its last offset: it may begin right behind the last.
+        base = info.base_offset if info.magic == 2 else behind
+        behind = info.next_offset
+        if keep.counts(info, batch) and info.last_offset >= start and base < stop:
+            yield PlayedBatch(info, batch, start, stop)
 
 
 def _batches(run: RunRef, chunk: memoryview, *, verify_crc: bool) -> tuple[memoryview, list[BatchInfo]]:

@@ -51,8 +51,14 @@ def test_from_the_first_backup_to_a_difference(kafka_431: KafkaCluster, kafkeep:
     kafkeep("compare", "1", *renamed).expect(0)
     kafkeep("compare", "1", *renamed, "--map", str(map_file)).expect(0)
     whole = (*where, "--topics", topic, "--rename", "s/^/whole-/", "--whole-history")
-    lossy = kafkeep("restore", "latest", *whole).expect(21)
-    assert (lossy["lost"], lossy["records"]) == (4, 26)
+    kafkeep("restore", "latest", *whole, "--dry-run").expect(24)
+    kafkeep("restore", "latest", *whole).refused(24, "declared-loss")
+    skip = (*whole, "--allow-loss", "skip")
+    kafkeep("restore", "latest", *skip, "--dry-run").expect(21)
+    lossy = kafkeep("restore", "latest", *skip).expect(21)
+    assert (lossy["lost"], lossy["records"]) == (4, 26) and lossy["loss_report"]
+    prefix = (*where, "--topics", topic, "--rename", "s/^/prefix-/", "--whole-history", "--allow-loss", "prefix")
+    assert kafkeep("restore", "latest", *prefix).expect(21)["records"] == 20
 
     value = json.loads(map_file.read_text())
     value["partitions"][0]["end"] += 1

@@ -13,6 +13,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -88,6 +89,12 @@ class Live:
     def seen(self, topic: str) -> Seen:
         """What confluent-kafka sees."""
         return read_positions(self.kafka.client_properties, topic)
+
+    def all_seen(self, topics: Iterable[str]) -> dict[str, Seen]:
+        """The same of several topics, side by side: most of the time a consumer waits."""
+        names = list(topics)
+        with ThreadPoolExecutor(8) as pool:
+            return dict(zip(names, pool.map(self.seen, names), strict=True))
 
     def overrides(self, topic: str) -> dict[str, str | None]:
         entries = self.cluster.admin.topic_configs([topic])[topic]

@@ -95,7 +95,7 @@ def stored(repository: Repository, point: RecoveryPoint | None) -> dict[Generati
         cut = view.cut
         found[view.generation] = [
             item
-            for played in play(repository, view.runs, start=cut.start, stop=cut.stop)
+            for played in play(repository, view.runs, start=cut.start, stop=cut.stop, held_back=cut.held_back)
             for item in decode(played.batch, played.info)
             if max(cut.start, played.start) <= item.offset < min(cut.stop, played.stop)
         ]

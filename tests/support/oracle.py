@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from blake3 import blake3
 
 from kafkeep.kafka.wire.batch import walk
-from kafkeep.model import RecoveryPoint
+from kafkeep.model import BatchInfo, RecoveryPoint
 from kafkeep.repository.envelope import Kind, unwrap
 from kafkeep.repository.repository import Repository
 from kafkeep.repository.state import PartitionView
@@ -74,7 +74,7 @@ def _partition(repository: Repository, view: PartitionView) -> PartitionContent:
         reached = stop
     assert reached == cut.stop, f"{view.generation}: covered up to {reached}, the point ends at {cut.stop}"
     hasher, batches = blake3(), 0
-    for batch in _batches(repository, view):
+    for _, batch in batches_of(repository, view):
         hasher.update(batch)
         batches += 1
     return PartitionContent(
@@ -89,7 +89,7 @@ def _partition(repository: Repository, view: PartitionView) -> PartitionContent:
     )
 
 
-def _batches(repository: Repository, view: PartitionView) -> Iterator[memoryview]:
+def batches_of(repository: Repository, view: PartitionView) -> Iterator[tuple[BatchInfo, memoryview]]:
     """Every batch with an offset inside the cut, control batches too, each once and in rising order."""
     last = -1
     for run in view.runs:
@@ -101,7 +101,7 @@ def _batches(repository: Repository, view: PartitionView) -> Iterator[memoryview
                 if info.last_offset >= view.cut.start and info.base_offset < view.cut.stop:
                     assert info.base_offset > last, f"{view.generation}: offset {info.base_offset} after {last}"
                     last = info.last_offset
-                    yield chunk[position : position + info.size]
+                    yield info, chunk[position : position + info.size]
                 position += info.size
 
 
@@ -145,6 +145,17 @@ def check_log(store: Store) -> int:
             assert start == reached[generation], f"commit {commit['seq']}: {generation} [{start}, {stop})"
             reached[generation] = stop
     return number
+
+
+def declared_gaps(store: Store, number: int) -> dict[tuple[str, int], list[tuple[int, int]]]:
+    """By (topic id, partition): the offsets that the commits up to `number` declare lost."""
+    found: dict[tuple[str, int], list[tuple[int, int]]] = {}
+    for name in [info.name for info in store.list("log/")][: number + 1]:
+        commit: Any = unwrap(store.get(name), Kind.COMMIT, name)
+        for gap in commit["body"].get("gaps", ()):
+            _, topic_id, partition, _ = gap["generation"]
+            found.setdefault((topic_id, partition), []).append((gap["from"], gap["to"]))
+    return found
 
 
 def orphans(store: Store) -> set[str]:

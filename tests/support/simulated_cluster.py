@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import struct
 from collections import deque
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from tests.support.simulated_log import SimulatedLog
 
-from kafkeep.errors import KafkaRequestError, KafkaUnreachable
+from kafkeep.errors import KafkaError, KafkaRequestError, KafkaUnreachable
 from kafkeep.kafka.admin import ConfigEntry, GroupListing, NewTopic
 from kafkeep.kafka.cluster import EARLIEST, OffsetAnswer
 from kafkeep.kafka.fetch import FetchedPartition, FetchPosition
 from kafkeep.kafka.produce import MOST_OUTSTANDING, ProduceBatch, ProducedBatch
 from kafkeep.kafka.tiering import EARLIEST_LOCAL
 from kafkeep.kafka.topology import Broker, PartitionTopology, TopicTopology, Topology
+from kafkeep.kafka.transaction_values import ListedTransaction, TransactionDescription
 from kafkeep.model import AbortedTransaction, GroupOffset, TopicPartition, topic_id_text
 
 FETCH_FAULTS = (
@@ -214,17 +215,17 @@ class SimulatedFetcher:
         self._node = node
         self._read_committed = read_committed
         self._response_bytes = response_bytes
-        self._asked: deque[list[FetchPosition]] = deque()
+        self._asked: deque[tuple[list[FetchPosition], int]] = deque()
         self._handed_out: deque[list[bytearray]] = deque([[]])
         self.closed = False
 
     def send(self, positions: Sequence[FetchPosition], *, response_bytes: int | None = None) -> None:
         assert not self.closed and positions and len(self._asked) < 2
         assert len({p.topic_partition for p in positions}) == len(positions)
-        self._asked.append(list(positions))
+        self._asked.append((list(positions), self._response_bytes if response_bytes is None else response_bytes))
 
     def receive(self) -> tuple[FetchedPartition, ...]:
-        positions = self._asked.popleft()
+        positions, limit = self._asked.popleft()
         self._handed_out.append([])
         while len(self._handed_out) > 2:
             for old in self._handed_out.popleft():
@@ -242,9 +243,9 @@ class SimulatedFetcher:
             return ()
         if fault in ("moved", "fenced"):
             self._cluster.move(positions[0].topic_partition)
-        answers, left = [], self._response_bytes
+        answers, left = [], limit
         for position in positions:
-            answer = self._answer(position, left, nothing_yet=left == self._response_bytes, fault=fault)
+            answer = self._answer(position, left, nothing_yet=left == limit, fault=fault)
             left -= len(answer.records)
             answers.append(answer)
         return tuple(answers)
@@ -363,6 +364,12 @@ class SimulatedAdmin:
         self._cluster = cluster
         self._producer_id = 4000
         self.altered: list[tuple[str, dict[str, str], tuple[str, ...]]] = []
+        self.refused_configs: dict[str, KafkaError] = {}
+        """What stands in place of a topic's settings."""
+        self.transactions: dict[str, tuple[int, TransactionDescription]] = {}
+        """By transactional id, its coordinator and what that says."""
+        self.before_transactions: Callable[[str], None] = lambda request: None
+        """Called with `list` or `describe` before such a request is answered."""
 
     def groups(self) -> tuple[GroupListing, ...]:
         kinds = self._cluster.group_types
@@ -385,14 +392,17 @@ class SimulatedAdmin:
         self._cluster.groups[group] = list(kept.values())
         return {offset.topic_partition: 0 for offset in offsets}
 
-    def topic_configs(self, topics: Collection[str]) -> dict[str, tuple[ConfigEntry, ...]]:
-        return {
-            name: tuple(
-                ConfigEntry(key, value, 1, False, False)
-                for key, value in sorted(self._cluster.topics[name].configs.items())
-            )
-            for name in topics
-        }
+    def topic_configs(self, topics: Collection[str]) -> dict[str, tuple[ConfigEntry, ...] | KafkaError]:
+        return {name: self.refused_configs.get(name, self._configs(name)) for name in topics}
+
+    def _configs(self, topic: str) -> tuple[ConfigEntry, ...]:
+        """Overrides and those of the broker's defaults that operations look at."""
+        own = self._cluster.topics[topic].configs
+        defaults = {"cleanup.policy": "delete", "delete.retention.ms": "86400000"}
+        return tuple(
+            ConfigEntry(key, value, 1 if key in own else 5, False, False)
+            for key, value in sorted((defaults | own).items())
+        )
 
     def create_topics(self, topics: Sequence[NewTopic], *, validate_only: bool = False) -> dict[str, Any]:
         return {topic.name: self._create(topic, validate_only) for topic in topics}
@@ -416,3 +426,14 @@ class SimulatedAdmin:
     def init_producer_id(self) -> tuple[int, int]:
         self._producer_id += 1
         return self._producer_id, 0
+
+    def list_transactions(self) -> tuple[ListedTransaction, ...]:
+        self.before_transactions("list")
+        return tuple(
+            ListedTransaction(name, node, told.producer_id) for name, (node, told) in self.transactions.items()
+        )
+
+    def describe_transactions(self, node: int, names: Sequence[str]) -> dict[str, TransactionDescription | None]:
+        self.before_transactions("describe")
+        found = {name: self.transactions.get(name, (node, None)) for name in names}
+        return {name: told for name, (at, told) in found.items() if at == node}

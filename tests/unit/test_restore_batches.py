@@ -26,8 +26,8 @@ from kafkeep.model import (
     TopicPartition,
 )
 from kafkeep.repository.repository import Repository
-from kafkeep.restore.batches import ProducerIdentity, ReadyBatch, ready_batches
-from kafkeep.restore.plan import PartitionRestore
+from kafkeep.restore.batches import ReadyBatch, ready_batches
+from kafkeep.restore.plan import PartitionRestore, ProducerIdentity
 from kafkeep.restore.window import Window
 
 OURS = ProducerIdentity(4711, 3)
@@ -58,6 +58,7 @@ def ready(
     sequence: int = 0,
     run_start: int = 0,
     aborted: Sequence[AbortedTransaction] = (),
+    repack: int = 0,
 ) -> list[ReadyBatch]:
     repository, end = stored(data, run_start, aborted)
     part = PartitionRestore(
@@ -73,7 +74,9 @@ def ready(
         gaps=(),
     )
     first = start if source_start is None else source_start
-    return list(ready_batches(repository, part, source_start=first, sequence=sequence, identity=OURS))
+    return list(
+        ready_batches(repository, part, source_start=first, sequence=sequence, identity=OURS, repack_bytes=repack)
+    )
 
 
 def opened_batch(batch: ReadyBatch) -> tuple[BatchInfo, list[Record]]:

@@ -2,134 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import pytest
+from tests.support.restore_plans import NOW_MS, POINT, content, group, kinds, planned, run, there, topic
 
-from kafkeep.model import (
-    ClusterMetadata,
-    Failure,
-    Generation,
-    Group,
-    GroupOffset,
-    OffsetRange,
-    PartitionCut,
-    RecoveryPoint,
-    RunFacts,
-    RunRef,
-    TopicMetadata,
-    TopicPartition,
-)
+from kafkeep.model import Failure, TopicPartition
 from kafkeep.renaming import Rename
-from kafkeep.restore.options import RestoreOptions
-from kafkeep.restore.plan import APPEND, CREATE, FILL, PartitionContent, RestorePlan
-from kafkeep.restore.planning import plan_restore
-from kafkeep.restore.survey import TargetSurvey, TargetTopic
-
-ID = "I" * 22
-NOW_MS = 2_000_000_000_000
-POINT = RecoveryPoint(
-    number=5,
-    name=None,
-    tags=(),
-    started="",
-    finished="",
-    cluster_id="source",
-    cuts=(),
-    selection=("*",),
-    documents=(),
-    consistency="partition",
-    complete=True,
-    failures=(),
-)
-
-
-def run(topic: str, partition: int, start: int, stop: int, *, newest: int = NOW_MS) -> RunRef:
-    facts = RunFacts(
-        generation=Generation(topic, ID, partition),
-        coverage=OffsetRange(start, stop),
-        leader_epochs=(),
-        batches=1,
-        records=stop - start,
-        control_batches=0,
-        raw_bytes=10 * (stop - start),
-        stored_bytes=10,
-        min_base_timestamp=0,
-        max_timestamp=newest,
-        log_append_time=False,
-        create_time=True,
-        largest_batch=100,
-        codecs=(0,),
-        aborted=(),
-        open_transactions=(),
-        holes=False,
-        old_magic=False,
-    )
-    return RunRef(facts, f"pack-{start}", 0)
-
-
-def content(
-    topic: str,
-    partition: int = 0,
-    *,
-    start: int = 0,
-    stop: int = 100,
-    history: int = 0,
-    gaps: tuple[tuple[int, int], ...] = (),
-    newest: int = NOW_MS,
-) -> PartitionContent:
-    runs = tuple(run(topic, partition, at, at + 50, newest=newest) for at in range(history, stop, 50))
-    return PartitionContent(
-        PartitionCut(Generation(topic, ID, partition), stop, start, stop, stop, 0), history, runs, gaps
-    )
-
-
-def topic(
-    name: str, *, partitions: int = 1, replicas: int = 1, internal: bool = False, **configs: str | None
-) -> TopicMetadata:
-    named = tuple(sorted((key.replace("_", "."), value) for key, value in configs.items()))
-    return TopicMetadata(name, ID, internal, tuple(tuple(range(replicas)) for _ in range(partitions)), named)
-
-
-def there(name: str, *, partitions: int = 1, empty: bool = True, error: str = "", **overrides: str) -> TargetTopic:
-    named = {key.replace("_", "."): value for key, value in overrides.items()}
-    return TargetTopic(name=name, topic_id=ID, partitions=partitions, empty=empty, overrides=named, error=error)
-
-
-def group(name: str, *positions: tuple[str, int], kind: str = "classic") -> Group:
-    offsets = tuple(GroupOffset(TopicPartition(topic, 0), offset, 9, f"m{offset}") for topic, offset in positions)
-    return Group(name, kind, "Empty", "consumer", offsets)
-
-
-def planned(
-    *topics: TopicMetadata,
-    contents: list[PartitionContent] | None = None,
-    having: tuple[Group, ...] = (),
-    target: Mapping[str, TargetTopic] | None = None,
-    active: Mapping[str, str] | None = None,
-    brokers: int = 3,
-    unsupported: frozenset[tuple[str, str]] = frozenset(),
-    point: RecoveryPoint = POINT,
-    **options: Any,
-) -> RestorePlan:
-    found = [content(each.name, number) for each in topics for number in range(len(each.partitions))]
-    survey = TargetSurvey(
-        cluster_id="target", brokers=brokers, topics=target or {}, active_groups=active or {}, unsupported=unsupported
-    )
-    return plan_restore(
-        point,
-        ClusterMetadata("source", topics, having),
-        found if contents is None else contents,
-        survey,
-        RestoreOptions(**options),
-        now_ms=NOW_MS,
-    )
-
-
-def kinds(plan: RestorePlan) -> list[tuple[str, str]]:
-    return [(refusal.kind, refusal.subject) for refusal in plan.refusals]
+from kafkeep.restore.plan import APPEND, CREATE, FILL, PartitionContent
 
 
 def test_a_plain_plan() -> None:
@@ -160,11 +40,12 @@ def test_only_chosen_topics_and_partitions() -> None:
 
 def test_ranges() -> None:
     contents = [content("orders", start=30, stop=200, history=0, gaps=((10, 20), (60, 70)))]
-    plan = planned(topic("orders"), contents=contents)
+    allowed = {"allow_loss": "skip"}
+    plan = planned(topic("orders"), contents=contents, **allowed)
     (part,) = plan.partitions
     assert (part.start, part.stop, part.lost) == (30, 200, 10)
     assert [each.coverage.start for each in part.runs] == [0, 50, 100, 150]
-    (whole,) = planned(topic("orders"), contents=contents, whole_history=True).partitions
+    (whole,) = planned(topic("orders"), contents=contents, whole_history=True, **allowed).partitions
     assert (whole.start, whole.stop, whole.lost) == (0, 200, 20)
     until = ((TopicPartition("orders", 0), 60),)
     (early,) = planned(topic("orders"), contents=contents, until_offsets=until).partitions
@@ -206,23 +87,11 @@ def test_groups_are_chosen_by_name() -> None:
     groups = (group("a", ("orders", 1)), group("__b", ("orders", 1)))
     assert [each.group_id for each in planned(topic("orders"), having=groups).groups] == ["a", "__b"]
     assert [each.group_id for each in planned(topic("orders"), having=groups, groups=("a*",)).groups] == ["a"]
+    assert [each.group_id for each in planned(topic("orders"), having=groups, groups=("re:_+b|c",)).groups] == ["__b"]
     assert planned(topic("orders"), having=groups, groups=()).groups == ()
 
 
 # --- warnings
-
-
-def test_a_position_outside_of_what_is_restored_is_told() -> None:
-    plan = planned(topic("orders"), contents=[content("orders", start=10)], having=(group("g", ("orders", 5)),))
-    assert any("position 5 of orders/0 is outside" in warning for warning in plan.warnings)
-    fine = planned(topic("orders"), having=(group("g", ("orders", 100)), group("h", ("orders", 0))))
-    assert fine.warnings == ()
-
-
-def test_share_groups_are_left_out_by_name() -> None:
-    plan = planned(topic("orders"), having=(group("s", ("orders", 5), kind="share"),))
-    assert plan.groups == ()
-    assert any("share group s is left out" in warning for warning in plan.warnings)
 
 
 def test_settings_that_do_not_come_along_are_told() -> None:
@@ -264,15 +133,29 @@ def test_records_that_the_default_retention_will_take() -> None:
     assert any("1000 bytes are older than the default retention" in warning for warning in plan.warnings)
 
 
-def test_gaps_and_incomplete_points_are_told() -> None:
-    plan = planned(
-        topic("orders"),
-        contents=[content("orders", gaps=((5, 9),))],
-        point=replace(POINT, complete=False, failures=(Failure("a", "b", "c"),)),
-    )
-    text = "\n".join(plan.warnings)
-    assert "orders/0: 4 offset(s) of the range are a declared gap" in text
-    assert "point #5 is incomplete: 1 part(s) were not captured" in text
+def test_an_incomplete_point_is_told_by_its_failures() -> None:
+    failures = tuple(Failure(f"group {name}", "kafka-access-denied", "no") for name in "abcde")
+    plan = planned(topic("orders"), point=replace(POINT, complete=False, failures=failures))
+    (told,) = plan.warnings
+    assert told.startswith("point #5 is incomplete: 5 part(s) were not captured: group a (kafka-access-denied)")
+    assert told.endswith(", and 2 more")
+    assert plan.refusals == ()
+
+
+def test_which_times_the_records_carry() -> None:
+    def told(*pairs: tuple[bool, bool]) -> str:
+        runs = tuple(
+            run("orders", 0, 50 * at, 50 * at + 50, create_time=create, log_append_time=append)
+            for at, (create, append) in enumerate(pairs)
+        )
+        held = content("orders", stop=50 * len(pairs))
+        plan = planned(topic("orders"), contents=[PartitionContent(held.cut, 0, runs, ())])
+        return plan.topics[0].timestamps
+
+    assert told((True, False)) == "create"
+    assert told((False, True)) == "append"
+    assert told((True, False), (False, True)) == told((True, True)) == "both"
+    assert told((False, False)) == told() == ""
 
 
 # --- refusals
@@ -292,6 +175,36 @@ def test_two_topics_under_one_name() -> None:
     assert kinds(planned(topic("a"), topic("b"), renames=(Rename.parse("a=b"),))) == [("plan-refused", "b")]
 
 
+@pytest.mark.parametrize("name", ["__consumer_offsets", "__transaction_state", "__share_group_state"])
+def test_into_a_topic_that_kafka_keeps_for_itself(name: str) -> None:
+    plan = planned(topic("a"), renames=(Rename.parse(f"a={name}"),), target={name: there(name)})
+    assert kinds(plan) == [("plan-refused", name)]
+    assert "which Kafka keeps for itself" in plan.refusals[0].message
+
+
+def test_names_that_are_one_to_kafka() -> None:
+    plan = planned(topic("a.b"), topic("c"), renames=(Rename.parse("c=a_b"),))
+    assert kinds(plan) == [("plan-refused", "a.b")]
+    assert "a.b and a_b are one name to Kafka" in plan.refusals[0].message
+
+
+def test_a_new_name_that_is_taken_on_the_target_by_another_topic() -> None:
+    """It is what any topic with records is: refused, or appended to when that is asked for."""
+    renames = (Rename.parse("a=b"),)
+    target = {"b": there("b", empty=False)}
+    assert kinds(planned(topic("a"), topic("b"), topics=("a",), renames=renames, target=target)) == [
+        ("target-not-empty", "b")
+    ]
+    both = planned(topic("a"), topic("b"), renames=renames, target=target, existing="append")
+    assert kinds(both) == [("plan-refused", "b")]
+
+
+def test_names_may_change_places() -> None:
+    plan = planned(topic("a"), topic("b"), renames=(Rename.parse("a=b"), Rename.parse("b=a")))
+    assert plan.refusals == ()
+    assert [(str(part.source), str(part.target)) for part in plan.partitions] == [("a/0", "b/0"), ("b/0", "a/0")]
+
+
 def test_a_topic_the_point_does_not_hold() -> None:
     assert kinds(planned(topic("orders"), topics=("orders", "bills"))) == [("plan-refused", "bills")]
     assert kinds(planned(topic("orders"), topics=("x*",))) == []
@@ -306,18 +219,73 @@ def test_a_partition_the_point_does_not_hold() -> None:
     assert kinds(plan) == [("plan-refused", "orders"), ("plan-refused", "bills")]
 
 
-def test_an_until_offset_of_a_partition_the_point_does_not_hold() -> None:
-    until = ((TopicPartition("orders", 7), 3), (TopicPartition("bills", 0), 3))
-    assert kinds(planned(topic("orders"), until_offsets=until)) == [
-        ("plan-refused", "orders/7"),
-        ("plan-refused", "bills/0"),
+@pytest.mark.parametrize("option", ["until_offsets", "from_offsets"])
+def test_an_offset_for_a_partition_that_is_not_restored(option: str) -> None:
+    named = tuple((TopicPartition(*each), 3) for each in (("orders", 7), ("bills", 0), ("orders", 1)))
+    plan = planned(topic("orders", partitions=2), partitions=(("orders", frozenset({0})),), **{option: named})
+    assert kinds(plan) == [("plan-refused", "orders/7"), ("plan-refused", "bills/0"), ("plan-refused", "orders/1")]
+    assert [refusal.message for refusal in plan.refusals] == [
+        "the point holds no partition orders/7",
+        "offsets are given for bills/0, and bills is not among the chosen topics of the point",
+        "offsets are given for orders/1, and --partitions leaves it out",
     ]
+
+
+def test_a_partition_that_would_end_before_it_begins() -> None:
+    named = TopicPartition("orders", 0)
+    plan = planned(topic("orders"), from_offsets=((named, 8),), until_offsets=((named, 7),))
+    assert kinds(plan) == [("plan-refused", "orders/0")]
+    assert planned(topic("orders"), from_offsets=((named, 7),), until_offsets=((named, 7),)).refusals == ()
+
+
+def test_options_that_no_command_line_lets_through() -> None:
+    assert kinds(planned(topic("orders"), since_timestamp=2, until_timestamp=1)) == [("plan-refused", "since")]
+    assert kinds(planned(topic("orders"), since_timestamp=2, until_timestamp=2)) == []
+    assert kinds(planned(topic("orders"), until_rule="about")) == [("plan-refused", "about")]
+    assert kinds(planned(topic("orders"), allow_loss="some")) == [("plan-refused", "some")]
+
+
+@pytest.mark.parametrize(
+    ("begin", "end", "whole", "restored", "told"),
+    [
+        (None, None, False, (30, 200), ""),
+        (30, 200, False, (30, 200), ""),
+        (60, 61, False, (60, 61), ""),
+        (10, None, False, (30, 200), "orders/0 begins at 30, not at 10, --whole-history reaches back to 5"),
+        (10, None, True, (10, 200), ""),
+        (3, None, True, (5, 200), "orders/0 begins at 5, not at 3"),
+        (201, None, False, (200, 200), "orders/0 ends at 200, in front of 201"),
+        (None, 201, False, (30, 200), "orders/0 ends at 200, not at 201"),
+        (None, 29, False, (30, 30), "orders/0 begins at 30, behind 29"),
+        (None, 30, False, (30, 30), ""),
+        (200, None, False, (200, 200), ""),
+    ],
+)
+def test_offsets_that_are_given(
+    begin: int | None, end: int | None, whole: bool, restored: tuple[int, int], told: str
+) -> None:
+    named = TopicPartition("orders", 0)
+    plan = planned(
+        topic("orders"),
+        contents=[content("orders", start=30, stop=200, history=5)],
+        from_offsets=() if begin is None else ((named, begin),),
+        until_offsets=() if end is None else ((named, end),),
+        whole_history=whole,
+    )
+    (part,) = plan.partitions
+    assert (part.start, part.stop) == restored
+    assert [each.coverage.start for each in part.runs] == [
+        at for at in range(5, 200, 50) if at < restored[1] and at + 50 > restored[0] and restored[0] < restored[1]
+    ]
+    assert plan.warnings == ((f"1 offset(s) lie outside of the point: {told}",) if told else ())
+    assert plan.refusals == ()
 
 
 def test_another_partition_count() -> None:
     plan = planned(topic("orders", partitions=2), target={"orders": there("orders", partitions=3)})
     assert kinds(plan) == [("plan-refused", "orders")]
     assert "has 3 partitions, the source had 2" in plan.refusals[0].message
+    assert "with 2 partitions" in plan.refusals[0].hint and "--rename" in plan.refusals[0].hint
 
 
 def test_a_replication_factor_beyond_the_brokers_when_asked_for() -> None:

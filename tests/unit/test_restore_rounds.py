@@ -126,7 +126,7 @@ def test_the_report_keeps_the_plan_before_and_the_maps_after(
     assert isinstance(started, dict) and isinstance(finished, dict)
     (orders,) = [topic for topic in started["topics"] if topic["source"] == "orders"]
     assert (orders["target"], orders["action"]) == ("o2", "create")
-    assert ["retention.ms", "1000"] in orders["put_back"] and "retention.bytes" in orders["remove"]
+    assert ["retention.ms", "1000"] in orders["guard"]["put_back"] and "retention.bytes" in orders["guard"]["remove"]
     assert finished["started"] == result.job
     assert finished["failures"] == [] and finished["interrupted"] is False
     mapped = mapped_by_restores(repository, point, "target")
@@ -319,7 +319,7 @@ def test_a_stop_leaves_the_guard_on_and_says_how_far_it_came(
     target: SimulatedCluster, repository: Repository, point: RecoveryPoint
 ) -> None:
     stop = threading.Event()
-    options = RestoreOptions(request_bytes=1, connections_per_broker=1)
+    options = RestoreOptions(request_bytes=1, connections_per_broker=1, repack_bytes=0)
     plan = prepare(as_cluster(target), repository, point, options, now=now)
     make = target.producer
 
@@ -391,19 +391,6 @@ def test_whole_history_brings_back_what_the_log_start_has_passed(
     whole = SimulatedCluster("whole", nodes=1)
     put_back(whole, repository, point, topics=("bills",), groups=(), whole_history=True)
     assert len(records_of(whole.log(BILLS))) == 15
-
-
-def test_a_declared_gap_is_counted_as_lost_when_it_lies_in_the_range(
-    source: SimulatedCluster, repository: Repository, target: SimulatedCluster
-) -> None:
-    for _ in range(4):
-        source.log(BILLS).append([record(b"unseen")])
-    source.log(BILLS).delete_records(17)
-    result = back_up(source, repository)
-    assert [gap.offsets for gap in result.gaps] == [OffsetRange(15, 17)]
-    restored = put_back(target, repository, result.point, topics=("bills",), groups=(), whole_history=True)
-    assert restored.lost == 2 and len(records_of(target.log(BILLS))) == 17
-    assert any("2 offset(s) of the range are a declared gap" in warning for warning in restored.warnings)
 
 
 def test_points_are_found_by_what_people_call_them(repository: Repository) -> None:

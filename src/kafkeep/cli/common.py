@@ -268,21 +268,25 @@ def parse_size(text: str) -> int:
         raise UsageError(f"{text!r} is not a size", hint="Write it like 4096, 64MiB or 1.5GB.")
     power = " kMGT".index((match[2] or " ").replace("K", "k"))
     factor: int = (1024 if match[3] else 1000) ** power
-    return round(float(match[1]) * factor)
+    size = float(match[1]) * factor
+    if size >= 2**63:
+        raise UsageError(f"{text[:40]!r} is no size that anything can have", hint="Write it like 4096, 64MiB or 1.5GB.")
+    return round(size)
 
 
 def parse_moment(text: str) -> datetime:
     """A time with its zone, in UTC: RFC 3339 such as `2026-11-20T10:00:00Z`. UsageError without date, time or zone."""
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None or "T" not in text.upper().replace(" ", "T"):
+        utc = None if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):  # the latter at either end of the calendar
+        utc = None
+    if utc is None or "T" not in text.upper().replace(" ", "T"):
         raise UsageError(
             f"{text!r} is not a time with its zone",
             hint="Write it like 2026-11-20T10:00:00Z or 2026-11-20T11:00:00+01:00.",
         )
-    return moment.astimezone(UTC)
+    return utc
 
 
 def parse_tag(text: str) -> tuple[str, str]:

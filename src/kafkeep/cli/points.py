@@ -26,9 +26,8 @@ from kafkeep.model import (
 
 if TYPE_CHECKING:
     from kafkeep.repository.repository import Repository
-    from kafkeep.repository.state import PointView
+    from kafkeep.repository.state import PointView, State
 
-METADATA = "metadata"
 SHOWN_DIFFERENCES = 200
 
 
@@ -45,6 +44,8 @@ class PointLine:
     partitions: int
     offsets: int
     """Offsets between the starts and the ends of its partitions; holes count too."""
+    lost: int
+    """Offsets in the declared gaps of their histories, also those that the log start had left behind by then."""
     complete: bool
     failures: int
     consistency: str
@@ -52,7 +53,7 @@ class PointLine:
     tags: tuple[tuple[str, str], ...]
 
     @classmethod
-    def of(cls, point: RecoveryPoint) -> PointLine:
+    def of(cls, point: RecoveryPoint, *, lost: int = 0) -> PointLine:
         return cls(
             number=point.number,
             name=point.name,
@@ -62,6 +63,7 @@ class PointLine:
             topics=len({cut.generation.topic for cut in point.cuts}),
             partitions=len(point.cuts),
             offsets=sum(max(cut.stop - cut.start, 0) for cut in point.cuts),
+            lost=lost,
             complete=point.complete,
             failures=len(point.failures),
             consistency=point.consistency,
@@ -113,7 +115,8 @@ def points(run: Run, repo: str) -> int:
     Exit status: 0.
     """
     with opened_repository(run, repo) as repository:
-        lines = tuple(PointLine.of(point) for point in repository.points())
+        state = repository.state
+        lines = tuple(PointLine.of(point, lost=lost_offsets(state, point)) for point in repository.points())
         found = PointList(len(lines), repository.id)
     for point in lines:
         run.output.item("point", point)
@@ -134,8 +137,10 @@ def show(run: Run, point: str, repo: str, by_partition: bool) -> int:
 
     Exit status: 0, also when the point has gaps.
     """
+    from kafkeep.point_documents import metadata_of
+
     with opened_repository(run, repo) as repository:
-        found = repository.point(point)
+        found = repository.point(point, with_records=False)
         view = repository.view(found)
         described = describe(found, view, metadata_of(repository, found), gaps_of(repository, view))
     run.output.show(*description_parts(described, by_partition=by_partition))
@@ -155,6 +160,8 @@ def diff(run: Run, before: str, after: str, repo: str) -> int:
 
     Exit status: 0, different or not; --json says `same`.
     """
+    from kafkeep.point_documents import metadata_of
+
     with opened_repository(run, repo) as repository:
         old, new = repository.point(before), repository.point(after)
         found = diff_points(old, metadata_of(repository, old), new, metadata_of(repository, new))
@@ -169,14 +176,18 @@ class DiffSummary:
     differences: PointDiff
 
 
-def metadata_of(repository: Repository, point: RecoveryPoint) -> ClusterMetadata:
-    """Topics and groups of the point; empty when it was made without them."""
-    from kafkeep.repository.documents import cluster_metadata_from_json
+def lost_offsets(state: State, point: RecoveryPoint) -> int:
+    """Offsets in all the gaps that `show` lists for the point."""
+    lost = 0
+    for cut in point.cuts:
+        known = state.generations[cut.generation]
+        if known.gaps:
+            lost += _offsets_in(known.gaps_at(point.number, OffsetRange(known.start, cut.stop)))
+    return lost
 
-    digest = dict(point.documents).get(METADATA)
-    if digest is None:
-        return ClusterMetadata(point.cluster_id, (), ())
-    return cluster_metadata_from_json(repository.document(METADATA, digest))
+
+def _offsets_in(gaps: Iterable[Gap]) -> int:
+    return sum(len(gap.offsets) for gap in gaps)
 
 
 def gaps_of(repository: Repository, view: PointView) -> dict[Generation, tuple[Gap, ...]]:
@@ -193,7 +204,7 @@ def describe(
 ) -> PointDescription:
     """The point, what the repository holds for it, and its metadata."""
     return PointDescription(
-        point=PointLine.of(point),
+        point=PointLine.of(point, lost=sum(map(_offsets_in, gaps.values()))),
         partitions=tuple(
             PartitionShare(
                 cut=part.cut,
@@ -212,7 +223,7 @@ def describe(
 
 
 def points_grid(lines: Iterable[PointLine]) -> Grid:
-    heads = (">point", "name", "finished", ">topics", ">partitions", ">offsets", "complete", "tags")
+    heads = (">point", "name", "finished", ">topics", ">partitions", ">offsets", ">lost", "complete", "tags")
     rows = tuple(
         (
             str(line.number),
@@ -221,6 +232,7 @@ def points_grid(lines: Iterable[PointLine]) -> Grid:
             str(line.topics),
             str(line.partitions),
             count_text(line.offsets),
+            count_text(line.lost) if line.lost else "",
             "yes" if line.complete else f"no, {plural(line.failures, 'part')} failed",
             _tags(line.tags),
         )

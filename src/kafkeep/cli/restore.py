@@ -13,7 +13,6 @@ from kafkeep.cli.common import (
     MOMENT,
     Parsed,
     Run,
-    Stop,
     cluster_option,
     flat,
     opened_cluster,
@@ -23,15 +22,16 @@ from kafkeep.cli.common import (
     stop_on_signals,
     topics_options,
 )
-from kafkeep.cli.render import Grid, Part
+from kafkeep.cli.offsets_file import Offsets, merged_offsets, read_offsets
+from kafkeep.cli.render import Part
+from kafkeep.cli.restore_text import plan_parts, plan_status, result_parts, result_status
+from kafkeep.cli.resuming import NEWEST, check_alone, job_options
 from kafkeep.cli.selectors import group_patterns, merge_partitions, parse_partitions, parse_until_offset
-from kafkeep.cli.text import count_text, plural, size_text
 from kafkeep.errors import UsageError
 from kafkeep.times import milliseconds
 
 if TYPE_CHECKING:
     from kafkeep.restore.options import RestoreOptions
-    from kafkeep.restore.plan import RestorePlan
     from kafkeep.restore.result import RestoreResult
 
 
@@ -92,11 +92,6 @@ if TYPE_CHECKING:
     help="Where the archive has a gap: refuse, end the partition in front of its first gap, or leave out the gaps alone.",
 )
 @click.option(
-    "--repartition",
-    is_flag=True,
-    help="Where a target topic has another number of partitions: put each record where its key belongs.",
-)
-@click.option(
     "--whole-history", is_flag=True, help="Also what the source had removed before the point, as far as it is kept."
 )
 @click.option(
@@ -131,14 +126,37 @@ if TYPE_CHECKING:
     "--connections", type=click.IntRange(1, 64), default=1, show_default=True, help="Connections to each broker."
 )
 @click.option(
+    "--repack-bytes",
+    type=click.IntRange(0, 1_000_000),
+    default=256 * 1024,
+    show_default=True,
+    help="Small neighbouring batches go out as one of up to this size; 0 sends each as it was.",
+)
+@click.option(
     "--offset-map",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
     help="Write where every record went.",
 )
+@click.option(
+    "--resume",
+    is_flag=False,
+    flag_value=NEWEST,
+    metavar="[=JOB]",
+    help="Continue a restore of POINT that was left unfinished, with its own options: the newest, or the one named.",
+)
 @click.option("--dry-run", is_flag=True, help="Print the plan and change nothing.")
 @pass_run
-def restore(run: Run, point: str, repo: str, cluster: str, dry_run: bool, offset_map: Path | None, **given: Any) -> int:
+def restore(
+    run: Run,
+    point: str,
+    repo: str,
+    cluster: str,
+    resume: str | None,
+    dry_run: bool,
+    offset_map: Path | None,
+    **given: Any,
+) -> int:
     """Put a recovery point's records, topic settings and group positions into a cluster.
 
     POINT is a number, a name, `latest`, or `@2026-11-20T10:00:00Z`: the newest that was finished by then. Topics are
@@ -146,10 +164,13 @@ def restore(run: Run, point: str, repo: str, cluster: str, dry_run: bool, offset
     records are restored. Positions of groups are moved to the same records, wherever these now lie.
 
     Exit status: 0 done, 3 done with refused or failed parts, 20 damage found before anything was written, 21 done with
-    declared loss, 24 a guard refused.
+    declared loss that was allowed, 24 a guard refused, or loss is declared and not allowed. A dry run ends alike.
     """
     from kafkeep.restore import run as operation
+    from kafkeep.restore.unfinished import find_job
 
+    if resume is not None:
+        check_alone(click.get_current_context())
     options = restore_options(given)
     if offset_map is not None:
         check_writable(offset_map, "--offset-map")
@@ -159,7 +180,10 @@ def restore(run: Run, point: str, repo: str, cluster: str, dry_run: bool, offset
         opened_repository(run, repo) as repository,
         opened_cluster(run, cluster) as target,
     ):
-        plan = operation.prepare(target, repository, repository.point(point), options, now=run.now)
+        found = repository.point(point)
+        job = None if resume is None else find_job(repository, resume, found.number, target.cluster_id())
+        options = options if job is None else job_options(job, given)
+        plan = operation.prepare(target, repository, found, options, now=run.now, job=job)
         if dry_run:
             return _finish(run, plan, plan_parts(plan), plan_status(plan))
         result = operation.restore(target, repository, plan, options, now=run.now, sink=sink, stop=stop.event)
@@ -182,6 +206,14 @@ def restore_options(given: dict[str, Any]) -> RestoreOptions:
 
     until: datetime | None = given["until"]
     since: datetime | None = given["since"]
+    check_window(since, until, given["until_rule"])
+    file: Path | None = given["offsets_file"]
+    offsets = merged_offsets(
+        Offsets() if file is None else read_offsets(_text_of(file, "--offsets"), file.name),
+        "" if file is None else file.name,
+        given["from_offsets"],
+        given["until_offsets"],
+    )
     return RestoreOptions(
         topics=flat(given["topics"], ("*",)),
         exclude=flat(given["exclude"]),
@@ -190,10 +222,9 @@ def restore_options(given: dict[str, Any]) -> RestoreOptions:
         until_timestamp=milliseconds(until) if until is not None else None,
         since_timestamp=milliseconds(since) if since is not None else None,
         until_rule=given["until_rule"],
-        until_offsets=tuple(given["until_offsets"]),
-        from_offsets=tuple(given["from_offsets"]),
+        until_offsets=tuple(offsets.ends.items()),
+        from_offsets=tuple(offsets.begins.items()),
         allow_loss=given["allow_loss"],
-        repartition=given["repartition"],
         whole_history=given["whole_history"],
         route=given["route"],
         groups=group_patterns(given["groups"]),
@@ -202,86 +233,27 @@ def restore_options(given: dict[str, Any]) -> RestoreOptions:
         retention=given["retention"],
         preflight=given["preflight"],
         connections_per_broker=given["connections"],
+        repack_bytes=given["repack_bytes"],
     )
 
 
-def plan_status(plan: RestorePlan) -> int:
-    """A dry run ends as the restore would: 24 when it would be refused."""
-    return 24 if plan.refusals else 0
-
-
-def result_status(result: RestoreResult, stop: Stop) -> int:
-    """The exit status of a restore that was carried out."""
-    if result.interrupted and stop.number is not None:
-        return 128 + stop.number
-    if result.failures or result.interrupted:
-        return 3
-    return 21 if result.lost else 0
-
-
-def plan_parts(plan: RestorePlan) -> tuple[Part, ...]:
-    """The plan for people: topics, groups, then what speaks against it."""
-    rows = []
-    for topic in plan.topics:
-        own = [part for part in plan.partitions if part.target.topic == topic.target]
-        rows.append(
-            (
-                topic.source,
-                topic.target,
-                topic.action,
-                str(topic.partitions),
-                str(topic.replication_factor),
-                count_text(sum(part.most_records for part in own)),
-                size_text(sum(part.raw_bytes for part in own)),
-            )
+def check_window(since: datetime | None, until: datetime | None, rule: str) -> None:
+    """UsageError for times that leave nothing, and for a rule without a time that it could be about."""
+    if since is not None and until is not None and since > until:
+        raise UsageError(f"--since {since.isoformat()} is later than --until {until.isoformat()}")
+    if rule != "cut" and since is None and until is None:
+        raise UsageError(
+            f"--until-rule {rule} says how times are meant, and none is given", hint="Add --until or --since."
         )
-    head = (
-        f"restore recovery point {plan.point} of cluster {plan.source_cluster} into cluster {plan.target_cluster}"
-        f" by {plan.route}: at most {count_text(plan.most_records)} records, {size_text(plan.raw_bytes)}"
-    )
-    parts: list[Part] = [
-        head,
-        Grid(("topic", "target", "action", ">partitions", ">replicas", ">records up to", ">size"), tuple(rows)),
-    ]
-    if plan.groups:
-        groups = tuple((group.group_id, str(len(group.positions))) for group in plan.groups)
-        parts += ["", Grid(("group", ">positions"), groups)]
-    parts += [f"warning: {warning}" for warning in plan.warnings]
-    parts += [f"refused: {refusal.message} ({refusal.kind})" for refusal in plan.refusals]
-    return tuple(parts)
 
 
-def result_parts(result: RestoreResult) -> tuple[Part, ...]:
-    """The result for people."""
-    rate = result.size_bytes / result.seconds if result.seconds > 0 else 0.0
-    rows = tuple(
-        (
-            str(part.source),
-            str(part.target),
-            str(part.source_range),
-            count_text(part.offset_map.records),
-            str(part.offset_map.end),
-            "yes" if part.complete else "no",
-        )
-        for part in result.partitions
-    )
-    head = "ended before all was restored from" if result.interrupted else "restored"
-    parts: list[Part] = [Grid(("partition", "target", "source offsets", ">records", ">target end", "complete"), rows)]
-    if result.groups:
-        groups = tuple((group.group_id, str(len(group.positions))) for group in result.groups)
-        parts += ["", Grid(("group", ">positions set"), groups)]
-    if result.failures:
-        failed = tuple((failure.subject, failure.reason, failure.message) for failure in result.failures)
-        parts += ["", Grid(("not restored", "reason", "message"), failed)]
-    parts += [f"warning: {warning}" for warning in result.warnings]
-    parts.append(
-        f"{head} recovery point {result.point}: {plural(len(result.topics_created), 'topic')} created, "
-        f"{count_text(result.records)} records, {size_text(result.size_bytes)}, {size_text(rate)}/s; "
-        f"report {result.job}"
-    )
-    if result.lost:
-        parts.append(f"  {count_text(result.lost)} offsets lie in declared gaps and are not there")
-    return tuple(parts)
+def _text_of(path: Path, option: str) -> str:
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise UsageError(f"{option} {path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{option} {path} is not UTF-8 at byte {error.start}") from error
 
 
 def check_writable(path: Path, option: str) -> None:

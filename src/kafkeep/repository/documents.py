@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 from kafkeep.errors import CorruptObject
@@ -89,6 +90,11 @@ def offset_map_from_json(value: Json) -> OffsetMap:
         rows = tuple(
             MapRow(_number(source), _number(target), _number(count)) for source, target, count in value["rows"]
         )
+        for before, row in pairwise((MapRow(0, 0, 0), *rows)):
+            if row.source < before.source + before.records or row.target < before.target + before.records:
+                raise ValueError("rows that do not rise")
+        if any(row.records < 1 for row in rows):
+            raise ValueError("a row without records")
         return OffsetMap(rows, _number(value["end"]))
     except (KeyError, TypeError, ValueError) as error:
         raise CorruptObject(f"the offset map document is not of the known shape: {error!r}") from error
@@ -101,6 +107,6 @@ def _text(value: Json) -> str:
 
 
 def _number(value: Json) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"a whole number expected, found {value!r}")
+    if not isinstance(value, int) or isinstance(value, bool) or not -(2**63) <= value < 2**63:
+        raise TypeError(f"a whole number of 64 bits expected, found {value!r}")
     return value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 import structlog
@@ -122,17 +122,26 @@ class PackReader:
             raise CorruptObject(f"pack {entry.name}: {run.generation} {run.coverage}: the run header is damaged")
 
     def read(
-        self, entry: PackEntry, run: RunRef, start: int | None, stop: int | None, *, verify: bool = True
+        self,
+        entry: PackEntry,
+        run: RunRef,
+        start: int | None,
+        stop: int | None,
+        *,
+        verify: bool = True,
+        skip: Callable[[ChunkRef], bool] | None = None,
     ) -> Iterator[memoryview]:
-        """The raw batches of the chunks that overlap `[start, stop)`, chunk by chunk."""
+        """The raw batches of the chunks that overlap `[start, stop)`, chunk by chunk; those that `skip` is true for are
+        never fetched. `skip` is asked once for each chunk, in order.
+        """
         index = self.run_index(entry, run)
         low = run.coverage.start if start is None else start
         high = run.coverage.stop if stop is None else stop
-        wanted = [
+        wanted = (
             chunk
             for place, chunk in enumerate(index.chunks)
-            if chunk.offsets.stop > low and chunk_coverage(index, place)[0] < high
-        ]
+            if chunk.offsets.stop > low and chunk_coverage(index, place)[0] < high and not (skip and skip(chunk))
+        )
         for group in _groups(wanted):
             yield from self._read_group(entry, run, group, verify)
 
@@ -159,12 +168,12 @@ class PackReader:
             raise CorruptObject(f"pack {entry.name}, named by commit {entry.number}, is missing") from error
 
 
-def _groups(chunks: Sequence[ChunkRef]) -> Iterator[list[ChunkRef]]:
-    """Neighbours together, up to READ_BYTES: `chunks` are in order and follow one another without a hole."""
+def _groups(chunks: Iterable[ChunkRef]) -> Iterator[list[ChunkRef]]:
+    """Those that lie one behind the other together, up to READ_BYTES: `chunks` are in the order of the pack."""
     group: list[ChunkRef] = []
     size = 0
     for chunk in chunks:
-        if group and size + chunk.stored_length > READ_BYTES:
+        if group and (size + chunk.stored_length > READ_BYTES or chunk.position != group[0].position + size):
             yield group
             group, size = [], 0
         group.append(chunk)

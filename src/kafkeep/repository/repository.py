@@ -16,7 +16,7 @@ import structlog
 import kafkeep
 from kafkeep.errors import CorruptChain, CorruptObject, ObjectExists, ObjectNotFound, PointNotFound, RepositoryNotFound
 from kafkeep.events import Committed, EventSink, ignore
-from kafkeep.model import RecoveryPoint, RunRef
+from kafkeep.model import ChunkRef, OffsetRange, RecoveryPoint, RunRef
 from kafkeep.repository import chain, names, nouns
 from kafkeep.repository.cache import CommitCache
 from kafkeep.repository.creation import create
@@ -24,7 +24,7 @@ from kafkeep.repository.drafts import CommitOutcome, Draft, Fitted, fit
 from kafkeep.repository.envelope import DOCUMENT_KINDS, Kind, TooLarge, digest, object_limit, unwrap, wrap
 from kafkeep.repository.format import Commit, RepositoryDocument, Slot, decode_repository, encode_commit, read_slot
 from kafkeep.repository.pack import PackWriter, Randomness
-from kafkeep.repository.reader import PackReader
+from kafkeep.repository.reader import PackReader, chunk_coverage
 from kafkeep.repository.state import EMPTY, PackEntry, PointView, State, fold, recovery_point, validate
 from kafkeep.repository.stores.base import Store
 
@@ -266,14 +266,33 @@ class Repository:
         return PackWriter(self.store.open_new(), self.about, epoch=self._state.epoch, now=self._now, rng=self._rng)
 
     def read_run(
-        self, run: RunRef, *, start: int | None = None, stop: int | None = None, verify: bool = True
+        self,
+        run: RunRef,
+        *,
+        start: int | None = None,
+        stop: int | None = None,
+        verify: bool = True,
+        skip: Callable[[ChunkRef], bool] | None = None,
     ) -> Iterator[memoryview]:
-        """Whole batches of a run as the broker sent them, chunk by chunk: those chunks that overlap `[start, stop)`.
+        """Whole batches of a run as the broker sent them, chunk by chunk: those chunks that overlap `[start, stop)`, less
+        those that `skip` is true for.
 
         The first and the last chunk may hold batches outside the range. Each chunk's digest is checked before it is
         handed out. Raises `CorruptObject` (naming pack, run and chunk), `StoreError`.
         """
-        return self._reader.read(self._entry(run.pack), run, start, stop, verify=verify)
+        return self._reader.read(self._entry(run.pack), run, start, stop, verify=verify, skip=skip)
+
+    def chunk_ranges(self, run: RunRef) -> tuple[tuple[OffsetRange, int], ...]:
+        """For readers of a part: the offsets that each chunk of a run answers for, and its bytes as the broker sent them.
+
+        Raises `CorruptObject`, `StoreError`.
+        """
+        index = self._reader.run_index(self._entry(run.pack), run)
+        found = []
+        for place, chunk in enumerate(index.chunks):
+            start, stop = chunk_coverage(index, place)
+            found.append((OffsetRange(start, max(start, stop)), chunk.raw_length))
+        return tuple(found)
 
     def check_run_header(self, run: RunRef) -> None:
         """The bytes of a run that `read_run` never needs. Raises `CorruptObject`, `StoreError`."""
@@ -291,14 +310,15 @@ class Repository:
         """All recovery points, oldest first."""
         return tuple(self._state.points)
 
-    def point(self, spec: str) -> RecoveryPoint:
+    def point(self, spec: str, *, with_records: bool = True) -> RecoveryPoint:
         """A point by number, by name (the newest of that name), `latest`, or `@<RFC 3339 UTC>` (finished at or before).
 
-        Raises `PointNotFound`.
+        `with_records`: of points by time only those that hold records, not those of metadata alone. Raises
+        `PointNotFound`.
         """
         found: RecoveryPoint | None = None
         for candidate in reversed(self.points()):
-            if _answers(candidate, spec):
+            if _answers(candidate, spec) and (candidate.cuts or not with_records or not _by_time(spec)):
                 found = candidate
                 break
         if found is None:
@@ -379,6 +399,10 @@ def _document_kind(kind: str) -> Kind:
     if kind not in DOCUMENT_KINDS:
         raise ValueError(f"unknown kind of document: {kind[:40]!r}")
     return DOCUMENT_KINDS[kind]
+
+
+def _by_time(spec: str) -> bool:
+    return spec == "latest" or spec.startswith("@")
 
 
 def _answers(point: RecoveryPoint, spec: str) -> bool:

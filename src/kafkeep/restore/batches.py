@@ -1,28 +1,20 @@
-"""From stored batches to those a broker takes from a client: new headers where they suffice, else rebuilt records."""
+"""From stored batches to those a broker takes from a client: new headers where they suffice, else new batches."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from kafkeep.errors import CorruptBatch
-from kafkeep.kafka.wire.batch import HEADER_SIZE, needs_rebuild, rewrite
-from kafkeep.kafka.wire.records import Record, decode, encode
-from kafkeep.playback import PlayedBatch, play
+from kafkeep.kafka.wire.batch import HEADER_SIZE, rewrite
+from kafkeep.kafka.wire.repack import Slices, put_together
+from kafkeep.playback import play
 from kafkeep.repository.repository import Repository
-from kafkeep.restore.plan import PartitionRestore
+from kafkeep.restore.passage import Passage
+from kafkeep.restore.plan import PartitionRestore, ProducerIdentity
+from kafkeep.restore.repack import Stored, Together, gathered
 
 _SEQUENCES = 2**31
 """Producer sequences count 0 … 2^31-1 and start again at 0 (clients/common/record/DefaultRecordBatch.java)."""
-
-
-@dataclass(frozen=True, slots=True)
-class ProducerIdentity:
-    """Our own idempotent producer: a broker recognises a repeated batch by it."""
-
-    producer_id: int
-    epoch: int
 
 
 class ReadyBatch(NamedTuple):
@@ -39,89 +31,93 @@ class ReadyBatch(NamedTuple):
 
 
 def ready_batches(
-    repository: Repository, part: PartitionRestore, *, source_start: int, sequence: int, identity: ProducerIdentity
+    repository: Repository,
+    part: PartitionRestore,
+    *,
+    source_start: int,
+    sequence: int,
+    identity: ProducerIdentity,
+    repack_bytes: int,
 ) -> Iterator[ReadyBatch]:
-    """What is left of a partition from `source_start` on, as batches with running sequences.
+    """What is left of a partition from `source_start` on, as batches with running sequences; small neighbours together
+    in batches of up to `repack_bytes`, 0 for none.
 
-    The same arguments give the same batches, so what was sent before a broken connection can be sent again and is
-    recognised by the broker.
+    The same arguments give the same batches, and so does every `next_source` with the sequence behind it. What was sent
+    before a broken connection can be sent again and is recognised by the broker.
     """
     start = max(part.start, source_start)
-    for played in play(repository, part.runs, start=start, stop=part.stop, held_back=part.held_back, verify_crc=False):
-        late = part.window.is_late(played.info.max_timestamp)
-        ends = False
-        ready: ReadyBatch | None
-        if played.whole and not late and not needs_rebuild(played.info):
-            ready = _with_new_header(played, sequence, identity)
+    for together in gathered(_stored(repository, part, start), repack_bytes):
+        if together.only is None:
+            ready = _put_together(together, sequence, identity)
         else:
-            records = [r for r in decode(played.batch, played.info) if played.start <= r.offset < played.stop]
-            kept = records if part.window.until is None else _until(records, part.window.until)
-            ends = len(kept) < len(records)
-            ready = _rebuilt(played, kept, sequence, identity, next_source=part.stop if ends else None)
-        if ready is not None:
-            yield ready
-            sequence = (sequence + ready.records) % _SEQUENCES
-        if ends:
+            ready = _with_new_header(together.only, sequence, identity)
+        yield ready
+        sequence = (sequence + ready.records) % _SEQUENCES
+
+
+def _stored(repository: Repository, part: PartitionRestore, start: int) -> Iterator[Stored]:
+    """The partition's batches with wanted records, opened where they must be."""
+    passage = Passage(part.window, begun=start > part.start)
+    batches = play(
+        repository,
+        part.runs,
+        start=start,
+        stop=part.stop,
+        held_back=part.held_back,
+        too_early=passage.too_early,
+        verify_crc=False,
+    )
+    for played in batches:
+        records = passage.take(played)
+        if records is None or records.bodies:
+            following = part.stop if passage.is_over else played.info.next_offset
+            yield Stored(played.info, played.batch, following, records)
+        if passage.is_over:
             return
 
 
-def _with_new_header(played: PlayedBatch, sequence: int, identity: ProducerIdentity) -> ReadyBatch:
-    info = played.info
+def _with_new_header(stored: Stored, sequence: int, identity: ProducerIdentity) -> ReadyBatch:
+    info = stored.info
     header = rewrite(
-        played.batch,
+        stored.batch,
         info,
         producer_id=identity.producer_id,
         producer_epoch=identity.epoch,
         base_sequence=sequence,
     )
     return ReadyBatch(
-        (header, played.batch[HEADER_SIZE:]),
+        (header, stored.batch[HEADER_SIZE:]),
         info.size,
         info.record_count,
         ((info.base_offset, info.record_count),),
-        info.next_offset,
+        stored.next_source,
         sequence,
     )
 
 
-def _rebuilt(
-    played: PlayedBatch,
-    records: Sequence[Record],
-    sequence: int,
-    identity: ProducerIdentity,
-    *,
-    next_source: int | None,
-) -> ReadyBatch | None:
-    """A batch of these records of a stored one; None when there are none."""
-    if not records:
-        return None
-    info = played.info
-    body = encode(
-        records,
-        codec=info.codec,
+def _put_together(together: Together, sequence: int, identity: ProducerIdentity) -> ReadyBatch:
+    body = put_together(
+        together.records,
+        codec=together.codec,
         producer_id=identity.producer_id,
         producer_epoch=identity.epoch,
         base_sequence=sequence,
     )
-    following = info.next_offset if next_source is None else next_source
-    return ReadyBatch((body,), len(body), len(records), _pieces(records), following, sequence)
+    pieces = _pieces(together.records)
+    return ReadyBatch((body,), len(body), sum(count for _, count in pieces), pieces, together.next_source, sequence)
 
 
-def _until(records: Sequence[Record], last_timestamp: int) -> Sequence[Record]:
-    """The records in front of the first one with a later timestamp."""
-    for index, record in enumerate(records):
-        if record.timestamp > last_timestamp:
-            return records[:index]
-    return records
-
-
-def _pieces(records: Sequence[Record]) -> tuple[tuple[int, int], ...]:
+def _pieces(parts: Iterable[Slices]) -> tuple[tuple[int, int], ...]:
     pieces: list[tuple[int, int]] = []
-    for record in records:
-        if pieces and pieces[-1][0] + pieces[-1][1] == record.offset:
-            pieces[-1] = (pieces[-1][0], pieces[-1][1] + 1)
-        elif pieces and record.offset < pieces[-1][0] + pieces[-1][1]:
-            raise CorruptBatch(f"record offset {record.offset} does not rise inside its batch")
-        else:
-            pieces.append((record.offset, 1))
+    first = following = -1
+    for part in parts:
+        offsets = part.offsets
+        whole = offsets if isinstance(offsets, range) else None
+        for start, stop in [(whole.start, whole.stop)] if whole is not None else ((at, at + 1) for at in offsets):
+            if start != following:
+                if following > first:
+                    pieces.append((first, following - first))
+                first = start
+            following = stop
+    pieces.append((first, following - first))
     return tuple(pieces)

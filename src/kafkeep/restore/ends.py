@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from kafkeep.kafka.cluster import EARLIEST, LATEST, Cluster, OffsetAnswer
 from kafkeep.kafka.codes import code_name
 from kafkeep.model import Failure, OffsetRange, TopicPartition
 from kafkeep.offset_map import OffsetMap
-from kafkeep.restore.plan import APPEND, RestorePlan
 from kafkeep.restore.produce import DONE, PartitionProgress
 from kafkeep.restore.result import RestoredPartition
 
@@ -28,12 +27,15 @@ class Outcome:
         return {part.target: part.offset_map for part in self.partitions if part.complete}
 
 
-def check_ends(cluster: Cluster, plan: RestorePlan, progress: Sequence[PartitionProgress]) -> Outcome:
-    """A partition is complete when all its batches were acknowledged and the log holds exactly as many records."""
+def check_ends(cluster: Cluster, progress: Sequence[PartitionProgress], *, appended: Collection[str]) -> Outcome:
+    """A partition is complete when all its batches were acknowledged and the log holds exactly as many records.
+
+    Args:
+        appended: Target topics that hold records of others, too: their log ends prove nothing.
+    """
     targets = [state.part.target for state in progress]
     start = cluster.offsets(targets, EARLIEST)
     end = cluster.offsets(targets, LATEST)
-    appended = {topic.target for topic in plan.topics if topic.action == APPEND}
     partitions: list[RestoredPartition] = []
     failures: list[Failure] = []
     for state in sorted(progress, key=lambda state: state.part.target):
@@ -46,7 +48,7 @@ def check_ends(cluster: Cluster, plan: RestorePlan, progress: Sequence[Partition
                 source=part.source,
                 target=part.target,
                 source_range=OffsetRange(part.start, part.stop if state.status == DONE else state.source_next),
-                offset_map=OffsetMap(state.rows, end[part.target].offset),
+                offset_map=OffsetMap(state.rows, end[part.target].offset if state.ended_at is None else state.ended_at),
                 complete=problem is None,
             )
         )
@@ -60,6 +62,12 @@ def _problem(state: PartitionProgress, start: OffsetAnswer, end: OffsetAnswer, *
     if start.error or end.error:
         name = code_name(start.error if start.error else end.error)
         return Failure(subject, name, f"the log end of {subject} could not be read after the load: {name}")
+    if state.ended_at is not None:
+        # Its guard may have ended since: what is older than its retention may be gone, and others may write.
+        if end.offset >= state.ended_at:
+            return None
+        message = f"{subject} ends at {end.offset}, an earlier process of the job left it whole at {state.ended_at}"
+        return Failure(subject, "COUNT", message)
     if exact and end.offset - start.offset != state.records:
         held = end.offset - start.offset
         return Failure(subject, "COUNT", f"{subject} holds {held} records, {state.records} were restored")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from kafkeep.errors import KafkaError
 from kafkeep.kafka.cluster import Cluster
 from kafkeep.kafka.codes import ErrorCode, code_name
 from kafkeep.model import Failure, GroupOffset, TopicPartition
 from kafkeep.offset_map import OffsetMap
-from kafkeep.restore.plan import GroupRestore, RestorePlan
+from kafkeep.restore.plan import GroupRestore, PartitionRestore, RestorePlan, examples
 from kafkeep.restore.result import RestoredGroup
 
 _NO_LEADER_EPOCH = -1
@@ -22,8 +22,9 @@ def restore_groups(
     """Commits every position of the plan whose partition was restored whole; the others are failures by name."""
     restored: list[RestoredGroup] = []
     failures: list[Failure] = []
+    by_time = {part.target: part for part in plan.partitions if not part.window.is_open}
     for group in plan.groups:
-        done, failed = _restore_group(cluster, group, maps)
+        done, failed = _restore_group(cluster, group, maps, by_time)
         failures += failed
         if done.positions:
             restored.append(done)
@@ -31,7 +32,10 @@ def restore_groups(
 
 
 def _restore_group(
-    cluster: Cluster, group: GroupRestore, maps: Mapping[TopicPartition, OffsetMap]
+    cluster: Cluster,
+    group: GroupRestore,
+    maps: Mapping[TopicPartition, OffsetMap],
+    by_time: Mapping[TopicPartition, PartitionRestore],
 ) -> tuple[RestoredGroup, list[Failure]]:
     subject = f"group {group.group_id}"
     whole = [position for position in group.positions if position.target in maps]
@@ -60,4 +64,24 @@ def _restore_group(
         else:
             name = code_name(code)
             failures.append(Failure(subject, name, f"{subject}: position of {position.target} was refused: {name}"))
-    return RestoredGroup(group_id=group.group_id, positions=tuple(done)), failures
+    moved = sum(_is_moved(by_time.get(target), maps[target], committed) for target, committed, _ in done)
+    return RestoredGroup(group_id=group.group_id, positions=tuple(done), moved=moved), failures
+
+
+def _is_moved(part: PartitionRestore | None, offsets: OffsetMap, committed: int) -> bool:
+    """True for a position inside a partition that is restored by time, on no record of it that is in the target."""
+    return part is not None and committed < part.stop and offsets.target_of(committed) is None
+
+
+def moved_warnings(groups: Sequence[RestoredGroup]) -> list[str]:
+    """One for all groups, however many there are."""
+    moved = [group for group in groups if group.moved]
+    if not moved:
+        return []
+    named = examples(moved, lambda group: f"group {group.group_id} {group.moved}")
+    return [
+        (
+            f"{sum(group.moved for group in moved)} position(s) of {len(moved)} group(s) were on no record of the chosen "
+            f"time and are at the next restored one: {named}"
+        )
+    ]

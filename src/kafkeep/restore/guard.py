@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 _NO_LIMIT: Final = str(2**63 - 1)
+MAX_MESSAGE_BYTES: Final = "max.message.bytes"
 _DEFAULT_MAX_MESSAGE_BYTES: Final = 1_048_588
 """Kafka's own default of max.message.bytes."""
 
@@ -72,10 +73,10 @@ def guard_for(configs: Sequence[tuple[str, str]], largest_batch: int, unsupporte
     Batches that must be rebuilt may grow, so the limit leaves room for twice the largest.
     """
     final = dict(configs)
-    allowed = int(final.get("max.message.bytes", _DEFAULT_MAX_MESSAGE_BYTES))
+    allowed = int(final.get(MAX_MESSAGE_BYTES, _DEFAULT_MAX_MESSAGE_BYTES))
     guard = dict(_ALWAYS)
     # Set in any case: the target's brokers may have a lower default.
-    guard["max.message.bytes"] = str(max(allowed, 2 * largest_batch))
+    guard[MAX_MESSAGE_BYTES] = str(max(allowed, 2 * largest_batch))
     limits = [(name, _NO_LIMIT) for name in TIMESTAMP_LIMITS if (name, _NO_LIMIT) not in unsupported]
     if not limits and (OLD_TIMESTAMP_LIMIT, _NO_LIMIT) not in unsupported:
         limits = [(OLD_TIMESTAMP_LIMIT, _NO_LIMIT)]

@@ -66,6 +66,7 @@ def _target_topics(cluster: Cluster, topology: Topology, there: Sequence[TopicTo
             empty=all(start[p].offset == end[p].offset for p in own),
             overrides=_overrides(entries),
             error=problem,
+            ends=tuple(end[p].offset for p in own),
         )
     return found
 

@@ -1,26 +1,39 @@
-"""Producing planned partitions to the end: passes of tasks over the current leaders."""
+"""Producing planned partitions to the end: passes of tasks over the current leaders, and between two passes a look at the
+target wherever it is not clear how much of a partition is there.
+"""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
 from kafkeep.errors import KafkaUnreachable
-from kafkeep.events import EventSink, Retried
+from kafkeep.events import EventSink, Progress, Retried
 from kafkeep.kafka.cluster import Cluster
 from kafkeep.kafka.produce import BrokerProducer
 from kafkeep.kafka.topology import NO_NODE, Topology
 from kafkeep.repository.repository import Repository
-from kafkeep.restore.batches import ProducerIdentity
+from kafkeep.restore.batches import ReadyBatch, ready_batches
 from kafkeep.restore.options import RestoreOptions
-from kafkeep.restore.plan import PartitionRestore
-from kafkeep.restore.produce import FAILED, WORKING, PartitionProgress, ProduceTask, produce_partitions
+from kafkeep.restore.plan import ProducerIdentity, TopicRestore
+from kafkeep.restore.produce import (
+    DONE,
+    FAILED,
+    UNCLEAR,
+    WORKING,
+    PartitionProgress,
+    ProduceTask,
+    produce_partitions,
+)
+from kafkeep.restore.reading_back import ReadingBack
+from kafkeep.restore.repack import repack_limit
 from kafkeep.work.threads import Finished, run_on_threads
 
 _LONGEST_PAUSE_SECONDS = 5.0
-_FIRST_SEQUENCE = 0
+_MOST_READINGS = 10
+"""A partition whose end must be read back more often than this in one process is given up."""
 
 
 class Loading:
@@ -31,38 +44,40 @@ class Loading:
         cluster: Cluster,
         repository: Repository,
         options: RestoreOptions,
+        identity: ProducerIdentity,
         *,
+        topics: Sequence[TopicRestore],
         sink: EventSink,
         stop: threading.Event,
     ) -> None:
-        """Gets a producer id: a login that may not produce is refused here, before any topic is made."""
+        """`identity` and `topics`: the producer and the topics of the job, the same in every process that continues it."""
         self._cluster = cluster
         self._repository = repository
         self._options = options
+        self._identity = identity
+        self._repack_bytes = {topic.target: repack_limit(options.repack_bytes, topic.configs) for topic in topics}
         self._sink = sink
         self._stop = stop
-        self._identity = ProducerIdentity(*cluster.admin.init_producer_id())
+        self._reading_back = ReadingBack(cluster, self._batches, identity, stop=stop)
+        self.records_before = 0
+        """What was found to be there from earlier processes of the job."""
+        self.bytes_before = 0
 
-    def load(self, parts: Sequence[PartitionRestore], topic_ids: Mapping[str, str]) -> list[PartitionProgress]:
+    def load(self, parts: Sequence[PartitionProgress]) -> list[PartitionProgress]:
         """Every partition at its end, failed, or (when stopped) somewhere between."""
-        todo = [
-            PartitionProgress(
-                part=part,
-                target_id=topic_ids[part.target.topic],
-                leader=NO_NODE,
-                source_next=part.start,
-                sequence=_FIRST_SEQUENCE,
-            )
-            for part in parts
-            if part.target.topic in topic_ids
-        ]
-        ended: list[PartitionProgress] = []
-        idle_passes = 0
+        ended = [state for state in parts if state.status in (DONE, FAILED)]
+        todo = [state for state in parts if state.status not in (DONE, FAILED)]
+        for state in ended:
+            self._was_there(state)
+        idle_passes = passes = 0
         while todo:
-            results = self._pass(todo)
-            ended += [state for state in results if state.status != WORKING]
             before = {state.part.target: state.source_next for state in todo}
-            todo = [state for state in results if state.status == WORKING]
+            # A broker that has lost its tail and its memory of us would take what follows as if nothing were missing.
+            ready, waiting = self._reading_back.check(todo) if passes else (todo, [])
+            results = waiting + self._pass(self._clear(ready))
+            passes += 1
+            ended += [state for state in results if state.status in (DONE, FAILED)]
+            todo = [state for state in results if state.status not in (DONE, FAILED)]
             if self._stop.is_set():
                 return ended + todo
             moved = len(todo) < len(results) or any(state.source_next > before[state.part.target] for state in todo)
@@ -73,20 +88,51 @@ class Loading:
                 self._pause(idle_passes, todo[0])
         return ended
 
+    def _clear(self, todo: Sequence[PartitionProgress]) -> list[PartitionProgress]:
+        """The same partitions; read back where it is not clear how much of them is on the target."""
+        unclear = [state for state in todo if state.status == UNCLEAR]
+        given_up = [replace(state, status=FAILED) for state in unclear if state.readings >= _MOST_READINGS]
+        read = [state for state in unclear if state.readings < _MOST_READINGS]
+        of_others = {state.part.target for state in read if not state.rows}
+        found = self._reading_back.find(read)
+        for state in found:
+            if state.status == WORKING and state.part.target in of_others:
+                self._was_there(state)
+        return [*(state for state in todo if state.status != UNCLEAR), *found, *given_up]
+
+    def _was_there(self, state: PartitionProgress) -> None:
+        if state.records:
+            self.records_before += state.records
+            self.bytes_before += state.size_bytes
+            self._sink(Progress("restore", state.records, state.size_bytes))
+
+    def _batches(self, progress: PartitionProgress) -> Iterator[ReadyBatch]:
+        return ready_batches(
+            self._repository,
+            progress.part,
+            source_start=progress.source_next,
+            sequence=progress.sequence,
+            identity=self._identity,
+            repack_bytes=self._repack_bytes[progress.part.target.topic],
+        )
+
     def _pass(self, todo: Sequence[PartitionProgress]) -> list[PartitionProgress]:
-        topology = self._cluster.topology(sorted({state.part.target.topic for state in todo}))
-        placed, waiting = _place(todo, topology)
+        working = [state for state in todo if state.status == WORKING]
+        results = [state for state in todo if state.status != WORKING]
+        if not working:
+            return results
+        topology = self._cluster.topology(sorted({state.part.target.topic for state in working}))
+        placed, waiting = _place(working, topology)
         tasks = cut_into_tasks(placed, connections_per_broker=self._options.connections_per_broker)
         worker = partial(
             produce_partitions,
-            repository=self._repository,
-            identity=self._identity,
+            batches=self._batches,
             open_producer=partial(self._open_producer, topology),
             request_bytes=self._options.request_bytes,
             sink=self._sink,
             stop=self._stop,
         )
-        results = waiting
+        results += waiting
         for message in run_on_threads(tasks, worker, threads=len(tasks)):
             if isinstance(message, Finished):
                 results += message.result

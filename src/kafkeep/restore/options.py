@@ -12,6 +12,9 @@ from kafkeep.selection import Selection
 
 MIB: Final = 1024 * 1024
 
+LARGEST_REPACK: Final = 1_000_000
+"""Kafka takes batches of 1 048 588 bytes unless a topic or a broker says otherwise."""
+
 EXISTING: Final = ("fail", "append")
 RETENTION: Final = ("restore", "hold")
 PREFLIGHT: Final = ("data", "exist")
@@ -39,8 +42,6 @@ class RestoreOptions:
     allow_loss: str = "none"
     """Where the archive has a gap: `none` refuses, `prefix` ends the partition in front of its first gap, `skip` leaves
     out the gaps alone."""
-    repartition: bool = False
-    """A target topic with another number of partitions gets every record where its key belongs, instead of a refusal."""
     whole_history: bool = False
     """Restore all that the archive covers, also what the source's own retention had removed before the point."""
     route: str = "produce"
@@ -58,7 +59,8 @@ class RestoreOptions:
     request_bytes: int = 1 * MIB
     """A Produce request is sent once it holds this much."""
     repack_bytes: int = 256 * 1024
-    """Neighbouring small batches go out as one batch of up to this much; 0 sends every batch as it was."""
+    """Neighbouring small batches go out as one batch of up to this much, at most LARGEST_REPACK; 0 sends every batch as it
+    was."""
     attempts: int = 10
 
     @property
@@ -76,9 +78,3 @@ class RestoreOptions:
     @property
     def window(self) -> Window:
         return Window(self.since_timestamp, self.until_timestamp, self.until_rule)
-
-    def from_offset(self, partition: TopicPartition) -> int | None:
-        return next((offset for named, offset in self.from_offsets if named == partition), None)
-
-    def until_offset(self, partition: TopicPartition) -> int | None:
-        return next((offset for named, offset in self.until_offsets if named == partition), None)

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final, TypeVar
 
-from kafkeep.model import Generation, HeldBack, OffsetRange, PartitionCut, RunRef, TopicPartition
+from kafkeep.model import Gap, Generation, HeldBack, OffsetRange, PartitionCut, RunRef, TopicPartition
 from kafkeep.restore.guard import Guard
 from kafkeep.restore.window import Window
 
-CREATE, FILL, APPEND = "create", "fill", "append"
-"""The target topic is made; exists and is empty; exists and holds records."""
+T = TypeVar("T")
+
+CREATE, FILL, APPEND, RESUME = "create", "fill", "append", "resume"
+"""The target topic is made; exists and is empty; exists and holds records; was opened by an earlier process of the job that
+is continued."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProducerIdentity:
+    """Our own idempotent producer: a broker recognises a repeated batch by it."""
+
+    producer_id: int
+    epoch: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,13 +40,16 @@ class PartitionRestore:
     most_records: int
     """Upper bound: markers are not counted, records of aborted transactions are."""
     raw_bytes: int
-    gaps: tuple[OffsetRange, ...]
-    """Declared gaps inside the range."""
+    gaps: tuple[Gap, ...]
+    """Declared gaps inside the range that was asked for, cut to it."""
+    cut_off: OffsetRange | None = None
+    """What was asked for and is left out, because the partition ends in front of its first gap: gaps and all that the
+    archive holds behind it. None unless loss is allowed as `prefix`."""
 
     @property
     def lost(self) -> int:
-        """Offsets of the range that lie in declared gaps."""
-        return sum(len(gap) for gap in self.gaps)
+        """Offsets of what was asked for that lie in declared gaps, or behind the first of them where it is cut off."""
+        return sum(len(gap.offsets) for gap in self.gaps) if self.cut_off is None else len(self.cut_off)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,12 +57,14 @@ class TopicRestore:
     source: str
     target: str
     action: str
-    """`create`, `fill` or `append`."""
+    """`create`, `fill`, `append` or `resume`."""
     partitions: int
     replication_factor: int
     configs: tuple[tuple[str, str], ...]
     """Overrides the topic has in the end."""
     guard: Guard
+    timestamps: str = ""
+    """Which times its records carry, and a choice by time goes by: `create`, `append` or `both`; empty without records."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,10 +77,32 @@ class PositionRestore:
     metadata: str
 
 
+BEFORE_START: Final = "before-start"
+"""In front of the first offset that is restored."""
+BEYOND: Final = "beyond"
+"""Behind the last offset that is restored."""
+GAP: Final = "gap"
+"""In a range that the backup lost. These are the words of `kafkeep groups plan`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PositionNotSet:
+    """A committed position that belongs to nothing that is restored: it is named and not set."""
+
+    group_id: str
+    source: TopicPartition
+    target: TopicPartition
+    committed: int
+    place: str
+    """`before-start`, `beyond` or `gap`."""
+    note: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupRestore:
     group_id: str
     positions: tuple[PositionRestore, ...]
+    not_set: tuple[PositionNotSet, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +112,16 @@ class Refusal:
     kind: str
     subject: str
     message: str
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MissingPartition:
+    """A chosen partition that the point does not hold at all, because it could not be captured: it is created empty."""
+
+    source: TopicPartition
+    target: TopicPartition
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +135,26 @@ class RestorePlan:
     groups: tuple[GroupRestore, ...]
     warnings: tuple[str, ...]
     refusals: tuple[Refusal, ...]
+    missing: tuple[MissingPartition, ...] = ()
+    job: str | None = None
+    """Object name of the unfinished job that is continued; None for a restore of its own."""
+    present: tuple[tuple[TopicPartition, int], ...] = ()
+    """(target partition, records): what the job has brought there already, by the log ends."""
+    allow_loss: str = "none"
+
+    @property
+    def lost(self) -> int:
+        """Offsets that lie in declared gaps, or behind one where the partition ends in front of it."""
+        return sum(part.lost for part in self.partitions)
+
+    @property
+    def has_loss(self) -> bool:
+        """True when something of what was asked for is declared lost."""
+        return bool(self.lost or self.missing)
+
+    @property
+    def not_set(self) -> tuple[PositionNotSet, ...]:
+        return tuple(position for group in self.groups for position in group.not_set)
 
     @property
     def most_records(self) -> int:
@@ -103,4 +173,15 @@ class PartitionContent:
     history_start: int
     """First offset the generation covers."""
     runs: tuple[RunRef, ...]
-    gaps: tuple[tuple[int, int], ...]
+    gaps: tuple[Gap, ...]
+    """Of the whole generation, as far as the point knows them."""
+
+
+EXAMPLES: Final = 3
+"""So many are named in a message about many; the plan itself names all."""
+
+
+def examples(items: Sequence[T], text: Callable[[T], str]) -> str:
+    """The first few items as text, and how many more there are."""
+    more = len(items) - EXAMPLES
+    return ", ".join(text(item) for item in items[:EXAMPLES]) + (f", and {more} more" if more > 0 else "")

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from kafkeep.model import ClusterMetadata, Group, OffsetRange, RecoveryPoint, TopicMetadata, TopicPartition
+from kafkeep.model import ClusterMetadata, Gap, OffsetRange, RecoveryPoint, TopicMetadata, TopicPartition
 from kafkeep.renaming import renamed
+from kafkeep.restore.loss import loss_refusals, loss_warnings, needed, window_warnings, with_loss
 from kafkeep.restore.options import RestoreOptions
 from kafkeep.restore.plan import (
-    GroupRestore,
+    MissingPartition,
     PartitionContent,
     PartitionRestore,
-    PositionRestore,
-    Refusal,
     RestorePlan,
+    examples,
 )
+from kafkeep.restore.planning_groups import Landings, group_refusals, plan_groups
+from kafkeep.restore.planning_names import name_refusals, offset_refusals, option_refusals
 from kafkeep.restore.planning_topics import plan_topic, topic_refusals, topic_warnings
 from kafkeep.restore.survey import TargetSurvey
 
@@ -32,156 +34,178 @@ def plan_restore(
     """Decides what to create, what to read and where to put it; everything doubtful becomes a warning or a refusal."""
     chosen = [topic for topic in metadata.topics if options.selection.chooses(topic.name)]
     names = {topic.name: renamed(topic.name, options.renames) for topic in chosen}
-    by_topic: dict[str, list[PartitionContent]] = {}
-    for content in contents:
-        by_topic.setdefault(content.cut.generation.topic, []).append(content)
-    partitions = tuple(
-        part
-        for topic in chosen
-        for content in by_topic.get(topic.name, ())
-        if (part := _partition(content, names[topic.name], options)) is not None
-    )
+    found = _partitions(chosen, names, contents, options)
+    by_topic: dict[str, list[PartitionRestore]] = {}
+    for part in found.parts:
+        by_topic.setdefault(part.source.topic, []).append(part)
     topics = tuple(
-        plan_topic(topic, names[topic.name], [p for p in partitions if p.source.topic == topic.name], target, options)
-        for topic in chosen
+        plan_topic(topic, names[topic.name], by_topic.get(topic.name, []), target, options) for topic in chosen
     )
-    groups, group_warnings = _groups(metadata.groups, partitions, options)
+    missing = _missing(point, chosen, names, contents, options)
+    groups = plan_groups(metadata.groups, _landings(found, missing), options)
     return RestorePlan(
         point=point.number,
         source_cluster=point.cluster_id,
         target_cluster=target.cluster_id,
         route=options.route,
         topics=topics,
-        partitions=partitions,
-        groups=groups,
+        partitions=found.parts,
+        groups=groups.groups,
         warnings=(
-            *topic_warnings(chosen, topics, target, options, now_ms=now_ms, partitions=partitions),
-            *_loss_warnings(point, partitions),
-            *group_warnings,
+            *topic_warnings(chosen, topics, target, options, now_ms=now_ms, partitions=found.parts),
+            *found.warnings,
+            *_incomplete(point),
+            *loss_warnings(found.parts, missing, options.allow_loss),
+            *groups.warnings,
         ),
         refusals=(
-            *_name_refusals(chosen, names, options),
+            *option_refusals(options),
+            *name_refusals(chosen, names, options),
+            *offset_refusals(chosen, options),
             *topic_refusals(chosen, topics, target, options),
-            *_group_refusals(metadata.groups, groups, target, options),
+            *loss_refusals(found.parts, missing, options.allow_loss),
+            *group_refusals(metadata.groups, groups.groups, target, options),
         ),
+        missing=missing,
+        allow_loss=options.allow_loss,
     )
 
 
-def _partition(content: PartitionContent, target: str, options: RestoreOptions) -> PartitionRestore | None:
+@dataclass(frozen=True, slots=True)
+class _Partitions:
+    parts: tuple[PartitionRestore, ...]
+    held: Mapping[TopicPartition, OffsetRange]
+    """What the point holds of each."""
+    gaps: Mapping[TopicPartition, tuple[Gap, ...]]
+    """Every known gap, also outside of what is restored."""
+    warnings: tuple[str, ...]
+
+
+def _partitions(
+    chosen: Sequence[TopicMetadata],
+    names: Mapping[str, str],
+    contents: Sequence[PartitionContent],
+    options: RestoreOptions,
+) -> _Partitions:
+    by_topic: dict[str, list[PartitionContent]] = {}
+    for content in contents:
+        by_topic.setdefault(content.cut.generation.topic, []).append(content)
+    begins, ends = dict(options.from_offsets), dict(options.until_offsets)
+    parts: list[PartitionRestore] = []
+    held: dict[TopicPartition, OffsetRange] = {}
+    gaps: dict[TopicPartition, tuple[Gap, ...]] = {}
+    outside: list[str] = []
+    left: list[tuple[str, Gap]] = []
+    for topic in chosen:
+        for content in by_topic.get(topic.name, ()):
+            source = content.cut.generation.topic_partition
+            numbers = options.partitions_of(source.topic)
+            if numbers is not None and source.partition not in numbers:
+                continue
+            begin, end = begins.get(source), ends.get(source)
+            outside += _outside(content, begin, end, options)
+            part, beside = _partition(content, names[topic.name], _range(content, begin, end, options), options)
+            parts.append(part)
+            held[source] = _held(content, options)
+            gaps[source] = content.gaps
+            left += [(str(source), gap) for gap in beside]
+    told = [f"{len(outside)} offset(s) lie outside of the point: {examples(outside, str)}"] if outside else []
+    return _Partitions(tuple(parts), held, gaps, (*told, *window_warnings(left)))
+
+
+def _held(content: PartitionContent, options: RestoreOptions) -> OffsetRange:
+    """What of the partition may be restored: to the cut, from the log start of that time or all that is kept."""
     cut = content.cut
-    source = cut.generation.topic_partition
-    chosen = options.partitions_of(source.topic)
-    if chosen is not None and source.partition not in chosen:
-        return None
     start = content.history_start if options.whole_history else max(cut.start, content.history_start)
-    until = options.until_offset(source)
-    stop = max(start, cut.stop if until is None else min(cut.stop, until))
-    wanted = OffsetRange(start, stop)
-    runs = tuple(run for run in content.runs if run.coverage.intersection(wanted) is not None)
-    return PartitionRestore(
+    return OffsetRange(min(start, cut.stop), cut.stop)
+
+
+def _range(content: PartitionContent, begin: int | None, end: int | None, options: RestoreOptions) -> OffsetRange:
+    """The offsets asked for; an empty range where nothing of them is held."""
+    held = _held(content, options)
+    start = held.start if begin is None else min(max(held.start, begin), held.stop)
+    return OffsetRange(start, max(start, held.stop if end is None else min(held.stop, end)))
+
+
+def _outside(content: PartitionContent, begin: int | None, end: int | None, options: RestoreOptions) -> list[str]:
+    held = _held(content, options)
+    source = content.cut.generation.topic_partition
+    found = []
+    if begin is not None and begin < held.start:
+        kept = content.history_start
+        way = f", --whole-history reaches back to {kept}" if kept < held.start else ""
+        found.append(f"{source} begins at {held.start}, not at {begin}{way}")
+    if begin is not None and begin > held.stop:
+        found.append(f"{source} ends at {held.stop}, in front of {begin}")
+    if end is not None and end > held.stop:
+        found.append(f"{source} ends at {held.stop}, not at {end}")
+    if end is not None and end < held.start:
+        found.append(f"{source} begins at {held.start}, behind {end}")
+    return found
+
+
+def _partition(
+    content: PartitionContent, target: str, wanted: OffsetRange, options: RestoreOptions
+) -> tuple[PartitionRestore, list[Gap]]:
+    """The partition, and those gaps of the range that its window leaves aside."""
+    cut = content.cut
+    reached = tuple(run for run in content.runs if run.coverage.intersection(wanted) is not None)
+    inside = needed(reached, wanted, options.window, cut.held_back)
+    part = PartitionRestore(
         source=cut.generation,
-        target=TopicPartition(target, source.partition),
-        start=start,
-        stop=stop,
-        runs=runs,
+        target=TopicPartition(target, cut.generation.partition),
+        start=wanted.start,
+        stop=wanted.stop,
+        runs=inside.runs,
         held_back=cut.held_back,
         window=options.window,
-        most_records=sum(run.facts.records for run in runs),
-        raw_bytes=sum(run.facts.raw_bytes for run in runs),
-        gaps=tuple(
-            common for low, high in content.gaps if (common := OffsetRange(low, high).intersection(wanted)) is not None
-        ),
+        most_records=sum(run.facts.records for run in inside.runs),
+        raw_bytes=sum(run.facts.raw_bytes for run in inside.runs),
+        gaps=(),
+    )
+    beside = [
+        gap
+        for gap in content.gaps
+        if gap.offsets.intersection(wanted) is not None and gap.offsets.intersection(inside.offsets) is None
+    ]
+    return with_loss(part, content.gaps, inside.offsets, options.allow_loss), beside
+
+
+def _missing(
+    point: RecoveryPoint,
+    chosen: Sequence[TopicMetadata],
+    names: Mapping[str, str],
+    contents: Sequence[PartitionContent],
+    options: RestoreOptions,
+) -> tuple[MissingPartition, ...]:
+    """Partitions that were chosen and could not be captured. Restoring their topics without a word would hide it."""
+    held = {content.cut.generation.topic_partition for content in contents}
+    reasons = {failure.subject: f"{failure.message} ({failure.reason})" for failure in point.failures}
+    found = []
+    for topic in chosen:
+        numbers = options.partitions_of(topic.name)
+        for number in range(len(topic.partitions)):
+            source = TopicPartition(topic.name, number)
+            if source in held or (numbers is not None and number not in numbers):
+                continue
+            reason = reasons.get(str(source), reasons.get(topic.name, "it was not captured"))
+            found.append(MissingPartition(source, TopicPartition(names[topic.name], number), reason))
+    return tuple(found)
+
+
+def _landings(found: _Partitions, missing: Sequence[MissingPartition]) -> Landings:
+    return Landings(
+        partitions={part.source.topic_partition: part for part in found.parts},
+        held=found.held,
+        gaps=found.gaps,
+        missing={part.source: part for part in missing},
     )
 
 
-def _groups(
-    groups: Sequence[Group], partitions: Sequence[PartitionRestore], options: RestoreOptions
-) -> tuple[tuple[GroupRestore, ...], list[str]]:
-    targets = {part.source.topic_partition: part for part in partitions}
-    found: list[GroupRestore] = []
-    warnings: list[str] = []
-    for group in groups:
-        if not options.groups or not options.group_selection.chooses(group.group_id):
-            continue
-        if group.type == "share":
-            warnings.append(f"share group {group.group_id} is left out: its positions are not kept in group offsets")
-            continue
-        positions = tuple(
-            PositionRestore(
-                source=position.topic_partition,
-                target=targets[position.topic_partition].target,
-                committed=position.offset,
-                metadata=position.metadata,
-            )
-            for position in group.offsets
-            if position.topic_partition in targets
-        )
-        beyond = [p for p in positions if not targets[p.source].start <= p.committed <= targets[p.source].stop]
-        warnings += [
-            f"group {group.group_id}: position {p.committed} of {p.source} is outside of what is restored "
-            f"[{targets[p.source].start}, {targets[p.source].stop}] and moves to its nearest end"
-            for p in beyond
-        ]
-        if positions:
-            found.append(GroupRestore(group_id=group.group_id, positions=positions))
-    return tuple(found), warnings
-
-
-def _loss_warnings(point: RecoveryPoint, partitions: Sequence[PartitionRestore]) -> list[str]:
-    warnings = [
-        f"{part.source}: {part.lost} offset(s) of the range are a declared gap" for part in partitions if part.lost
-    ]
-    if not point.complete:
-        warnings.append(f"point #{point.number} is incomplete: {len(point.failures)} part(s) were not captured")
-    return warnings
-
-
-def _name_refusals(chosen: Sequence[TopicMetadata], names: Mapping[str, str], options: RestoreOptions) -> list[Refusal]:
-    counted = Counter(names.values())
-    refusals = [
-        Refusal(
-            "plan-refused",
-            name,
-            f"{', '.join(sorted(old for old, new in names.items() if new == name))} would all be restored into {name}",
-        )
-        for name, count in counted.items()
-        if count > 1
-    ]
-    known = [topic.name for topic in chosen]
-    refusals += [
-        Refusal("plan-refused", name, f"the point holds no topic {name}") for name in options.selection.unmatched(known)
-    ]
-    refusals += [
-        Refusal("plan-refused", topic.name, f"{topic.name} is internal to Kafka: a broker takes no records for it")
-        for topic in chosen
-        if topic.internal
-    ]
-    counts = {topic.name: len(topic.partitions) for topic in chosen}
-    for name, wanted in options.partitions:
-        refusals += [
-            Refusal("plan-refused", name, f"{name} has no partition {number} in the point")
-            for number in sorted(wanted)
-            if number >= counts.get(name, 0)
-        ]
-    refusals += [
-        Refusal("plan-refused", str(named), f"the point holds no partition {named}")
-        for named, _ in options.until_offsets
-        if named.partition >= counts.get(named.topic, 0)
-    ]
-    if options.route != "produce":
-        refusals.append(Refusal("plan-refused", options.route, f"route {options.route} is not one of: produce"))
-    return refusals
-
-
-def _group_refusals(
-    known: Sequence[Group], groups: Sequence[GroupRestore], target: TargetSurvey, options: RestoreOptions
-) -> list[Refusal]:
-    absent = options.group_selection.unmatched([group.group_id for group in known]) if options.groups else ()
-    return [
-        *(Refusal("plan-refused", name, f"the point holds no group {name}") for name in absent),
-        *(
-            Refusal("group-active", group.group_id, f"group {group.group_id} has members on the target (state {state})")
-            for group in groups
-            if (state := target.active_groups.get(group.group_id)) is not None
-        ),
-    ]
+def _incomplete(point: RecoveryPoint) -> list[str]:
+    """What is in such a point is whole, and a restore may be about that alone: told, and refused only where a chosen
+    partition is missing."""
+    if point.complete:
+        return []
+    named = examples(point.failures, lambda failure: f"{failure.subject} ({failure.reason})")
+    return [f"point #{point.number} is incomplete: {len(point.failures)} part(s) were not captured: {named}"]

@@ -41,7 +41,15 @@ def plan_topic(
         replication_factor=replication,
         configs=configs,
         guard=guard_for(configs, partitions_largest_batch(partitions), target.unsupported),
+        timestamps=timestamps_of(partitions),
     )
+
+
+def timestamps_of(partitions: Iterable[PartitionRestore]) -> str:
+    """Which times the records carry: `create`, `append` or `both`; empty when there is no record."""
+    facts = [run.facts for part in partitions for run in part.runs]
+    create, append = any(fact.create_time for fact in facts), any(fact.log_append_time for fact in facts)
+    return "both" if create and append else "create" if create else "append" if append else ""
 
 
 def partitions_largest_batch(partitions: Iterable[PartitionRestore]) -> int:
@@ -58,6 +66,9 @@ def topic_warnings(
     partitions: Sequence[PartitionRestore],
 ) -> list[str]:
     warnings: list[str] = []
+    by_target: dict[str, list[PartitionRestore]] = {}
+    for part in partitions:
+        by_target.setdefault(part.target.topic, []).append(part)
     for source, topic in zip(chosen, topics, strict=True):
         wanted = source.replication_factor if options.replication_factor is None else options.replication_factor
         if topic.action == CREATE and topic.replication_factor < wanted:
@@ -89,7 +100,7 @@ def topic_warnings(
         else:
             warnings.append(f"{topic.target} exists on the target: its settings stay as they are")
         if options.retention == "restore":
-            warnings += _retention_warnings(topic, partitions, now_ms)
+            warnings += _retention_warnings(topic, by_target.get(topic.target, ()), now_ms)
     return warnings
 
 
@@ -99,9 +110,7 @@ def _retention_warnings(topic: TopicRestore, partitions: Sequence[PartitionResto
     if "delete" not in configs.get("cleanup.policy", "delete").split(",") or age == "-1":
         return []
     limit = now_ms - (_DEFAULT_RETENTION_MS if age is None else int(age))
-    old = [
-        run for p in partitions if p.target.topic == topic.target for run in p.runs if run.facts.max_timestamp < limit
-    ]
+    old = [run for part in partitions for run in part.runs if run.facts.max_timestamp < limit]
     if not old:
         return []
     size = sum(run.facts.raw_bytes for run in old)
@@ -129,7 +138,10 @@ def topic_refusals(
             refusals.append(Refusal("plan-refused", topic.target, there.error))
         elif there.partitions != len(source.partitions):
             message = f"{topic.target} has {there.partitions} partitions, the source had {len(source.partitions)}"
-            refusals.append(Refusal("plan-refused", topic.target, message))
+            hint = (
+                f"Make the topic anew with {len(source.partitions)} partitions, or choose another name with --rename."
+            )
+            refusals.append(Refusal("plan-refused", topic.target, message, hint))
         elif topic.action == APPEND and options.existing != "append":
             refusals.append(Refusal("target-not-empty", topic.target, f"topic {topic.target} is not empty"))
     return refusals

@@ -7,9 +7,11 @@ from collections.abc import Callable
 
 from kafkeep.errors import CorruptObject, ObjectNotFound
 from kafkeep.events import EventSink, Progress, WorkPlanned
-from kafkeep.playback import check
+from kafkeep.model import RunRef
+from kafkeep.playback import check, needed_runs
 from kafkeep.repository.repository import Repository
 from kafkeep.restore.options import RestoreOptions
+from kafkeep.restore.passage import Passage
 from kafkeep.restore.plan import PartitionRestore, RestorePlan
 from kafkeep.work.threads import run_on_threads
 
@@ -22,16 +24,23 @@ def check_everything_needed(
     """Raises `CorruptionError` when a pack is missing or shorter than its commit says, or (level `data`) when anything of
     a run that the plan needs fails its digest or CRC.
     """
-    for name in sorted({run.pack for part in plan.partitions for run in part.runs}):
+    for name in sorted({run.pack for part in plan.partitions for run in _needed(part)}):
         _check_pack(repository, name)
     if options.preflight == "exist":
         return
     sink(WorkPlanned("check", len(plan.partitions), plan.most_records, plan.raw_bytes))
 
     def check_partition(part: PartitionRestore, emit: Callable[[None], None], cancelled: threading.Event) -> None:
-        for run in part.runs:
-            repository.check_run_header(run)
-        for records, size in check(repository, part.runs, start=part.start, stop=part.stop):
+        passage = Passage(part.window, begun=False)
+        for records, size in check(
+            repository,
+            part.runs,
+            start=part.start,
+            stop=part.stop,
+            held_back=part.held_back,
+            too_early=passage.too_early,
+            is_last=passage.ends_in if part.window.may_end else None,
+        ):
             if cancelled.is_set():
                 return
             sink(Progress("check", records, size))
@@ -39,6 +48,11 @@ def check_everything_needed(
     largest_first = sorted(plan.partitions, key=lambda part: -part.raw_bytes)
     for _ in run_on_threads(largest_first, check_partition, threads=_THREADS):
         pass
+
+
+def _needed(part: PartitionRestore) -> tuple[RunRef, ...]:
+    too_early = Passage(part.window, begun=False).too_early
+    return needed_runs(part.runs, start=part.start, stop=part.stop, too_early=too_early)
 
 
 def _check_pack(repository: Repository, name: str) -> None:

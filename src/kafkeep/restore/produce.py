@@ -20,8 +20,7 @@ from kafkeep.kafka.codes import ErrorCode, code_name, retriable
 from kafkeep.kafka.produce import BrokerProducer, ProduceBatch, ProducedBatch
 from kafkeep.model import TopicPartition
 from kafkeep.offset_map import MapRow, OffsetMapBuilder
-from kafkeep.repository.repository import Repository
-from kafkeep.restore.batches import ProducerIdentity, ReadyBatch, ready_batches
+from kafkeep.restore.batches import ReadyBatch
 from kafkeep.restore.plan import PartitionRestore
 
 MOST_IN_FLIGHT: Final = 5
@@ -30,9 +29,13 @@ MOST_OPEN: Final = 32
 in one request bring no more speed.
 """
 _TRIES_IN_PLACE: Final = 3
+_FIRST_SEQUENCE = 0
+_SEQUENCES: Final = 2**31
 _PAUSE_SECONDS: Final = 0.2
 
 WORKING: Final = "working"
+UNCLEAR: Final = "unclear"
+"""How much of it the target holds must be read there before anything is sent."""
 DONE: Final = "done"
 FAILED: Final = "failed"
 
@@ -44,11 +47,17 @@ class PartitionProgress:
     part: PartitionRestore
     target_id: str
     leader: int
+    opened: int
+    """Target offset where the first record goes."""
     source_next: int
     sequence: int
     rows: tuple[MapRow, ...] = ()
     size_bytes: int = 0
     """Of the batches that the target has acknowledged."""
+    readings: int = 0
+    """How often its end on the target was read back."""
+    ended_at: int | None = None
+    """Log end at which an earlier process of the job found it whole."""
     status: str = WORKING
     reason: str = ""
     message: str = ""
@@ -56,6 +65,16 @@ class PartitionProgress:
     @property
     def records(self) -> int:
         return sum(row.records for row in self.rows)
+
+
+def sequence_after(records: int) -> int:
+    """The sequence of the next batch of a partition that holds so many records of the job. Sequences start again at 0
+    behind 2^31 - 1 (clients/common/record/DefaultRecordBatch.java)."""
+    return (_FIRST_SEQUENCE + records) % _SEQUENCES
+
+
+BatchSource = Callable[[PartitionProgress], Iterator[ReadyBatch]]
+"""What is left of a partition to produce."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +86,7 @@ class ProduceTask:
 class _Stream:
     """One partition while its task runs."""
 
-    def __init__(
-        self, progress: PartitionProgress, batches: Callable[[PartitionProgress], Iterator[ReadyBatch]]
-    ) -> None:
+    def __init__(self, progress: PartitionProgress, batches: BatchSource) -> None:
         self.progress = progress
         self._open = batches
         self._batches = batches(progress)
@@ -82,16 +99,23 @@ class _Stream:
         self.rewinding = False
         self.retry_at = 0.0
         self.tries = 0
+        self._acknowledged = False
+        self._target_next = progress.rows[-1].target + progress.rows[-1].records if progress.rows else progress.opened
         self._source_next = progress.source_next
         self._sequence = progress.sequence
         self._size_bytes = progress.size_bytes
 
     @property
     def most_in_flight(self) -> int:
-        """One until the first batch is in. A broker that knows nothing of a producer takes whatever sequence comes first
-        (storage/internals/log/ProducerAppendInfo.java): the second batch could get in where the first was turned away.
+        """One until a batch is in over this connection. A broker that knows nothing of a producer takes whatever sequence
+        comes first (storage/internals/log/ProducerAppendInfo.java), and it may have forgotten ours since the last
+        connection: the second batch could get in where the first was turned away.
         """
-        return MOST_IN_FLIGHT if self._source_next > self.progress.part.start else 1
+        return MOST_IN_FLIGHT if self._acknowledged else 1
+
+    def is_behind(self, base_offset: int) -> bool:
+        """True when a batch went where the log was known to hold others: it has lost what it had acknowledged."""
+        return base_offset < self._target_next
 
     def peek(self) -> ReadyBatch | None:
         if self._next is None:
@@ -114,6 +138,8 @@ class _Stream:
             self._map.add(source, target, count)
             target += count
         self.tries = 0
+        self._acknowledged = True
+        self._target_next = target
         self._source_next = batch.next_source
         self._sequence = batch.sequence + batch.records
         self._size_bytes += batch.size
@@ -130,7 +156,7 @@ class _Stream:
         return replace(
             self.progress,
             source_next=self._source_next,
-            sequence=self._sequence % 2**31,
+            sequence=self._sequence % _SEQUENCES,
             size_bytes=self._size_bytes,
             rows=self._map.rows(),
         )
@@ -147,7 +173,7 @@ class PartitionProducer:
         task: ProduceTask,
         *,
         producer: BrokerProducer,
-        batches: Callable[[PartitionProgress], Iterator[ReadyBatch]],
+        batches: BatchSource,
         request_bytes: int,
         sink: EventSink,
         stopped: Callable[[], bool],
@@ -221,9 +247,15 @@ class PartitionProducer:
         stream.unanswered -= 1
         if stream.rewinding:
             return None
-        if answer.error == ErrorCode.NONE:
+        if answer.error == ErrorCode.NONE and stream.is_behind(answer.base_offset):
+            message = f"{answer.topic_partition} has lost records that it had acknowledged"
+            self._end(stream, FAILED, "ACKNOWLEDGED_LOST", message)
+        elif answer.error == ErrorCode.NONE:
             return stream.acknowledge(answer.base_offset)
-        if retriable(answer.error) or answer.error in _SENT_TO_AN_OLD_LEADER:
+        elif answer.error in _SEQUENCE_NOT_AS_EXPECTED:
+            name = code_name(answer.error)
+            self._end(stream, UNCLEAR, name, f"{answer.topic_partition} answered {name}")
+        elif retriable(answer.error) or answer.error in _SENT_TO_AN_OLD_LEADER:
             stream.rewinding = True
             stream.tries += 1
             self._note_retry(stream, answer)
@@ -278,14 +310,22 @@ class PartitionProducer:
 _SENT_TO_AN_OLD_LEADER: Final = frozenset({ErrorCode.UNKNOWN_TOPIC_ID, ErrorCode.INCONSISTENT_TOPIC_ID})
 """Right after creation a broker may not know the new topic's id yet."""
 
+_SEQUENCE_NOT_AS_EXPECTED: Final = frozenset(
+    {
+        ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER,
+        ErrorCode.DUPLICATE_SEQUENCE_NUMBER,
+        ErrorCode.UNKNOWN_PRODUCER_ID,
+    }
+)
+"""The log does not end where we think: it lost its tail, its memory of us, or a process of this job is ahead of us."""
+
 
 def produce_partitions(
     task: ProduceTask,
     emit: Callable[[TopicPartition], None],
     cancelled: threading.Event,
     *,
-    repository: Repository,
-    identity: ProducerIdentity,
+    batches: BatchSource,
     open_producer: Callable[[int], BrokerProducer],
     request_bytes: int,
     sink: EventSink,
@@ -296,15 +336,6 @@ def produce_partitions(
         producer = open_producer(task.broker)
     except (KafkaUnreachable, KafkaProtocolError) as error:
         return tuple(replace(progress, reason=error.slug, message=str(error)) for progress in task.partitions)
-
-    def batches(progress: PartitionProgress) -> Iterator[ReadyBatch]:
-        return ready_batches(
-            repository,
-            progress.part,
-            source_start=progress.source_next,
-            sequence=progress.sequence,
-            identity=identity,
-        )
 
     try:
         return PartitionProducer(

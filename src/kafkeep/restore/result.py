@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from kafkeep.model import Failure, Generation, OffsetRange, TopicPartition
 from kafkeep.offset_map import OffsetMap
+from kafkeep.restore.plan import PositionNotSet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +23,8 @@ class RestoredGroup:
     group_id: str
     positions: tuple[tuple[TopicPartition, int, int], ...]
     """(target partition, committed source offset, target offset)."""
+    moved: int = 0
+    """Positions on no restored record of a partition that is restored by time: they are at the next one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +41,15 @@ class RestoreResult:
     warnings: tuple[str, ...]
     failures: tuple[Failure, ...]
     lost: int
-    """Offsets of the restored ranges that lie in declared gaps."""
+    """Offsets that lie in declared gaps, or behind one where a partition ends in front of it."""
     interrupted: bool
     seconds: float
     """From the first to the last produced batch and the work around it."""
+    records_before: int = 0
+    """Of the records, those that earlier processes of the job had brought in."""
+    bytes_before: int = 0
+    """Of the bytes, those of earlier processes."""
+    not_set: tuple[PositionNotSet, ...] = ()
+    """Positions that belong to nothing that was restored."""
+    loss_report: str = ""
+    """Object name of the report on declared loss in the repository's audit; empty without loss."""

@@ -4,30 +4,35 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 
-from kafkeep.errors import GroupActive, PlanRefused, TargetNotEmpty
+from kafkeep.errors import GroupActive, LossRefused, PlanRefused, TargetNotEmpty
 from kafkeep.events import EventSink, Stage, Warned, WorkPlanned, ignore
 from kafkeep.kafka.cluster import Cluster
-from kafkeep.model import ClusterMetadata, OffsetRange, RecoveryPoint
-from kafkeep.repository.documents import cluster_metadata_from_json
+from kafkeep.model import Failure, OffsetRange, RecoveryPoint
+from kafkeep.point_documents import needed_metadata_of
 from kafkeep.repository.repository import Repository
-from kafkeep.restore.ends import check_ends
-from kafkeep.restore.groups import restore_groups
+from kafkeep.restore.ends import Outcome, check_ends
+from kafkeep.restore.groups import moved_warnings, restore_groups
 from kafkeep.restore.inspect import survey_target
 from kafkeep.restore.job import RestoreJob
 from kafkeep.restore.loading import Loading
+from kafkeep.restore.loss import DECLARED_LOSS, LOSS_REPORT, loss_report
 from kafkeep.restore.options import RestoreOptions
-from kafkeep.restore.plan import PartitionContent, RestorePlan
+from kafkeep.restore.plan import CREATE, PartitionContent, ProducerIdentity, Refusal, RestorePlan
 from kafkeep.restore.planning import plan_restore
 from kafkeep.restore.preflight import check_everything_needed
+from kafkeep.restore.record import JobRecord
 from kafkeep.restore.result import RestoredGroup, RestoreResult
-from kafkeep.restore.topics import end_guard, open_topics
-from kafkeep.times import milliseconds
+from kafkeep.restore.resume import as_it_began, resumed, with_unfinished
+from kafkeep.restore.topics import OpenedTopics, end_guard, open_topics
+from kafkeep.restore.unfinished import unfinished_jobs
+from kafkeep.times import milliseconds, rfc3339
 
-METADATA = "metadata"
-"""Name of a recovery point's document with topics and groups."""
+_TOLD = 20
+"""So many refusals are named in an error; the plan has all."""
 
 
 def prepare(
@@ -38,13 +43,24 @@ def prepare(
     *,
     now: Callable[[], datetime],
     sink: EventSink = ignore,
+    job: JobRecord | None = None,
 ) -> RestorePlan:
-    """Looks at the repository and at the target and plans; changes nothing on either side."""
+    """Looks at the repository and at the target and plans; changes nothing on either side.
+
+    With an unfinished `job` of this point into this cluster the plan is to continue it; `options` are then the job's own,
+    but for those that do not decide what is sent.
+    """
     sink(Stage("plan", "looking at the recovery point and at the target"))
-    metadata = metadata_of(repository, point)
+    metadata = needed_metadata_of(repository, point)
     target = survey_target(cluster, metadata, options)
+    began = target if job is None else as_it_began(target, job)
     contents = contents_of(repository, point, options)
-    return plan_restore(point, metadata, contents, target, options, now_ms=milliseconds(now()))
+    plan = plan_restore(point, metadata, contents, began, options, now_ms=milliseconds(now()))
+    if job is not None:
+        return resumed(plan, job, target)
+    if all(topic.action == CREATE for topic in plan.topics):
+        return plan
+    return with_unfinished(plan, target, unfinished_jobs(repository, point.number, target.cluster_id))
 
 
 def restore(
@@ -60,51 +76,98 @@ def restore(
     """Applies a plan made by `prepare`.
 
     Order: everything needed is checked; a job record is written; topics are made with a guard that keeps brokers from
-    deleting or changing what arrives; records; the guard ends; group positions, translated through the offset map; the
-    report with the map goes into the repository's audit.
+    deleting or changing what arrives; the record says where the first records go; records; the record says what is whole;
+    the guard ends; group positions, translated through the offset map; the report with the map. The record lies in the
+    repository's audit and is enough to continue from wherever this ends.
 
-    Raises `PlanRefused`, `TargetNotEmpty` or `GroupActive` when the plan holds refusals, `CorruptionError` before the
-    first record when anything needed is damaged, and what the rooms raise.
+    Raises `PlanRefused`, `TargetNotEmpty`, `GroupActive` or `LossRefused` when the plan holds refusals, `CorruptionError`
+    before the first record when anything needed is damaged, and what the rooms raise.
     """
     began = time.monotonic()
-    refuse_if_needed(plan)
     stop = threading.Event() if stop is None else stop
+    _check(repository, plan, options, sink)
+    job = _job(cluster, repository, plan, options, now=now)
+    lost = _put_loss_report(repository, plan, job, now=now)
+    sink(Stage("topics", f"{len(plan.topics)} topic(s)"))
+    opened = open_topics(cluster, plan)
+    job.open(opened.topics)
+    sink(WorkPlanned("restore", len(plan.partitions), plan.most_records, plan.raw_bytes))
+    sink(Stage("records", f"{len(plan.partitions)} partition(s)"))
+    loading = Loading(cluster, repository, options, job.producer, topics=plan.topics, sink=sink, stop=stop)
+    progress = loading.load(job.parts(opened.topic_ids))
+    outcome = check_ends(cluster, progress, appended=job.appended)
+    groups: tuple[RestoredGroup, ...] = ()
+    failures = [*opened.failures, *outcome.failures]
+    if not stop.is_set():
+        job.load(outcome.partitions, progress)
+        groups, refused = _open_to_consumers(cluster, plan, job, opened, outcome, sink)
+        failures += refused
+    result = replace(
+        _result(plan, job, outcome, groups),
+        size_bytes=sum(state.size_bytes for state in progress),
+        failures=tuple(failures),
+        loss_report=lost,
+        interrupted=stop.is_set(),
+        seconds=time.monotonic() - began,
+        records_before=loading.records_before,
+        bytes_before=loading.bytes_before,
+    )
+    job.finish(result)
+    return result
+
+
+def _check(repository: Repository, plan: RestorePlan, options: RestoreOptions, sink: EventSink) -> None:
+    """All that can go wrong before anything is touched."""
+    refuse_if_needed(plan)
     for warning in plan.warnings:
         sink(Warned(warning))
     sink(Stage("check", "checking everything that is needed"))
     check_everything_needed(repository, plan, options, sink=sink)
-    loading = Loading(cluster, repository, options, sink=sink, stop=stop)
-    job = RestoreJob.begin(repository, plan, now=now)
-    sink(Stage("topics", f"{len(plan.topics)} topic(s)"))
-    opened = open_topics(cluster, plan)
-    sink(WorkPlanned("restore", len(plan.partitions), plan.most_records, plan.raw_bytes))
-    sink(Stage("records", f"{len(plan.partitions)} partition(s)"))
-    progress = loading.load(plan.partitions, opened.topic_ids)
-    outcome = check_ends(cluster, plan, progress)
-    groups: tuple[RestoredGroup, ...] = ()
-    failures = [*opened.failures, *outcome.failures]
-    if not stop.is_set():
-        sink(Stage("settings", "ending the guard"))
-        failures += end_guard(cluster, plan, opened, incomplete=outcome.incomplete_topics())
-        sink(Stage("positions", f"{len(plan.groups)} group(s)"))
-        groups, refused = restore_groups(cluster, plan, outcome.maps())
-        failures += refused
-    result = RestoreResult(
+
+
+def _result(plan: RestorePlan, job: RestoreJob, outcome: Outcome, groups: tuple[RestoredGroup, ...]) -> RestoreResult:
+    """What plan, job and target tell of the result; the course of this process comes on top."""
+    return RestoreResult(
         point=plan.point,
         job=job.name,
-        topics_created=opened.created,
+        topics_created=job.created,
         partitions=outcome.partitions,
         groups=groups,
         records=sum(part.offset_map.records for part in outcome.partitions),
-        size_bytes=sum(state.size_bytes for state in progress),
-        warnings=plan.warnings,
-        failures=tuple(failures),
-        lost=sum(part.lost for part in plan.partitions),
-        interrupted=stop.is_set(),
-        seconds=time.monotonic() - began,
+        size_bytes=0,
+        warnings=(*plan.warnings, *moved_warnings(groups)),
+        failures=(),
+        lost=plan.lost,
+        interrupted=False,
+        seconds=0.0,
+        not_set=plan.not_set,
     )
-    job.finish(result, opened.topic_ids)
-    return result
+
+
+def _job(
+    cluster: Cluster,
+    repository: Repository,
+    plan: RestorePlan,
+    options: RestoreOptions,
+    *,
+    now: Callable[[], datetime],
+) -> RestoreJob:
+    """The record of the job. A login that may not produce gets no producer id: it is refused before any topic is made."""
+    if plan.job is not None:
+        return RestoreJob.resume(repository, plan, plan.job, now=now)
+    producer = ProducerIdentity(*cluster.admin.init_producer_id())
+    return RestoreJob.begin(repository, plan, options, producer, now=now)
+
+
+def _open_to_consumers(
+    cluster: Cluster, plan: RestorePlan, job: RestoreJob, opened: OpenedTopics, outcome: Outcome, sink: EventSink
+) -> tuple[tuple[RestoredGroup, ...], list[Failure]]:
+    """Ends the guard and sets the positions of groups."""
+    sink(Stage("settings", "ending the guard"))
+    failures = end_guard(cluster, plan, opened, incomplete=outcome.incomplete_topics())
+    sink(Stage("positions", f"{len(plan.groups)} group(s)"))
+    groups, refused = restore_groups(cluster, job.groups_left(), outcome.maps())
+    return job.groups_set(groups), failures + refused
 
 
 def refuse_if_needed(plan: RestorePlan) -> None:
@@ -112,21 +175,34 @@ def refuse_if_needed(plan: RestorePlan) -> None:
     if not plan.refusals:
         return
     kinds = {refusal.kind for refusal in plan.refusals}
-    text = "; ".join(refusal.message for refusal in plan.refusals)
+    text = "; ".join(refusal.message for refusal in plan.refusals[:_TOLD])
+    if len(plan.refusals) > _TOLD:
+        text += f"; and {len(plan.refusals) - _TOLD} more, which --dry-run prints"
+    hint = _common_hint(plan.refusals)
     if kinds == {"target-not-empty"}:
-        raise TargetNotEmpty(text)
+        raise TargetNotEmpty(text, hint=hint)
     if kinds == {"group-active"}:
-        raise GroupActive(text)
-    raise PlanRefused(text)
+        raise GroupActive(text, hint=hint)
+    if kinds == {DECLARED_LOSS}:
+        raise LossRefused(text, hint=hint)
+    raise PlanRefused(text, hint=hint)
 
 
-def metadata_of(repository: Repository, point: RecoveryPoint) -> ClusterMetadata:
-    digest = dict(point.documents)[METADATA]
-    return cluster_metadata_from_json(repository.document(METADATA, digest))
+def _common_hint(refusals: Sequence[Refusal]) -> str | None:
+    """The hints of the refusals, each once; None leaves it to the error's own."""
+    hints = dict.fromkeys(refusal.hint for refusal in refusals if refusal.hint)
+    return " ".join(hints) if hints else None
+
+
+def _put_loss_report(repository: Repository, plan: RestorePlan, job: RestoreJob, *, now: Callable[[], datetime]) -> str:
+    """Names what is declared lost before the first record is produced; the report's object name, empty without loss."""
+    if not plan.has_loss:
+        return ""
+    return repository.put_audit(LOSS_REPORT, loss_report(plan, started=job.name, time=rfc3339(now())))
 
 
 def contents_of(repository: Repository, point: RecoveryPoint, options: RestoreOptions) -> list[PartitionContent]:
-    """Runs and gaps of every partition that the selection touches."""
+    """Runs of every partition that the selection touches, and all gaps of its history up to the cut."""
     state = repository.state
     contents: list[PartitionContent] = []
     for cut in point.cuts:
@@ -140,7 +216,7 @@ def contents_of(repository: Repository, point: RecoveryPoint, options: RestoreOp
                 cut,
                 known.start,
                 known.runs_at(point.number, offsets),
-                tuple((gap.offsets.start, gap.offsets.stop) for gap in known.gaps_at(point.number, offsets)),
+                known.gaps_at(point.number, OffsetRange(known.start, cut.stop)),
             )
         )
     return contents

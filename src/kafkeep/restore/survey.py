@@ -17,6 +17,8 @@ class TargetTopic:
     """Settings on the topic itself."""
     error: str
     """Why it could not be looked at; empty when it could."""
+    ends: tuple[int, ...] = ()
+    """Log end offset of each partition."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,18 +1,19 @@
-"""Making the target's topics under their guard, and ending the guard."""
+"""Making the target's topics under their guard, seeing where their records will go, and ending the guard."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from kafkeep.errors import KafkaError, KafkaRequestError, KafkaUnreachable, TopicExists
 from kafkeep.kafka.admin import NewTopic
 from kafkeep.kafka.cluster import LATEST, Cluster
-from kafkeep.kafka.codes import ErrorCode
+from kafkeep.kafka.codes import ErrorCode, code_name
 from kafkeep.kafka.topology import NO_NODE
 from kafkeep.model import Failure, TopicPartition
 from kafkeep.restore.plan import CREATE, RestorePlan, TopicRestore
+from kafkeep.restore.record import OpenedTopic
 
 _READY_SECONDS = 60.0
 _POLL_SECONDS = 0.1
@@ -20,10 +21,13 @@ _POLL_SECONDS = 0.1
 
 @dataclass(frozen=True, slots=True)
 class OpenedTopics:
-    topic_ids: Mapping[str, str]
-    """Topic id of every target topic that can be loaded."""
-    created: tuple[str, ...]
+    topics: tuple[OpenedTopic, ...]
+    """Every target topic that can be loaded."""
     failures: tuple[Failure, ...]
+
+    @property
+    def topic_ids(self) -> dict[str, str]:
+        return {topic.target: topic.topic_id for topic in self.topics}
 
 
 def open_topics(cluster: Cluster, plan: RestorePlan) -> OpenedTopics:
@@ -47,10 +51,26 @@ def open_topics(cluster: Cluster, plan: RestorePlan) -> OpenedTopics:
         else:
             opened.append(topic)
     ids = _await_leaders(cluster, opened)
-    # Asked until the leaders themselves answer: metadata names a leader before that broker knows of its partition.
-    cluster.offsets([TopicPartition(t.target, n) for t in opened for n in range(t.partitions)], LATEST)
-    created = tuple(topic.target for topic in opened if topic.action == CREATE)
-    return OpenedTopics(ids, created, tuple(failures))
+    found: list[OpenedTopic] = []
+    for seen in _ends(cluster, opened, ids):
+        if isinstance(seen, Failure):
+            failures.append(seen)
+        else:
+            found.append(seen)
+    return OpenedTopics(tuple(found), tuple(failures))
+
+
+def _ends(cluster: Cluster, topics: Sequence[TopicRestore], ids: Mapping[str, str]) -> Iterator[OpenedTopic | Failure]:
+    """Asked until the leaders themselves answer: metadata names a leader before that broker knows of its partition."""
+    answers = cluster.offsets([TopicPartition(t.target, n) for t in topics for n in range(t.partitions)], LATEST)
+    for topic in topics:
+        ends = [answers[TopicPartition(topic.target, number)] for number in range(topic.partitions)]
+        error = next((end.error for end in ends if end.error), 0)
+        if error:
+            name = code_name(error)
+            yield Failure(topic.target, name, f"the log ends of {topic.target} could not be read: {name}")
+        else:
+            yield OpenedTopic(topic.target, ids[topic.target], tuple(end.offset for end in ends))
 
 
 def _new_topic(topic: TopicRestore) -> NewTopic:

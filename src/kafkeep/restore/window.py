@@ -29,6 +29,11 @@ class Window:
         """True when every record is wanted."""
         return self.since is None and self.until is None
 
+    @property
+    def may_end(self) -> bool:
+        """True when a partition can be over before its last record."""
+        return self.until is not None and self.rule == CUT
+
     def is_late(self, timestamp: int) -> bool:
         return self.until is not None and timestamp > self.until
 

@@ -1,0 +1,48 @@
+"""`kafkeep restore --resume`: the options that go with it, and those that the job's record already holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+from click.core import ParameterSource
+
+from kafkeep.errors import UsageError
+
+if TYPE_CHECKING:
+    from kafkeep.restore.options import RestoreOptions
+    from kafkeep.restore.record import JobRecord
+
+NEWEST: Final = "newest"
+"""What --resume means without a value."""
+_BESIDE: Final = frozenset({"point", "repo", "cluster", "resume", "dry_run", "connections", "preflight", "offset_map"})
+"""Parameters that decide nothing about what is sent."""
+
+
+def check_alone(context: click.Context) -> None:
+    """UsageError when the command line holds --resume beside an option that the job's record decides."""
+    given = [
+        parameter.opts[0]
+        for parameter in context.command.params
+        if parameter.name is not None
+        and parameter.name not in _BESIDE
+        and context.get_parameter_source(parameter.name) in (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
+    ]
+    if given:
+        raise UsageError(
+            f"{', '.join(given)} beside --resume: a restore is continued with the options that it was begun with",
+            hint="Beside --resume there may be --dry-run, --connections, --preflight and --offset-map.",
+        )
+    job = context.params["resume"]
+    if job != NEWEST and not str(job).startswith("audit/"):
+        raise UsageError(
+            f"--resume {str(job)[:100]!r} is no name of a restore's record",
+            hint="Write `kafkeep restore POINT --resume`, or --resume=audit/… to name one.",
+        )
+
+
+def job_options(record: JobRecord, given: Mapping[str, Any]) -> RestoreOptions:
+    """The job's own, but for those that do not decide what is sent."""
+    return replace(record.beginning.options, connections_per_broker=given["connections"], preflight=given["preflight"])

@@ -1,0 +1,177 @@
+"""Jobs of restores as the audit has them, and which of them were never finished.
+
+Nothing in a repository is ever changed, so each process of a job adds reports of its own: the first one `restore-started`,
+any of them `restore-opened`, `restore-loaded` and `restore-finished`, all of which name the first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Final
+
+from kafkeep.errors import CorruptObject, GuardRefused, UnknownFormat, UsageError
+from kafkeep.model import Generation, OffsetRange, TopicPartition
+from kafkeep.repository.documents import offset_map_from_json
+from kafkeep.repository.repository import Repository, read_audit
+from kafkeep.restore.options import RestoreOptions
+from kafkeep.restore.record import JobBeginning, JobRecord, Json, LoadedPartition, OpenedTopic, from_json
+
+STARTED: Final = "restore-started"
+OPENED: Final = "restore-opened"
+LOADED: Final = "restore-loaded"
+FINISHED: Final = "restore-finished"
+OFFSET_MAP: Final = "offset-map"
+NEWEST: Final = "newest"
+_LATER: Final = (OPENED, LOADED, FINISHED)
+
+
+@dataclass(slots=True)
+class _Parts:
+    """The reports of one job, oldest first."""
+
+    name: str
+    started: Mapping[str, Any]
+    later: dict[str, list[Mapping[str, Any]]] = field(default_factory=lambda: {kind: [] for kind in _LATER})
+
+    @property
+    def is_finished(self) -> bool:
+        """True once a process came to the end with nothing left to do."""
+        return any(not report.get("interrupted") and not report.get("failures") for report in self.later[FINISHED])
+
+    def restores(self, point: int, target_cluster: str) -> bool:
+        told = (self.started.get("point"), self.started.get("target_cluster"))
+        return told == (point, target_cluster) and "options" in self.started
+
+
+def find_job(repository: Repository, spec: str, point: int, target_cluster: str) -> JobRecord:
+    """An unfinished job by the name of its first report, or `newest`: the newest of this point into this cluster.
+
+    Raises `UsageError` when there is none, `GuardRefused` for a job into another cluster, `UnknownFormat` for one of
+    another version of kafkeep, `CorruptObject`, `StoreError`.
+    """
+    jobs = _read_all(repository)
+    if spec == NEWEST:
+        found = [job for job in jobs.values() if job.restores(point, target_cluster) and not job.is_finished]
+        if not found:
+            raise _none_unfinished(jobs.values(), point, target_cluster)
+        return _record(repository, max(found, key=lambda job: (str(job.started.get("time")), job.name)))
+    job = jobs.get(spec)
+    if job is None or "options" not in job.started:
+        raise UsageError(
+            f"no restore that can be continued is recorded as {spec[:100]!r} in {repository.store.url}",
+            hint="A job goes by the name of its record, audit/…; --resume alone takes the newest that was left unfinished.",
+        )
+    if job.started.get("target_cluster") != target_cluster:
+        raise GuardRefused(
+            f"{spec} restores into cluster {job.started.get('target_cluster')}, this is cluster {target_cluster}",
+            hint="Name the cluster that was being restored with --cluster.",
+        )
+    if job.started.get("point") != point:
+        raise UsageError(f"{spec} restores point {job.started.get('point')}, not point {point}")
+    if job.is_finished:
+        raise UsageError(f"{spec} is finished: there is nothing to continue")
+    return _record(repository, job)
+
+
+def _none_unfinished(jobs: Iterable[_Parts], point: int, target_cluster: str) -> UsageError:
+    others = sorted(
+        {
+            str(job.started.get("point"))
+            for job in jobs
+            if job.started.get("target_cluster") == target_cluster and "options" in job.started and not job.is_finished
+        }
+    )
+    hint = "Leave out --resume to begin a restore."
+    if others:
+        hint = f"Left unfinished are restores of point {', '.join(others)}. {hint}"
+    return UsageError(f"no restore of point {point} into this cluster was left unfinished", hint=hint)
+
+
+def job_by_name(repository: Repository, name: str) -> JobRecord:
+    """The job whose first report has this name. Raises as `find_job`."""
+    job = _read_all(repository).get(name)
+    if job is None:
+        raise CorruptObject(f"{name} is missing")
+    return _record(repository, job)
+
+
+def unfinished_jobs(repository: Repository, point: int, target_cluster: str) -> list[JobRecord]:
+    """Those of this point into this cluster, oldest first, as far as this version of kafkeep can continue them."""
+    found = [job for job in _read_all(repository).values() if job.restores(point, target_cluster)]
+    return [
+        _record(repository, job)
+        for job in sorted(found, key=lambda job: (str(job.started.get("time")), job.name))
+        if not job.is_finished and _has_our_options(job.started["options"])
+    ]
+
+
+def _read_all(repository: Repository) -> dict[str, _Parts]:
+    jobs: dict[str, _Parts] = {}
+    later: list[tuple[str, Mapping[str, Any]]] = []
+    for info in repository.store.list("audit/"):
+        report = read_audit(repository.store, info.name, repository.id)
+        kind, value = str(report["kind"]), report["value"]
+        if not isinstance(value, dict):
+            continue
+        if kind == STARTED:
+            jobs[info.name] = _Parts(info.name, value)
+        elif kind in _LATER:
+            later.append((kind, value))
+    for kind, value in sorted(later, key=lambda part: str(part[1].get("time"))):
+        job = jobs.get(str(value.get("started")))
+        if job is not None:
+            job.later[kind].append(value)
+    return jobs
+
+
+def _record(repository: Repository, job: _Parts) -> JobRecord:
+    if not _has_our_options(job.started["options"]):
+        raise UnknownFormat(
+            f"{job.name} was begun by another version of kafkeep",
+            hint="Continue it with the version that began it, or delete what it made and begin anew.",
+        )
+    try:
+        names = [part.name for part in fields(JobBeginning)]
+        beginning = from_json(JobBeginning, {name: job.started[name] for name in names})
+        opened = [from_json(OpenedTopic, topic) for report in job.later[OPENED] for topic in report["topics"]]
+        loaded = [
+            _loaded(repository, part)
+            for report in job.later[LOADED]
+            for part in report["partitions"]
+            if part["complete"] is True
+        ]
+        return JobRecord(
+            name=job.name,
+            beginning=beginning,
+            opened={topic.target: topic for topic in opened},
+            loaded={part.target: part for part in loaded},
+            positions=dict(_positions(job.later[FINISHED])),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise CorruptObject(f"{job.name} is no record of a restore: {error}") from error
+
+
+def _has_our_options(value: Json) -> bool:
+    return isinstance(value, dict) and value.keys() == {part.name for part in fields(RestoreOptions)}
+
+
+def _loaded(repository: Repository, part: Json) -> LoadedPartition:
+    topic, topic_id, number, lineage = part["source"]
+    start, stop = part["source_range"]
+    return LoadedPartition(
+        source=Generation(topic, topic_id, number, lineage),
+        target=TopicPartition(*part["target"]),
+        source_range=OffsetRange(start, stop),
+        offset_map=offset_map_from_json(repository.document(OFFSET_MAP, part["offset_map"])),
+        size_bytes=from_json(int, part["size_bytes"]),
+    )
+
+
+def _positions(
+    reports: Iterable[Mapping[str, Any]],
+) -> Iterable[tuple[tuple[str, TopicPartition], tuple[int, int]]]:
+    for report in reports:
+        for group in report["groups"]:
+            for topic, partition, source, target in group["positions"]:
+                yield (str(group["group_id"]), TopicPartition(topic, partition)), (source, target)

@@ -1,0 +1,119 @@
+"""Topics whose every batch holds one record, put back into real brokers: fewer batches, the very same records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from confluent_kafka import Producer
+from tests.support.kafka import CODECS, KafkaCluster, unique
+from tests.support.live import RENAME, RESTORED, Filling, Live, contents, new_repository
+
+from kafkeep.compare.report import BY_MAP
+from kafkeep.kafka.cluster import Cluster
+from kafkeep.repository.repository import Repository
+
+pytestmark = pytest.mark.integration
+
+NO_LIMIT = str(2**63 - 1)
+YEAR = 365 * 24 * 3600 * 1000
+TIMES = (0, 50 * YEAR, 1, 2**61, -1, 5, 2**63 - 1, 40 * YEAR, 0)
+"""Neighbours further apart than 32 bits of milliseconds hold, and than 64 bits hold."""
+
+
+@pytest.fixture(scope="module", params=["431", "392"])
+def live(request: pytest.FixtureRequest) -> Iterator[Live]:
+    kafka: KafkaCluster = request.getfixturevalue(f"kafka_{request.param}")
+    with Cluster(kafka.cluster_config()) as cluster:
+        yield Live(kafka, cluster)
+
+
+def fill(live: Live, topic: str, codec: str) -> None:
+    """Batches of one record in three partitions, committed and aborted ones between; odd times in the first one."""
+    filling = Filling(live.kafka, topic).create(
+        partitions=3, message_timestamp_before_max_ms=NO_LIMIT, message_timestamp_after_max_ms=NO_LIMIT
+    )
+    single = {"compression_type": codec, "batch_num_messages": 1, "enable_idempotence": True, "linger_ms": 0}
+    filling.produce(90, partitions=3, **single)
+    writer = Producer(
+        {
+            **live.kafka.client_properties,
+            **{name.replace("_", "."): value for name, value in single.items()},
+            "transactional.id": unique("writer"),
+        }
+    )
+    writer.init_transactions(30)
+    for commits in (True, False, True, False):
+        writer.begin_transaction()
+        filling.send(writer, 15, partitions=3)
+        if commits:
+            writer.commit_transaction(30)
+        else:
+            writer.abort_transaction(30)
+    filling.produce(45, partitions=3, **single)
+    for number, at in enumerate(TIMES):
+        filling.raw(live.cluster, [(at, b"odd %d" % number)], codec=CODECS.index(codec))
+
+
+def batches_of(live: Live, repository: Repository, *topics: str) -> dict[str, int]:
+    """Data batches that the cluster holds of each topic, as a backup counts them."""
+    live.back_up(repository, *topics)
+    known = repository.state.generations.items()
+    return {
+        topic: sum(
+            run.facts.batches - run.facts.control_batches
+            for generation, history in known
+            if generation.topic == topic
+            for run in history.runs
+        )
+        for topic in topics
+    }
+
+
+def test_batches_of_one_record_come_back_as_few(live: Live) -> None:
+    topics = {codec: unique(f"single-{codec}") for codec in CODECS}
+    for codec, topic in topics.items():
+        fill(live, topic, codec)
+    repository = new_repository()
+    point = live.back_up(repository, *topics.values()).point
+    before = batches_of(live, repository, *topics.values())
+    result = live.put_back(repository, point, renames=RENAME)
+    assert result.failures == ()
+    seen = live.all_seen([*topics.values(), *(RESTORED + topic for topic in topics.values())])
+    after = batches_of(live, new_repository(), *(RESTORED + topic for topic in topics.values()))
+    for topic in topics.values():
+        source, target = contents(seen[topic]), contents(seen[RESTORED + topic])
+        assert source == target
+        records = sum(map(len, source.values()))
+        assert records == 90 + 2 * 15 + 45 + len(TIMES)
+        assert before[topic] == records + 2 * 15
+        assert after[RESTORED + topic] <= 6, "one or two for each partition"
+    report = live.compare(repository, point, renames=RENAME)
+    assert report.identical
+    assert {part.pairing for part in report.partitions} == {BY_MAP}
+
+
+def test_every_batch_as_it_was_when_asked(live: Live) -> None:
+    topic = unique("as-it-was")
+    fill(live, topic, "none")
+    repository = new_repository()
+    point = live.back_up(repository, topic).point
+    result = live.put_back(repository, point, renames=RENAME, repack_bytes=0)
+    assert result.failures == ()
+    assert batches_of(live, new_repository(), RESTORED + topic)[RESTORED + topic] == result.records
+
+
+def test_no_batch_is_larger_than_its_topic_allows(live: Live) -> None:
+    topic = unique("narrow")
+    filling = Filling(live.kafka, topic).create(max_message_bytes="2000")
+    filling.produce(400, batch_num_messages=1)
+    repository = new_repository()
+    point = live.back_up(repository, topic).point
+    assert live.put_back(repository, point, renames=RENAME).failures == ()
+    there = new_repository()
+    count = batches_of(live, there, RESTORED + topic)[RESTORED + topic]
+    (history,) = there.state.generations.values()
+    assert max(run.facts.largest_batch for run in history.runs) <= 2000
+    assert 10 < count < 200
+    assert contents(live.seen(topic)) == contents(live.seen(RESTORED + topic))
+    assert live.overrides(RESTORED + topic)["max.message.bytes"] == "2000"
