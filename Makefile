@@ -6,8 +6,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 ARGS ?=
+SECONDS ?= 60
 
-.PHONY: help setup kafka demo test check bench soak clean
+.PHONY: help setup kafka demo test check fuzz bench exactness soak clean
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 
@@ -36,11 +37,18 @@ check: $(READY) ## lint, format, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+fuzz: $(READY) ## changed inputs for every parser for 60 seconds; SECONDS=600 for longer, ARGS="--seed 1" to repeat
+	$(BIN)/python -m tests.fuzz --seconds $(SECONDS) $(ARGS)
+
 bench: kafka ## figures beside cp of the same log segments
 	$(BIN)/python -m bench $(ARGS)
 
-soak: kafka ## long and bounded tests
-	$(BIN)/pytest -m soak --timeout=0 $(ARGS)
+exactness: kafka ## what an independent consumer finds after restores: docs/exactness.md anew
+	$(BIN)/pytest tests/proof --write-exactness docs/exactness.md $(ARGS)
+
+soak: kafka ## long and bounded tests; SOAK_SECONDS=60 makes the ten minutes shorter
+	$(BIN)/pytest -m soak -s --timeout=0 $(ARGS)
+	$(BIN)/pytest tests/property -q --hypothesis-profile soak --show-capture=no --timeout=0 $(ARGS)
 
 clean: ## remove the environment and caches of tools; Kafka's jars stay
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -8,12 +8,12 @@ from contextlib import ExitStack
 import pytest
 import structlog
 from hypothesis import settings
+from tests.support import examples
 from tests.support.kafka import Clusters, KafkaCluster, NewKafka, running_clusters, start_cluster
 from tests.support.sweep import Scene, make_scene
 
-# On a busy machine an example may take its time: pytest-timeout ends what hangs.
-settings.register_profile("kafkeep", deadline=None)
-settings.load_profile("kafkeep")
+examples.register()
+settings.load_profile(examples.PROFILE)
 
 
 @pytest.fixture(autouse=True)

@@ -168,7 +168,7 @@ def test_mutual_tls(kafka_431_tls: KafkaCluster, tmp_path: Path) -> None:
 def test_a_wrong_authority(kafka_431_tls: KafkaCluster, tmp_path: Path) -> None:
     stranger = Authority(tmp_path, "stranger")
     for tls in (TlsConfig(ca_file=str(stranger.ca_file)), TlsConfig()):
-        with pytest.raises(KafkaUnreachable, match=r"the certificate of 127\.0\.0\.1:\d+ is not accepted") as caught:
+        with pytest.raises(KafkaLoginError, match=r"the certificate of 127\.0\.0\.1:\d+ is not accepted") as caught:
             opened(kafka_431_tls.cluster_config(tls=tls))
         assert "ca_file" in caught.value.hint
         assert not caught.value.retryable

@@ -14,7 +14,6 @@ from tests.support.kafka import (
     Position,
     commit_positions,
     committed_positions,
-    delete_topics,
     read_some,
     unique,
 )
@@ -24,8 +23,6 @@ from tests.support.live import (
     Filling,
     Live,
     beside,
-    contents,
-    delete_records,
     new_repository,
     now,
     objects,
@@ -34,8 +31,7 @@ from tests.support.live import (
 
 from kafkeep.capture.options import BackupOptions
 from kafkeep.capture.run import backup, follow
-from kafkeep.kafka.cluster import LATEST, Cluster
-from kafkeep.model import OffsetRange, TopicPartition
+from kafkeep.kafka.cluster import Cluster
 from kafkeep.repository.documents import cluster_metadata_from_json
 from kafkeep.repository.repository import Repository
 
@@ -68,117 +64,6 @@ def topic() -> str:
 def metadata(repository: Repository) -> Any:
     point = repository.point("latest")
     return cluster_metadata_from_json(repository.document("metadata", dict(point.documents)["metadata"]))
-
-
-def test_increments_gaps_and_a_recreated_topic(live: Live, repository: Repository, topic: str) -> None:
-    """The life of one topic over five backups; every old point can still be restored at the end."""
-    filling = Filling(live.kafka, topic).create(partitions=2).produce(60, partitions=2, batch_num_messages=10)
-    first = live.back_up(repository, topic)
-    assert (first.records, first.gaps, first.failures) == (60, (), ())
-    seen_first = live.seen(topic)
-
-    filling.produce(20, partitions=2)
-    second = live.back_up(repository, topic)
-    assert second.records == 20, "only what is new"
-    before = objects(repository)
-    assert live.back_up(repository, topic).nothing_new
-    assert objects(repository) == before
-
-    filling.produce(40, partitions=2, batch_num_messages=5)
-    delete_records(live.kafka, topic, 0, 47)
-    third = live.back_up(repository, topic)
-    assert [(gap.generation.partition, gap.offsets, gap.reason) for gap in third.gaps] == [
-        (0, OffsetRange(40, 47), "delete-records")
-    ]
-    assert third.records >= 33 and third.failures == ()
-    seen_third = live.seen(topic)
-    assert seen_third[0][0][0] == 47
-    (known,) = [known for known in repository.state.generations.values() if known.gaps]
-    assert [gap.offsets for gap in known.gaps] == [OffsetRange(40, 47)]
-
-    delete_topics(live.kafka.client_properties, [topic])
-    Filling(live.kafka, topic).create().produce(15)
-    fourth = live.back_up(repository, topic)
-    assert [change.why for change in fourth.opened] == ["recreated"]
-    assert {change.why for change in fourth.closed} == {"recreated", "deleted"}
-    assert (fourth.records, fourth.gaps) == (15, ())
-    seen_fourth = live.seen(topic)
-
-    delete_topics(live.kafka.client_properties, [topic])
-    fifth = live.back_up(repository, topic + "*")
-    assert {change.why for change in fifth.closed} == {"deleted"}
-
-    for number, (result, seen) in enumerate(((first, seen_first), (third, seen_third), (fourth, seen_fourth))):
-        rename = f"s/^/p{number}-/"
-        restored = live.put_back(repository, result.point, renames=(RENAME[0].parse(rename),))
-        assert restored.failures == ()
-        assert contents(live.seen(f"p{number}-{topic}")) == contents(seen)
-
-
-def decided(live: Live, topic: str) -> None:
-    """A commit or abort returns before its markers are in every partition."""
-    partition = TopicPartition(topic, 0)
-
-    def settled() -> bool:
-        stable, end = (live.cluster.offsets([partition], LATEST, read_committed=flag) for flag in (True, False))
-        return stable == end
-
-    until(settled, what="the end of all transactions")
-
-
-def test_an_open_transaction_holds_the_cut_back_until_it_is_decided(
-    live: Live, repository: Repository, topic: str
-) -> None:
-    filling = Filling(live.kafka, topic).create().produce(10)
-    producer = Producer({**live.kafka.client_properties, "transactional.id": topic})
-    producer.init_transactions(30)
-    producer.begin_transaction()
-    filling.send(producer, 5)
-    filling.produce(10)
-    first = live.back_up(repository, topic)
-    assert first.point is not None
-    (cut,) = first.point.cuts
-    assert (first.records, cut.stop, cut.last_stable_offset, cut.high_watermark) == (10, 10, 10, 25)
-    beyond = live.back_up(new := new_repository(), topic, cut="high-watermark")
-    assert beyond.point is not None and beyond.point.cuts[0].stop == 25
-    undecided = live.put_back(new, beyond.point, renames=(RENAME[0].parse("s/^/hw-/"),))
-    assert undecided.failures == () and undecided.records == 20, "what is undecided is not restored"
-    producer.abort_transaction(30)
-    decided(live, topic)
-    second = live.back_up(repository, topic)
-    assert second.records == 15 and second.point is not None and second.point.cuts[0].stop == 26
-    restored = live.put_back(repository, second.point, renames=RENAME)
-    assert restored.records == 20
-    assert contents(live.seen(RESTORED + topic)) == contents(live.seen(topic))
-    again = live.back_up(new, topic, cut="high-watermark")
-    aborted = live.put_back(new, again.point, renames=(RENAME[0].parse("s/^/hw2-/"),))
-    assert contents(live.seen("hw2-" + topic)) == contents(live.seen(topic))
-    assert aborted.records == 20
-
-
-def test_transactions_that_reach_over_many_runs_and_backups(live: Live, repository: Repository, topic: str) -> None:
-    """Tiny answers and packs, a backup after every step: aborted data lies in other runs than its marker."""
-    filling = Filling(live.kafka, topic).create()
-    producers = [Producer({**live.kafka.client_properties, "transactional.id": f"{topic}-{n}"}) for n in (0, 1)]
-    for producer in producers:
-        producer.init_transactions(30)
-    for turn in range(3):
-        for producer in producers:
-            producer.begin_transaction()
-        for _ in range(2):
-            for producer in producers:
-                filling.send(producer, 6)
-            live.back_up(repository, topic, fetch_bytes=500, pack_bytes=1000)
-        for number, producer in enumerate(producers):
-            (producer.abort_transaction if (turn + number) % 2 else producer.commit_transaction)(30)
-            live.back_up(repository, topic, fetch_bytes=500, pack_bytes=1000)
-    filling.produce(3)
-    decided(live, topic)
-    result = live.back_up(repository, topic)
-    assert len(next(iter(repository.state.generations.values())).runs) > 5
-    restored = live.put_back(repository, result.point, renames=RENAME)
-    assert restored.failures == () and restored.records == 39
-    assert contents(live.seen(RESTORED + topic)) == contents(live.seen(topic))
 
 
 def test_groups_with_members_and_without(live: Live, repository: Repository, topic: str) -> None:

@@ -13,243 +13,56 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 from confluent_kafka import Consumer
 from confluent_kafka import TopicPartition as Position
 from tests.support.kafka import (
-    Content,
     KafkaCluster,
     Sample,
     create_topic,
-    delete_topics,
     produce,
-    produce_transaction,
-    read_on,
-    read_positions,
     unique,
 )
+from tests.support.live_groups import (
+    carried,
+    described,
+    filled,
+    from_file,
+    new_repository,
+    now,
+    point_of,
+    positions_of,
+    samples,
+    taken_back,
+)
 
-from kafkeep.capture.options import BackupOptions
-from kafkeep.capture.run import backup
 from kafkeep.cli.main import main
-from kafkeep.groups.formats import FilePosition, positions_of_plan, write_csv, write_json
+from kafkeep.groups.formats import positions_of_plan, write_csv, write_json
 from kafkeep.groups.formats import read_positions as read_file
 from kafkeep.groups.options import GroupOptions
-from kafkeep.groups.plan import GroupsPlan
-from kafkeep.groups.result import GroupsResult
-from kafkeep.groups.run import carry_out_plan, prepare, prepare_file, prepare_rollback
+from kafkeep.groups.run import prepare
 from kafkeep.kafka.cluster import Cluster
 from kafkeep.kafka.connection import Connection, FrameBuffer
 from kafkeep.kafka.groups import GroupListing
-from kafkeep.model import GroupOffset, RecoveryPoint, TopicPartition
+from kafkeep.model import GroupOffset, TopicPartition
+from kafkeep.position_files import FilePosition
 from kafkeep.renaming import Rename
 from kafkeep.repository.repository import Repository
 from kafkeep.repository.stores.factory import open_store
-from kafkeep.repository.stores.memory import MemoryStore
-from kafkeep.restore.options import RestoreOptions
-from kafkeep.restore.run import prepare as prepare_restore
-from kafkeep.restore.run import restore
 
 pytestmark = pytest.mark.integration
 
 SHARE_TOOL = "org.apache.kafka.tools.consumer.group.ShareGroupCommand"
 
 
-def now() -> datetime:
-    return datetime.now(UTC)
-
-
-def new_repository() -> Repository:
-    return Repository.init(MemoryStore(), now=now, rng=random.SystemRandom())
-
-
 @pytest.fixture(scope="module")
 def target(kafka_431: KafkaCluster) -> Iterator[Cluster]:
     with Cluster(kafka_431.cluster_config()) as cluster:
         yield cluster
-
-
-def point_of(cluster: Cluster, repository: Repository, *topics: str) -> RecoveryPoint:
-    found = backup(cluster, repository, BackupOptions(topics=topics), now=now).point
-    assert found is not None
-    return found
-
-
-def carried(cluster: Cluster, repository: Repository, plan: GroupsPlan) -> GroupsResult:
-    return carry_out_plan(cluster, repository, plan, connections=4, now=now)
-
-
-def from_file(cluster: Cluster, *positions: FilePosition, backwards: bool = True) -> GroupsPlan:
-    return prepare_file(cluster, "x.json", positions, GroupOptions(backwards=backwards))
-
-
-def taken_back(cluster: Cluster, repository: Repository, job: str = "latest", *, force: bool = False) -> GroupsPlan:
-    return prepare_rollback(cluster, repository, job, groups=lambda name: True, force=force)
-
-
-def positions_of(cluster: Cluster, group: str) -> dict[TopicPartition, GroupOffset]:
-    found = cluster.admin.group_offsets([group])[group]
-    assert isinstance(found, tuple)
-    return {position.topic_partition: position for position in found}
-
-
-def described(kafka: KafkaCluster, groups: Sequence[str]) -> dict[tuple[str, str, int], int]:
-    """(group, topic, partition) to the offset that Kafka's Java tool shows."""
-    named = [word for group in groups for word in ("--group", group)]
-    told = kafka.lab.tool("consumer-groups", "--bootstrap-server", kafka.bootstrap, "--describe", "--offsets", *named)
-    rows = [line.split() for line in told.stdout.splitlines() if line.strip() and not line.startswith("GROUP")]
-    return {(row[0], row[1], int(row[2])): int(row[3]) for row in rows if len(row) > 4 and row[3].isdigit()}
-
-
-def samples(count: int, label: str, *, keys: int = 0) -> list[Sample]:
-    return [
-        Sample(f"key-{number % keys}".encode() if keys else None, f"{label} {number}".encode(), partition=0)
-        for number in range(count)
-    ]
-
-
-@dataclass(frozen=True)
-class Journey:
-    """Two topics with everything that makes offsets jump, and groups at every kind of place, restored elsewhere."""
-
-    source: KafkaCluster
-    repository: Repository
-    point: RecoveryPoint
-    plain: str
-    compacted: str
-    places: dict[str, tuple[str, int]]
-    """Group to topic and committed source offset."""
-    ends: dict[str, int]
-
-
-def fill(kafka: KafkaCluster, plain: str, compacted: str) -> dict[str, int]:
-    """Offsets 0-4 are deleted, 10-14 aborted, 15 and 21 markers; the compacted topic has lost most of its first 100."""
-    settings = kafka.client_properties
-    create_topic(settings, plain)
-    produce(settings, plain, samples(10, "plain"))
-    for commit in (False, True):
-        records = samples(5, f"transaction {commit}")
-        produce_transaction(settings, plain, records, transactional_id=plain, commit=commit)
-    produce(settings, plain, samples(10, "more"))
-    create_topic(
-        settings,
-        compacted,
-        config={
-            "cleanup.policy": "compact",
-            "segment.ms": "100",
-            "min.cleanable.dirty.ratio": "0.001",
-            "max.compaction.lag.ms": "100",
-        },
-    )
-    produce(settings, compacted, samples(100, "old", keys=7))
-    time.sleep(0.3)
-    produce(settings, compacted, samples(3, "new", keys=100))
-    deadline = time.monotonic() + 60
-    while len(read_positions(settings, compacted)[0]) > 20:
-        assert time.monotonic() < deadline, "the topic is not compacted"
-        time.sleep(0.3)
-    with Cluster(kafka.cluster_config()) as cluster:
-        assert cluster.admin.delete_records({TopicPartition(plain, 0): 5}) == {TopicPartition(plain, 0): (5, 0)}
-        ends = cluster.offsets([TopicPartition(plain, 0), TopicPartition(compacted, 0)], -1)
-    return {tp.topic: answer.offset for tp, answer in ends.items()}
-
-
-@pytest.fixture(scope="module")
-def journey(kafka_392: KafkaCluster, target: Cluster) -> Iterator[Journey]:
-    plain, compacted = unique("plain"), unique("compacted")
-    ends = fill(kafka_392, plain, compacted)
-    assert ends[plain] == 32
-    prefix = unique("g")
-    places = {f"{prefix}-plain-{at}": (plain, at) for at in (3, 5, 12, 15, 18, 21, 31, 32)}
-    places |= {f"{prefix}-compacted-{at}": (compacted, at) for at in (0, 40, 99, ends[compacted])}
-    repository = new_repository()
-    with Cluster(kafka_392.cluster_config()) as cluster:
-        for group, (topic, at) in places.items():
-            committed = GroupOffset(TopicPartition(topic, 0), at, -1, f"at {at}, née")
-            assert set(cluster.admin.commit_group_offsets(group, [committed]).values()) == {0}
-        point = point_of(cluster, repository, plain, compacted)
-    options = RestoreOptions(groups=())
-    plan = prepare_restore(target, repository, point, options, now=now)
-    assert restore(target, repository, plan, options, now=now).failures == ()
-    yield Journey(kafka_392, repository, point, plain, compacted, places, ends)
-
-
-def first_records(kafka: KafkaCluster, places: dict[str, tuple[str, int]], **more: Any) -> dict[str, Content]:
-    """What a member of each group is given first."""
-    settings = {**kafka.client_properties, **more}
-
-    def first(group: str) -> Content:
-        return read_on(settings, places[group][0], group=group, partitions=[0])[0]
-
-    with ThreadPoolExecutor(6) as pool:
-        return dict(zip(places, pool.map(first, places), strict=True))
-
-
-def place_at_source(journey: Journey, topic: str, at: int) -> str:
-    """What a committed consumer of the source finds at an offset."""
-    there = [offset for offset, _ in read_positions(journey.source.client_properties, topic)[0]]
-    if at in there:
-        return "exact"
-    if topic == journey.plain and at < 5:
-        return "before-start"
-    return "hole" if any(offset > at for offset in there) else "at-end"
-
-
-def test_groups_read_on_with_the_record_they_would_have_read_at_the_source(
-    journey: Journey, target: Cluster, kafka_431: KafkaCluster
-) -> None:
-    plan = prepare(target, journey.repository, journey.point, GroupOptions(groups=tuple(journey.places)))
-    assert plan.refusals == ()
-    landed = {group.group_id: group.positions[0].place for group in plan.groups}
-    assert landed == {group: place_at_source(journey, *place) for group, place in journey.places.items()}
-    assert set(landed.values()) == {"before-start", "exact", "hole", "at-end"}
-    result = carried(target, journey.repository, plan)
-    assert (result.groups, result.failures, result.differences) == (len(journey.places), (), ())
-    reading = {group: place for group, place in journey.places.items() if place[1] < journey.ends[place[0]]}
-    expected = first_records(journey.source, reading)
-    half = dict(list(reading.items())[::2])
-    assert first_records(kafka_431, half) == {group: expected[group] for group in half}
-    rest = {group: place for group, place in reading.items() if group not in half}
-    found = first_records(kafka_431, rest, **{"group.protocol": "consumer"})
-    assert found == {group: expected[group] for group in rest}
-
-
-def test_javas_tool_describes_the_offsets_of_the_plan(
-    journey: Journey, target: Cluster, kafka_431: KafkaCluster
-) -> None:
-    plan = prepare(target, journey.repository, journey.point, GroupOptions(groups=tuple(journey.places)))
-    carried(target, journey.repository, plan)
-    wanted = {(g.group_id, p.target.topic, p.target.partition): p.offset for g in plan.groups for p in g.positions}
-    assert described(kafka_431, list(journey.places)) == wanted
-    strings = {group: next(iter(positions_of(target, group).values())).metadata for group in journey.places}
-    assert strings == {group: f"at {at}, née" for group, (_, at) in journey.places.items()}
-    again = prepare(target, journey.repository, journey.point, GroupOptions(groups=tuple(journey.places)))
-    assert not again.changes and again.refusals == ()
-
-
-def test_a_topic_that_was_made_anew_is_not_taken_for_the_restored_one(journey: Journey, target: Cluster) -> None:
-    rename = Rename.parse(f"s/^{journey.plain}$/{unique('anew')}/")
-    groups = tuple(group for group, place in journey.places.items() if place[0] == journey.plain)
-    options = RestoreOptions(topics=(journey.plain,), groups=(), renames=(rename,))
-    settings = {"bootstrap.servers": ",".join(target.config.bootstrap)}
-    plan = prepare_restore(target, journey.repository, journey.point, options, now=now)
-    restore(target, journey.repository, plan, options, now=now)
-    asked = GroupOptions(groups=groups, topics=(journey.plain,), renames=(rename,))
-    assert prepare(target, journey.repository, journey.point, asked).refusals == ()
-    delete_topics(settings, [rename.replacement])
-    create_topic(settings, rename.replacement)
-    produce(settings, rename.replacement, samples(200, "others"))
-    refused = prepare(target, journey.repository, journey.point, asked)
-    assert {(r.kind, r.subject) for r in refused.refusals} == {("offset-map-refused", f"topic {rename.replacement}")}
-    assert "earlier topic" in refused.refusals[0].message
 
 
 def test_csv_goes_to_kafkas_tool_and_back(target: Cluster, kafka_431: KafkaCluster, tmp_path: Path) -> None:
@@ -276,13 +89,6 @@ def test_csv_goes_to_kafkas_tool_and_back(target: Cluster, kafka_431: KafkaClust
     assert not from_file(target, *wanted).changes
     one = read_file(alone, "alone.csv", group=names[1])
     assert sorted(one, key=str) == sorted([p for p in wanted if p.group_id == names[1]], key=str)
-
-
-def filled(kafka: KafkaCluster, partitions: int = 3, count: int = 90) -> str:
-    topic = unique("filled")
-    create_topic(kafka.client_properties, topic, partitions=partitions)
-    produce(kafka.client_properties, topic, [Sample(None, b"%d" % n, partition=n % partitions) for n in range(count)])
-    return topic
 
 
 def test_rolling_back_gives_exactly_what_was(kafka: KafkaCluster) -> None:
@@ -534,35 +340,6 @@ def test_a_kill_while_groups_are_set_is_taken_back_exactly(
     assert places == {group: [(3, "before")] for group in groups[::2]}
     carried(target, keeper, taken_back(target, keeper))
     assert not any(group.group_id.startswith(prefix) for group in target.admin.groups())
-
-
-def test_ten_thousand_groups(target: Cluster, kafka_431: KafkaCluster, record_property: Callable[..., None]) -> None:
-    topic, prefix = filled(kafka_431, 2), unique("many")
-    tps = [TopicPartition(topic, number) for number in range(2)]
-    repository = new_repository()
-    wanted = [FilePosition(f"{prefix}-{n:05}", tp, (n + tp.partition) % 45) for n in range(10_000) for tp in tps]
-    began = time.monotonic()
-    result = carry_out_plan(target, repository, from_file(target, *wanted), connections=8, now=now)
-    seconds = {"apply": time.monotonic() - began}
-    assert (result.groups, result.positions, result.failures) == (10_000, 20_000, ())
-    point = point_of(target, repository, topic)
-    began = time.monotonic()
-    plan = prepare(target, repository, point, GroupOptions(groups=(f"{prefix}-*",)))
-    seconds["plan"] = time.monotonic() - began
-    assert plan.counted("unchanged") == 20_000 and not plan.changes
-    sample = {p.group_id: p for p in wanted[:: len(wanted) // 20]}
-    assert (
-        described(kafka_431, list(sample)).items()
-        >= {(p.group_id, topic, p.target.partition): p.offset for p in sample.values()}.items()
-    )
-    began = time.monotonic()
-    undone = carry_out_plan(target, repository, taken_back(target, repository), connections=8, now=now)
-    seconds["rollback"] = time.monotonic() - began
-    assert (undone.groups, undone.failures) == (10_000, ())
-    assert not any(group.group_id.startswith(prefix) for group in target.admin.groups())
-    for name, spent in seconds.items():
-        record_property(f"{name}_seconds", round(spent, 1))
-        assert spent < 120, seconds
 
 
 class TestCommandLine:

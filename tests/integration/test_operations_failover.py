@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import count
 
 import pytest
 from confluent_kafka import Producer
+from tests.support.disturbance import Disturbance, busy_node
 from tests.support.kafka import KafkaCluster, unique
-from tests.support.live import RENAME, RESTORED, Filling, Live, beside, contents, new_repository, now, offsets_of, until
+from tests.support.live import RENAME, RESTORED, Filling, Live, beside, contents, new_repository, now, until
 
 from kafkeep.capture.options import BackupOptions
 from kafkeep.capture.run import follow
-from kafkeep.compare.report import BY_MAP, BY_OFFSET
-from kafkeep.events import Event, Progress, Retried
+from kafkeep.compare.report import BY_OFFSET
 from kafkeep.kafka.cluster import Cluster
-from kafkeep.lab import Node
 from kafkeep.verify import verify
 
 pytestmark = pytest.mark.integration
@@ -44,38 +43,6 @@ def filled(live: Live) -> Filling:
     return filling
 
 
-class Disturbance:
-    """A sink that slows the work down, and does something to the cluster once a third of it is done."""
-
-    def __init__(self, operation: str, records: int, act: Callable[[], None]) -> None:
-        self._operation = operation
-        self._left = records
-        self._act: Callable[[], None] | None = act
-        self._lock = threading.Lock()
-        self.retries: list[Retried] = []
-
-    def __call__(self, event: Event) -> None:
-        if isinstance(event, Retried):
-            self.retries.append(event)
-        if not isinstance(event, Progress) or event.operation != self._operation:
-            return
-        time.sleep(0.002)
-        with self._lock:
-            self._left -= event.records
-            act, self._act = (self._act, None) if self._left <= 0 else (None, self._act)
-            if act is not None:
-                act()  # under the lock: nobody gets on, let alone to the end, while a broker takes its time to go
-
-
-def leaders(live: Live, topic: str) -> set[int]:
-    return {part.leader for part in live.cluster.topology([topic]).topics[topic].partitions}
-
-
-def busy_node(live: Live, topic: str) -> Node:
-    """A broker that leads partitions of the topic and is not the controller."""
-    return live.kafka.lab.node(max(leaders(live, topic)))
-
-
 @pytest.mark.parametrize("how", ["kill", "stop"])
 def test_a_broker_goes_while_it_is_read(live: Live, filled: Filling, how: str) -> None:
     """Killed: found out by lost connections; stopped in an orderly way: leaders move first."""
@@ -94,31 +61,6 @@ def test_a_broker_goes_while_it_is_read(live: Live, filled: Filling, how: str) -
     node.start()
     again = live.back_up(repository, filled.topic)
     assert again.records == 0 and again.opened == (), "new leader epochs are no new history"
-
-
-@pytest.mark.parametrize("how", ["kill", "stop"])
-def test_a_broker_goes_while_it_is_written_to(live: Live, filled: Filling, how: str) -> None:
-    repository = new_repository()
-    point = live.back_up(repository, filled.topic).point
-    target = RESTORED + filled.topic
-    sink = Disturbance("restore", 600, lambda: leave(live, target, how))
-    result = live.put_back(repository, point, renames=RENAME, groups=(), request_bytes=1000, sink=sink)
-    assert result.failures == () and result.records == 1800
-    assert sink.retries, "the broker was lost in the middle"
-    restored = live.seen(target)
-    assert contents(restored) == contents(live.seen(filled.topic))
-    assert all(offsets == list(range(len(offsets))) for offsets in offsets_of(restored).values())
-    report = live.compare(repository, point, renames=RENAME)
-    assert report.identical and {part.pairing for part in report.partitions} == {BY_MAP}
-    assert live.overrides(target) == {"min.insync.replicas": "2", "retention.ms": "-1"}
-
-
-def leave(live: Live, topic: str, how: str) -> None:
-    node = busy_node(live, topic)
-    if how == "kill":
-        node.kill()
-    else:
-        node.stop()
 
 
 def test_rounds_under_load_while_brokers_come_and_go(live: Live) -> None:

@@ -1,4 +1,4 @@
-"""C1, C6, C11: the real command ends at any moment, by SIGKILL, SIGTERM or for lack of memory, beside a working cluster.
+"""C6, C11: the real command ends at any moment, by a signal or for lack of memory, beside a working cluster.
 
 Whatever happens to it, at the end every acknowledged record is in the archive once and in order, and no aborted one.
 """
@@ -14,93 +14,24 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.support.kafka import KafkaCluster, create_topic, produce, read_committed, unique
-from tests.support.oracle import assert_whole, check_log, orphans
+from tests.support.kafka import KafkaCluster, create_topic, produce, unique
+from tests.support.oracle import assert_whole
 from tests.support.oracle_load import Load, samples
+from tests.support.proof_command import prove
 from tests.support.sweep import now, open_repository
 from tests.support.sweep_command import Kafkeep
 
-from kafkeep.model import TopicPartition
 from kafkeep.repository.repository import Repository
 from kafkeep.repository.stores.local import LocalStore
 
 pytestmark = pytest.mark.integration
 
-KILLS = 50
 LONGEST_END_SECONDS = 30.0
 
 
 @pytest.fixture
 def kafkeep(tmp_path: Path) -> Kafkeep:
     return Kafkeep(tmp_path / "home", inside=True)
-
-
-def prove(
-    kafkeep: Kafkeep, kafka: KafkaCluster, repository: Path, topics: dict[str, int]
-) -> dict[TopicPartition, list[bytes | None]]:
-    """Restores the newest point under other names and returns its values as an independent consumer reads them, after
-    it found every restored record equal to the source's. The repository must be whole.
-    """
-    assert kafkeep("verify", "--repo", str(repository), "--level", "data").expect(0)["findings"] == []
-    store = LocalStore(repository)
-    assert_whole(open_repository(store))
-    place = unique("proof")
-    kafkeep(
-        "restore",
-        "latest",
-        "--repo",
-        str(repository),
-        "--cluster",
-        kafka.bootstrap,
-        "--rename",
-        f"s/^/{place}-/",
-        "--groups",
-        "none",
-    ).expect(0)
-    found: dict[TopicPartition, list[bytes | None]] = {}
-    for topic in topics:
-        restored = read_committed(kafka.client_properties, f"{place}-{topic}")
-        assert restored == read_committed(kafka.client_properties, topic)
-        found |= {
-            TopicPartition(topic, number): [record.value for record in records] for number, records in restored.items()
-        }
-    return found
-
-
-def test_c1_fifty_kills_of_a_following_backup_under_load(
-    kafkeep: Kafkeep, kafka_431: KafkaCluster, tmp_path: Path
-) -> None:
-    plain, transactional = {unique("kill.plain"): 4}, {unique("kill.tx"): 2}
-    for topic, partitions in (plain | transactional).items():
-        create_topic(kafka_431.client_properties, topic, partitions=partitions)
-    repository = tmp_path / "repository"
-    kafkeep("init", "--repo", str(repository)).expect(0)
-    follow = ["backup", "--repo", str(repository), "--cluster", kafka_431.bootstrap, "--follow", "--interval", "20ms"]
-    follow += ["--topics", ",".join(plain | transactional), "--pack-size", "1MiB"]
-    dice = random.Random()
-    heads = []
-    with Load(kafka_431.bootstrap, plain=plain, transactional=transactional, records_per_second=3000) as load:
-        for number in range(KILLS):
-            with kafkeep.started(*follow) as running:
-                if number % 5:  # every fifth dies at some moment of its start
-                    running.until("stage")
-                time.sleep(dice.uniform(0, 0.7))
-                assert running.process.poll() is None, running.end()
-                running.process.kill()
-            store = LocalStore(repository)
-            heads.append(check_log(store))
-            store.close()
-    left = len(orphans(LocalStore(repository))) + len(list((repository / "tmp").iterdir()))
-    print(
-        f"{KILLS} kills, {heads[-1]} commits, {left} packs and temporary files left behind, {load.ledger.count} records"
-    )
-    assert heads[-1] > KILLS, "most of the killed backups must have got as far as a commit"
-    assert left > 0, "some must have been killed while they were writing"
-    kafkeep(*follow[:5], "--topics", ",".join(plain | transactional)).expect(0)
-    found = prove(kafkeep, kafka_431, repository, plain | transactional)
-    assert {partition: values for partition, values in found.items() if values} == load.ledger.committed()
-    assert load.ledger.aborted
-    assert load.ledger.aborted.isdisjoint(value for values in found.values() for value in values)
 
 
 @pytest.fixture(scope="module")

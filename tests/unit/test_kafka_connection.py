@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import socket
 import ssl
@@ -86,6 +87,48 @@ def test_a_listener_that_never_answers() -> None:
             Connection.open(config, "127.0.0.1", port)
 
 
+@pytest.mark.parametrize("protocol", ["PLAINTEXT", "SSL"])
+@pytest.mark.parametrize("dribbles", [False, True])
+def test_a_mute_peer_is_given_up_within_the_connect_timeout(protocol: str, dribbles: bool) -> None:
+    """It takes the connection and says nothing, or a byte now and then that never becomes an answer."""
+    ended = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+
+        def serve() -> None:
+            peer, _ = server.accept()
+            with peer, contextlib.suppress(OSError):
+                said = iter(b"\x16\x03\x03\x40\x00" + bytes(100) if protocol == "SSL" else bytes(100))
+                while not ended.wait(0.05):
+                    if dribbles:
+                        peer.sendall(bytes([next(said)]))
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        config = ClusterConfig(
+            name="c",
+            bootstrap=("x",),
+            security_protocol=protocol,
+            connect_timeout_seconds=0.4,
+            request_timeout_seconds=60,
+        )
+        began = time.monotonic()
+        try:
+            with pytest.raises(KafkaError, match=rf"127.0.0.1:{port}"):
+                Connection.open(config, "127.0.0.1", port)
+            assert time.monotonic() - began < 2.0
+        finally:
+            ended.set()
+            thread.join()
+
+
+def test_a_slow_answer_after_the_opening_has_the_request_timeout() -> None:
+    with FakeBroker() as broker, opened(broker, connect_timeout_seconds=0.3, request_timeout_seconds=5.0) as connection:
+        broker.wires[API_VERSIONS].append(lambda frame: time.sleep(0.6) or frame)
+        connection.send(API_VERSIONS, 0, [])
+        assert len(connection.receive(FrameBuffer())[1]) > 0
+
+
 def test_a_failed_opening_leaves_no_socket_behind(recwarn: pytest.WarningsRecorder) -> None:
     with FakeBroker(sasl=SaslServer()) as broker:
         for _ in range(3):
@@ -145,7 +188,7 @@ def test_tls_without_the_authority_is_refused(tls_broker: FakeBroker, tmp_path: 
     stranger = Authority(tmp_path, "stranger")
     for options in (tls(stranger), {"security_protocol": "SSL"}):
         with pytest.raises(
-            KafkaUnreachable, match=f"the certificate of 127.0.0.1:{tls_broker.port} is not accepted"
+            KafkaLoginError, match=f"the certificate of 127.0.0.1:{tls_broker.port} is not accepted"
         ) as e:
             opened(tls_broker, **options)
         assert "ca_file" in e.value.hint
@@ -154,7 +197,7 @@ def test_tls_without_the_authority_is_refused(tls_broker: FakeBroker, tmp_path: 
 
 def test_tls_for_another_host_is_refused(authority: Authority) -> None:
     with FakeBroker(tls=listening(authority.issue("other", host=None))) as broker:
-        with pytest.raises(KafkaUnreachable, match="ip address mismatch"):
+        with pytest.raises(KafkaLoginError, match="ip address mismatch"):
             opened(broker, **tls(authority))
         opened(broker, **tls(authority, check_hostname=False)).close()
 
@@ -162,7 +205,7 @@ def test_tls_for_another_host_is_refused(authority: Authority) -> None:
 def test_tls_with_an_expired_certificate_is_refused(authority: Authority) -> None:
     expired = authority.issue("expired", valid_for=datetime.timedelta(hours=-1))
     with FakeBroker(tls=listening(expired)) as broker:
-        with pytest.raises(KafkaUnreachable, match="certificate has expired"):
+        with pytest.raises(KafkaLoginError, match="certificate has expired"):
             opened(broker, **tls(authority))
         opened(broker, **tls(authority, verify=False)).close()
 
