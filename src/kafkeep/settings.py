@@ -244,7 +244,9 @@ class ClusterSettings(Strict):
         None, description="login; needed with sasl_plaintext and sasl_tls, refused otherwise"
     )
     client_id: Text = Field("kafkeep", description="client id that brokers see, for their logs and quotas")
-    connect_timeout_seconds: Seconds = Field(10.0, description="longest wait for one connection")
+    connect_timeout_seconds: Seconds = Field(
+        10.0, description="longest wait for one connection, up to its first answer"
+    )
     request_timeout_seconds: Seconds = Field(30.0, description="longest wait for one answer")
 
     @model_validator(mode="after")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.support.batches import patched
 from tests.support.simulated_log import SimulatedLog, record
 
-from kafkeep.compare.align import NOWHERE, ExpectedOffset, Found, Side, Tally, align
+from kafkeep.compare.align import NOWHERE, ExpectedOffset, Found, Piece, Side, Tally, align
 from kafkeep.kafka.wire.batch import HEADER
 from kafkeep.kafka.wire.records import Record, encode
 from kafkeep.model import LOG_APPEND_TIME_BIT, BatchInfo
@@ -41,7 +41,7 @@ def stream(
 
 
 def side(batches: Sequence[tuple[BatchInfo, memoryview]], start: int = 0, stop: int = 1 << 40) -> Side:
-    return Side(iter(batches), start, stop)
+    return Side(Piece(info, batch, start, stop) for info, batch in batches)
 
 
 def aligned(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import uuid
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from kafka.protocol.consumer import FetchResponse
 from kafka.protocol.producer import ProduceResponse
+from tests.support.examples import examples
 from tests.support.messages import body
 
 from kafkeep.errors import KafkaProtocolError
@@ -70,13 +71,13 @@ def produce_answer(version: int) -> bytes:
     return body(ProduceResponse, version, responses=[name | {"partition_responses": answers}], throttle_time_ms=0)
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(FETCH_VERSIONS, st.binary(max_size=200))
 def test_any_bytes_as_a_fetch_answer(version: int, data: bytes) -> None:
     read_fetch(version, data)
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(PRODUCE_VERSIONS, st.binary(max_size=200))
 def test_any_bytes_as_a_produce_answer(version: int, data: bytes) -> None:
     read_produce(version, data)
@@ -90,7 +91,7 @@ def changed(data: bytes, position: int, insert: bytes, drop: int) -> bytes:
 EDITS = st.tuples(st.integers(0, 10_000), st.binary(max_size=5), st.integers(0, 5))
 
 
-@settings(max_examples=400)
+@examples(400)
 @given(FETCH_VERSIONS, st.lists(EDITS, min_size=1, max_size=3))
 def test_a_changed_fetch_answer(version: int, edits: list[tuple[int, bytes, int]]) -> None:
     data = fetch_answer(version)
@@ -99,7 +100,7 @@ def test_a_changed_fetch_answer(version: int, edits: list[tuple[int, bytes, int]
     read_fetch(version, data)
 
 
-@settings(max_examples=400)
+@examples(400)
 @given(PRODUCE_VERSIONS, st.lists(EDITS, min_size=1, max_size=3))
 def test_a_changed_produce_answer(version: int, edits: list[tuple[int, bytes, int]]) -> None:
     data = produce_answer(version)

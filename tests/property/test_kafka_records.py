@@ -5,10 +5,11 @@ from __future__ import annotations
 import gzip
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from kafka.record.default_records import DefaultRecordBatch
 from tests.support.batches import around, built, log_of, old_message, patched
+from tests.support.examples import examples
 
 from kafkeep.errors import CorruptBatch
 from kafkeep.kafka.wire.batch import control_type, needs_rebuild, rewrite, walk
@@ -153,7 +154,7 @@ def test_any_old_set_is_opened_or_refused(data: bytes, magic: int, packed: bool)
         assert "batch at offset 5: " in str(error)
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(RECORDS, CODECS, st.data())
 def test_a_changed_byte_never_goes_unnoticed(records: list[Record], codec: int, data: st.DataObject) -> None:
     batch = bytearray(encode(records, codec=codec))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, field
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, precondition, rule
+from tests.support.examples import examples
 from tests.support.repositories import (
     Clock,
     Journal,
@@ -236,10 +237,10 @@ class RepositoryMachine(RuleBasedStateMachine):
 
 
 TestRepositoryMachine = RepositoryMachine.TestCase
-TestRepositoryMachine.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+TestRepositoryMachine.settings = examples(40, stateful_step_count=30)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.lists(st.tuples(st.integers(0, 1), st.integers(1, 4)), min_size=1, max_size=12), st.integers(0, 6))
 def test_two_writers_of_one_partition_never_cover_an_offset_twice_or_leave_one_out(
     turns: list[tuple[int, int]], every: int
@@ -276,7 +277,6 @@ def _no_pause(seconds: float) -> None:
     return
 
 
-@settings(deadline=None)
 @given(st.lists(st.lists(st.integers(), max_size=4), max_size=8), st.integers(0, 2**16))
 def test_versions_of_a_shared_sequence_do_not_disturb_one_another(steps: list[list[int]], seed: int) -> None:
     dice = random.Random(seed)

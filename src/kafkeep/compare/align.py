@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
 from kafkeep.kafka.wire.batch import HEADER_SIZE
 from kafkeep.kafka.wire.records import Record, decode
@@ -22,6 +23,21 @@ NOWHERE = -1
 _SHOWN_BYTES = 48
 
 
+class Piece(NamedTuple):
+    """A whole batch, checked against its CRC, of which the records with offsets in `[start, stop)` count."""
+
+    info: BatchInfo
+    batch: memoryview
+    start: int
+    stop: int
+
+    @property
+    def whole(self) -> bool:
+        """True when all its records count. A message of magic 0 or 1 does not tell where it begins."""
+        info = self.info
+        return info.magic == 2 and self.start <= info.base_offset and info.last_offset < self.stop
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
     """A difference between two records, or a record that has no partner."""
@@ -33,48 +49,54 @@ class Found:
     found: str
 
 
+class Excuses(Protocol):
+    """What may explain that a record of the source side has no partner."""
+
+    def missing(self, record: Record) -> bool:
+        """True when the record is excused, which counts it."""
+
+    def passed(self, record: Record) -> None:
+        """A record that is not missing, of either side."""
+
+    def passed_whole(self, piece: Piece) -> None:
+        """A batch that is equal on both sides and was not opened."""
+
+
 class Side:
     """One stream: whole batches while nobody looked inside, records once a batch was opened."""
 
-    def __init__(self, batches: Iterator[tuple[BatchInfo, memoryview]], start: int, stop: int) -> None:
-        self._batches = batches
-        self._start = start
-        self._stop = stop
-        self._batch: tuple[BatchInfo, memoryview] | None = None
+    def __init__(self, pieces: Iterator[Piece]) -> None:
+        self._pieces = pieces
+        self._piece: Piece | None = None
         self._records: deque[Record] = deque()
 
-    def batch(self) -> tuple[BatchInfo, memoryview] | None:
-        """The next batch when it is unopened and lies inside the range as a whole."""
+    def batch(self) -> Piece | None:
+        """The next batch when it is unopened and counts as a whole."""
         self._advance()
-        if self._records or self._batch is None:
+        if self._records or self._piece is None:
             return None
-        info, _ = self._batch
-        return (
-            self._batch
-            if info.magic == 2 and self._start <= info.base_offset and info.last_offset < self._stop
-            else None
-        )
+        return self._piece if self._piece.whole else None
 
     def skip_batch(self) -> None:
-        self._batch = None
+        self._piece = None
 
     def record(self) -> Record | None:
         """The next record; None at the end."""
         while not self._records:
             self._advance()
-            if self._batch is None:
+            if self._piece is None:
                 return None
-            info, batch = self._batch
-            self._batch = None
-            self._records.extend(r for r in decode(batch, info) if self._start <= r.offset < self._stop)
+            info, batch, start, stop = self._piece
+            self._piece = None
+            self._records.extend(r for r in decode(batch, info) if start <= r.offset < stop)
         return self._records[0]
 
     def skip_record(self) -> None:
         self._records.popleft()
 
     def _advance(self) -> None:
-        if not self._records and self._batch is None:
-            self._batch = next(self._batches, None)
+        if not self._records and self._piece is None:
+            self._piece = next(self._pieces, None)
 
 
 @dataclass(slots=True)
@@ -83,34 +105,84 @@ class Tally:
     size_bytes: int = 0
 
 
-def align(source: Side, target: Side, expected: ExpectedOffset, tally: Tally) -> Iterator[Found]:
-    """Yields every difference; counts what is equal in `tally`."""
+def align(
+    source: Side,
+    target: Side,
+    expected: ExpectedOffset,
+    tally: Tally,
+    *,
+    same_log: bool = False,
+    excuses: Excuses | None = None,
+) -> Iterator[Found]:
+    """Yields every difference that is not excused; counts what is equal in `tally`.
+
+    Args:
+        same_log: Both sides show one and the same log at equal offsets: batches are then equal when base offset, length,
+            count of records, last offset and CRC are, because the CRC covers all else that the two could differ in.
+    """
+    equal = _same_log_batches if same_log else _equal_batches
     while True:
-        if (size := _equal_batches(source, target, expected)) is not None:
-            tally.records += size[0]
-            tally.size_bytes += size[1]
+        mine_whole, their_whole = source.batch(), target.batch()
+        if mine_whole is not None and their_whole is not None and equal(mine_whole, their_whole, expected):
+            tally.records += mine_whole.info.record_count
+            tally.size_bytes += mine_whole.info.size
+            if excuses is not None:
+                excuses.passed_whole(mine_whole)
+            source.skip_batch()
+            target.skip_batch()
             continue
         mine, theirs = source.record(), target.record()
         if mine is None and theirs is None:
             return
-        found = list(_compare(mine, theirs, expected))
-        yield from found
-        if mine is not None and theirs is not None and not found:
-            tally.records += 1
-            tally.size_bytes += len(mine.key or b"") + len(mine.value or b"")
-        gone = {difference.what for difference in found}
-        if mine is not None and "extra" not in gone:
-            source.skip_record()
-        if theirs is not None and "missing" not in gone:
-            target.skip_record()
+        yield from _pair(source, target, mine, theirs, expected, tally, excuses)
 
 
-def _equal_batches(source: Side, target: Side, expected: ExpectedOffset) -> tuple[int, int] | None:
-    """(records, bytes) of a pair of batches that are equal as a whole, both taken; None when they must be opened."""
-    mine, theirs = source.batch(), target.batch()
-    if mine is None or theirs is None:
-        return None
-    (info, batch), (other, other_batch) = mine, theirs
+def _pair(
+    source: Side,
+    target: Side,
+    mine: Record | None,
+    theirs: Record | None,
+    expected: ExpectedOffset,
+    tally: Tally,
+    excuses: Excuses | None,
+) -> Iterator[Found]:
+    """The differences of the two records at hand; takes those that are settled."""
+    found = list(_compare(mine, theirs, expected))
+    gone = {difference.what for difference in found}
+    if mine is not None and "missing" in gone and excuses is not None and excuses.missing(mine):
+        found = []
+    yield from found
+    if mine is not None and theirs is not None and not gone:
+        tally.records += 1
+        tally.size_bytes += len(mine.key or b"") + len(mine.value or b"")
+    if mine is not None and "extra" not in gone:
+        source.skip_record()
+        if excuses is not None and "missing" not in gone:
+            excuses.passed(mine)
+    if theirs is not None and "missing" not in gone:
+        target.skip_record()
+        if excuses is not None:
+            excuses.passed(theirs)
+
+
+def _same_log_batches(mine: Piece, theirs: Piece, expected: ExpectedOffset) -> bool:
+    """Both batches lie at one place of one log, and their CRCs, which have been verified, are equal.
+
+    Outside the CRC are base offset, length, leader epoch and magic (clients/common/record/DefaultRecordBatch.java).
+    """
+    info, other = mine.info, theirs.info
+    return (
+        info.base_offset == other.base_offset
+        and info.crc == other.crc
+        and info.batch_length == other.batch_length
+        and info.record_count == other.record_count
+        and info.last_offset_delta == other.last_offset_delta
+    )
+
+
+def _equal_batches(mine: Piece, theirs: Piece, expected: ExpectedOffset) -> bool:
+    """True for a pair of batches that hold equal records, whatever a restore has changed in the header."""
+    (info, batch, _, _), (other, other_batch, _, _) = mine, theirs
     same = (
         info.batch_length == other.batch_length
         and info.record_count == other.record_count
@@ -123,12 +195,8 @@ def _equal_batches(source: Side, target: Side, expected: ExpectedOffset) -> tupl
         and expected(info.base_offset) in (None, other.base_offset)
         and expected(info.last_offset) in (None, other.last_offset)
     )
-    # Copies, because comparing memoryviews goes element by element; two copies and a memcmp run at memory speed.
-    if not same or bytes(batch[HEADER_SIZE:]) != bytes(other_batch[HEADER_SIZE:]):
-        return None
-    source.skip_batch()
-    target.skip_batch()
-    return info.record_count, info.size
+    # A bytearray compares itself with any buffer by memcmp; memoryviews compare element by element.
+    return same and bytearray(batch[HEADER_SIZE:]) == other_batch[HEADER_SIZE:]
 
 
 def _compare(mine: Record | None, theirs: Record | None, expected: ExpectedOffset) -> Iterator[Found]:
@@ -151,17 +219,17 @@ def _compare(mine: Record | None, theirs: Record | None, expected: ExpectedOffse
     for what in ("timestamp", "key", "value", "headers"):
         wanted, found = getattr(mine, what), getattr(theirs, what)
         if wanted != found:
-            yield Found(what, mine.offset, theirs.offset, _text(wanted), _text(found))
+            yield Found(what, mine.offset, theirs.offset, text(wanted), text(found))
 
 
 def _shown(record: Record) -> str:
-    return f"key {_text(record.key)}, value {_text(record.value)}, timestamp {record.timestamp}"
+    return f"key {text(record.key)}, value {text(record.value)}, timestamp {record.timestamp}"
 
 
-def _text(value: object) -> str:
+def text(value: object) -> str:
     """A short text for people; long bytes are cut and say how long they are."""
     if isinstance(value, bytes) and len(value) > _SHOWN_BYTES:
         return f"{value[:_SHOWN_BYTES]!r}… ({len(value)} bytes)"
     if isinstance(value, tuple):
-        return "[" + ", ".join(f"{_text(name)}: {_text(content)}" for name, content in value) + "]"
+        return "[" + ", ".join(f"{text(name)}: {text(content)}" for name, content in value) + "]"
     return "null" if value is None else repr(value)

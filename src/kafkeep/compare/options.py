@@ -8,6 +8,16 @@ from kafkeep.renaming import Rename
 from kafkeep.selection import Selection
 
 
+@dataclass(frozen=True, slots=True)
+class SampleChoice:
+    """Compare a part only: `percent` of the chunks of each partition, always the first and the last."""
+
+    percent: float
+    """Above 0 and up to 100."""
+    seed: int
+    """The same seed chooses the same chunks of the same point."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompareOptions:
     topics: tuple[str, ...] = ("*",)
@@ -16,8 +26,12 @@ class CompareOptions:
     renames: tuple[Rename, ...] = ()
     map_file: str | None = None
     """An offset map written by `restore --offset-map`; otherwise the repository's own record of the restore is used."""
+    sample: SampleChoice | None = None
+    """None compares everything."""
     threads: int = 2
     fetch_bytes: int = 8 * 1024 * 1024
+    piece_bytes: int = 256 * 1024 * 1024
+    """A partition of at least twice as much is cut, where its runs meet, into pieces that threads take side by side."""
     most_differences: int = 20
     """How many differences are told of each partition; all are counted."""
 

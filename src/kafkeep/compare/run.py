@@ -4,44 +4,37 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
-from kafkeep.compare.align import NOWHERE, ExpectedOffset, Found, Side, Tally, align
+from kafkeep.compare.align import Found
 from kafkeep.compare.options import CompareOptions
-from kafkeep.compare.report import BY_MAP, BY_OFFSET, BY_ORDER, ComparedPartition, CompareReport, Difference
+from kafkeep.compare.partition import ComparedTask, TaskComparison
+from kafkeep.compare.plan import (
+    ComparePlan,
+    CompareTask,
+    LogEnds,
+    cut_into_tasks,
+    in_leader_order,
+    map_of,
+    plan_partition,
+)
+from kafkeep.compare.report import BY_OFFSET, ComparedPartition, CompareReport, Difference
 from kafkeep.compare.target import Connections, TargetReader
 from kafkeep.errors import CorruptBatch, KafkaError, NothingToDo
-from kafkeep.events import EventSink, PartitionDone, Progress, Stage, WorkPlanned, ignore
+from kafkeep.events import EventSink, PartitionDone, Stage, WorkPlanned, ignore
 from kafkeep.kafka.cluster import EARLIEST, LATEST, Cluster
 from kafkeep.kafka.codes import request_error
 from kafkeep.kafka.topology import Topology
-from kafkeep.model import BatchInfo, Failure, Generation, RecoveryPoint, TopicPartition
-from kafkeep.offset_map import MappedPartitions, OffsetMap
-from kafkeep.playback import play
+from kafkeep.model import Failure, Generation, RecoveryPoint, TopicPartition
+from kafkeep.offset_map import MappedPartitions
 from kafkeep.renaming import renamed
 from kafkeep.repository.repository import Repository
 from kafkeep.repository.state import PartitionView
 from kafkeep.restore_reports import mapped_by_restores, mapped_in_file
 from kafkeep.work.threads import Emitted, Finished, run_on_threads
 
-_PROGRESS_BYTES = 1024 * 1024
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ComparePlan:
-    """One partition of the point and the partition of the cluster that must hold the same."""
-
-    view: PartitionView
-    target: TopicPartition
-    pairing: str
-    offsets: OffsetMap | None
-    start: int
-    """First source offset to compare."""
-    target_start: int
-    target_stop: int
-    beyond: int
-    """Offsets behind `target_stop`: what came later is not compared."""
+_CLEANUP_POLICY = "cleanup.policy"
 
 
 def compare(
@@ -56,7 +49,8 @@ def compare(
 
     Records are paired through the offset map of the restore (from a file or the repository's audit), at equal offsets
     when the cluster is the point's own source, and otherwise by order. Offset, timestamp, key, value and headers in
-    their order must be equal, null against empty included. Raises `NothingToDo` when no partition of the point is chosen.
+    their order must be equal, null against empty included. What the source itself has rightly lost or got since the
+    point is excused and counted apart (`Excused`). Raises `NothingToDo` when no partition of the point is chosen.
     """
     began = time.monotonic()
     sink(Stage("survey", "looking at the cluster"))
@@ -72,45 +66,107 @@ def compare(
     topology = cluster.topology(sorted({target.topic for target in targets.values()}))
     plans, failures = _plan(cluster, views, targets, topology, mapped, same_cluster=cluster_id == point.cluster_id)
     sink(WorkPlanned("compare", len(plans), sum(run.facts.records for plan in plans for run in plan.view.runs), None))
-    compared, differences = _compare_all(cluster, repository, plans, topology, options, sink)
+    outcomes = _compare_all(cluster, repository, plans, topology, options, sink)
     return CompareReport(
         point=point.number,
         target_cluster=cluster_id,
-        partitions=tuple(sorted((part for part in compared if isinstance(part, ComparedPartition)), key=_target)),
-        differences=tuple(sorted(differences, key=_place)),
-        failures=(*failures, *(part for part in compared if isinstance(part, Failure))),
+        partitions=tuple(_compared(outcome) for outcome in outcomes if outcome.failure is None),
+        differences=tuple(found for outcome in outcomes for found in outcome.first(options.most_differences)),
+        failures=(*failures, *(outcome.failure for outcome in outcomes if outcome.failure is not None)),
         seconds=time.monotonic() - began,
+        sample=options.sample,
     )
+
+
+@dataclass(slots=True)
+class _Outcome:
+    """What became of one partition, task by task."""
+
+    plan: ComparePlan
+    tasks_left: int
+    results: list[ComparedTask] = field(default_factory=list)
+    found: list[Found] = field(default_factory=list)
+    failure: Failure | None = None
+
+    def take(self, result: ComparedTask | Failure) -> None:
+        self.tasks_left -= 1
+        if isinstance(result, Failure):
+            self.failure = self.failure or result
+            return
+        self.results.append(result)
+
+    def complete(self) -> None:
+        """A log that ends too early is told by what is missing; where no record shows it, it is told by itself."""
+        plan = self.plan
+        if not self.failure and not self.differences and plan.found_end < plan.target_end:
+            end = Found("log-end", None, plan.target_end, f"offsets up to {plan.target_end}", f"up to {plan.found_end}")
+            self.found.append(end)
+            self.results.append(ComparedTask(differences=1))
+
+    @property
+    def records(self) -> int:
+        return sum(result.records for result in self.results)
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(result.size_bytes for result in self.results)
+
+    @property
+    def differences(self) -> int:
+        return sum(result.differences for result in self.results)
+
+    def first(self, most: int) -> list[Difference]:
+        """The first differences in the order of their offsets."""
+        ordered = sorted(self.found, key=_place)
+        return [_difference(self.plan, found) for found in ordered[:most]]
 
 
 def _compare_all(
     cluster: Cluster,
     repository: Repository,
-    plans: list[ComparePlan],
+    plans: Sequence[ComparePlan],
     topology: Topology,
     options: CompareOptions,
     sink: EventSink,
-) -> tuple[list[ComparedPartition | Failure], list[Difference]]:
-    """What became of every partition, and the first differences of each."""
-    compared: list[ComparedPartition | Failure] = []
-    differences: list[Difference] = []
-    with Connections(cluster, fetch_bytes=options.fetch_bytes) as connections:
+) -> list[_Outcome]:
+    """What became of every partition, in the order of the cluster's names."""
+    tasks: list[CompareTask] = []
+    outcomes: dict[TopicPartition, _Outcome] = {}
+    for plan in plans:
+        split = options.sample is None and options.threads > 1
+        cut = cut_into_tasks(plan, piece_bytes=options.piece_bytes) if split else [CompareTask(plan, plan.source)]
+        outcomes[plan.target] = _Outcome(plan, len(cut))
+        tasks += cut
+    with Connections(cluster, fetch_bytes=options.fetch_bytes, most_idle=options.threads) as connections:
 
         def work(
-            plan: ComparePlan, emit: Callable[[Difference], None], cancelled: threading.Event
-        ) -> ComparedPartition | Failure:
-            reader = TargetReader(cluster, plan.target, connections=connections, topology=topology)
+            task: CompareTask, emit: Callable[[tuple[TopicPartition, Found]], None], cancelled: threading.Event
+        ) -> ComparedTask | Failure:
+            plan = task.plan
+            reader = TargetReader(
+                cluster,
+                plan.target,
+                connections=connections,
+                topology=topology,
+                follows_log_start=plan.pairing == BY_OFFSET,
+            )
+            comparison = TaskComparison(cluster, repository, task, reader, options, cancelled=cancelled, sink=sink)
             try:
-                return _compare_partition(repository, plan, reader, options, emit, cancelled, sink)
+                return comparison.run(lambda found: emit((plan.target, found)))
             except (KafkaError, CorruptBatch) as error:
                 return Failure(str(plan.target), error.slug, str(error))
 
-        for message in run_on_threads(plans, work, threads=options.threads):
-            if isinstance(message, Finished):
-                compared.append(message.result)
-            elif isinstance(message, Emitted):
-                differences.append(message.item)
-    return compared, differences
+        for message in run_on_threads(tasks, work, threads=options.threads):
+            if isinstance(message, Emitted):
+                target, found = message.item
+                outcomes[target].found.append(found)
+            elif isinstance(message, Finished):
+                outcome = outcomes[message.task.plan.target]
+                outcome.take(message.result)
+                if not outcome.tasks_left:
+                    outcome.complete()
+                    sink(PartitionDone("compare", outcome.plan.target, outcome.records, outcome.size_bytes))
+    return [outcomes[target] for target in sorted(outcomes)]
 
 
 def _plan(
@@ -123,13 +179,28 @@ def _plan(
     same_cluster: bool,
 ) -> tuple[list[ComparePlan], list[Failure]]:
     readable = {
-        TopicPartition(topic.name, part.partition)
+        TopicPartition(topic.name, part.partition): part.leader
         for topic in topology.topics.values()
         if not topic.error
         for part in topic.partitions
     }
-    wanted = sorted(set(targets.values()) & readable)
-    start, end = (cluster.offsets(wanted, at, read_committed=True, topology=topology) for at in (EARLIEST, LATEST))
+    wanted = sorted(set(targets.values()) & set(readable))
+    start, stable = (cluster.offsets(wanted, at, read_committed=True, topology=topology) for at in (EARLIEST, LATEST))
+    same = {
+        view.generation
+        for view in views
+        if same_cluster and topology.topics[targets[view.generation].topic].topic_id == view.generation.topic_id
+    }
+    policies = _Policies(cluster, sorted({targets[generation].topic for generation in same}))
+    high = cluster.offsets(
+        [
+            targets[view.generation]
+            for view in views
+            if view.generation in same and targets[view.generation] in readable
+        ],
+        LATEST,
+        topology=topology,
+    )
     plans: list[ComparePlan] = []
     failures: list[Failure] = []
     for view in views:
@@ -139,98 +210,56 @@ def _plan(
             what = str(request_error(topic.error or 3, f"read {target}"))
             failures.append(Failure(str(target), "missing", what))
             continue
-        code = start[target].error or end[target].error
+        code = start[target].error or stable[target].error or (high[target].error if target in high else 0)
         if code:
             failures.append(Failure(str(target), "unreadable", str(request_error(code, f"list offsets of {target}"))))
             continue
-        same = same_cluster and topic.topic_id == view.generation.topic_id
-        offsets = None if same else _map_of(mapped, view.generation, target, topic.topic_id)
-        plans.append(_plan_partition(view, target, offsets, (start[target].offset, end[target].offset), same=same))
-    return plans, failures
+        ends = LogEnds(start[target].offset, stable[target].offset, high.get(target, stable[target]).offset)
+        is_same = view.generation in same
+        offsets = None if is_same else map_of(mapped, view.generation, target, topic.topic_id)
+        compacts = is_same and policies.compacts(target.topic)
+        plan = plan_partition(view, target, ends, offsets=offsets, same=is_same, compacts=compacts)
+        plans.append(replace(plan, notes=(*plan.notes, *policies.notes(target.topic))) if is_same else plan)
+    return in_leader_order(plans, readable), failures
 
 
-def _map_of(mapped: MappedPartitions, source: Generation, target: TopicPartition, topic_id: str) -> OffsetMap | None:
-    """The map of a whole restore of just this source into just this topic; not one that had the same names before."""
-    found = mapped.get((source.topic_partition, target))
-    if found is None or not found.complete or found.source != source:
-        return None
-    return found.offsets if found.target_topic_id in (None, topic_id) else None
+class _Policies:
+    """Whether topics of the source are compacted: only then may records of the point be gone."""
+
+    def __init__(self, cluster: Cluster, topics: list[str]) -> None:
+        self._compacts: set[str] = set()
+        self._unknown: dict[str, str] = {}
+        for name, found in cluster.admin.topic_configs(topics).items() if topics else ():
+            if isinstance(found, KafkaError):
+                self._unknown[name] = str(found)
+            elif any(entry.name == _CLEANUP_POLICY and "compact" in (entry.value or "") for entry in found):
+                self._compacts.add(name)
+
+    def compacts(self, topic: str) -> bool:
+        return topic in self._compacts
+
+    def notes(self, topic: str) -> tuple[str, ...]:
+        if topic not in self._unknown:
+            return ()
+        return (f"taken as not compacted, because its {_CLEANUP_POLICY} cannot be read: {self._unknown[topic]}",)
 
 
-def _plan_partition(
-    view: PartitionView, target: TopicPartition, offsets: OffsetMap | None, ends: tuple[int, int], *, same: bool
-) -> ComparePlan:
-    low, high = ends
-    cut = view.cut
-    if offsets is not None:
-        pairing, begin, stop = BY_MAP, max(low, offsets.translate(cut.start)), min(high, offsets.end)
-    elif same:
-        pairing, begin, stop = BY_OFFSET, max(low, cut.start), min(high, cut.stop)
-    else:
-        pairing, begin, stop = BY_ORDER, low, high
-    return ComparePlan(
-        view=view,
-        target=target,
-        pairing=pairing,
-        offsets=offsets,
-        start=cut.start,
-        target_start=begin,
-        target_stop=max(begin, stop),
-        beyond=max(0, high - max(begin, stop)),
-    )
-
-
-def _compare_partition(
-    repository: Repository,
-    plan: ComparePlan,
-    reader: TargetReader,
-    options: CompareOptions,
-    emit: Callable[[Difference], None],
-    cancelled: threading.Event,
-    sink: EventSink,
-) -> ComparedPartition:
-    cut = plan.view.cut
-    tally = Tally()
-    source = Side(_played(repository, plan, sink), plan.start, cut.stop)
-    target = Side(reader.batches(plan.target_start, plan.target_stop), plan.target_start, plan.target_stop)
-    counted = 0
-    for found in align(source, target, _expected(plan), tally):
-        counted += 1
-        if counted <= options.most_differences:
-            emit(_difference(plan, found))
-        if cancelled.is_set():
-            break
-    sink(PartitionDone("compare", plan.target, tally.records, tally.size_bytes))
+def _compared(outcome: _Outcome) -> ComparedPartition:
+    plan = outcome.plan
+    shares = [result.share for result in outcome.results if result.share is not None]
+    notes = (*plan.notes, *(note for result in outcome.results for note in result.notes))
     return ComparedPartition(
         source=plan.view.generation,
         target=plan.target,
         pairing=plan.pairing,
-        records=tally.records,
-        bytes_compared=tally.size_bytes,
-        differences=counted,
+        records=outcome.records,
+        bytes_compared=outcome.size_bytes,
+        differences=outcome.differences,
         beyond=plan.beyond,
+        excused=sum((result.excused for result in outcome.results), plan.excused),
+        share=shares[0] if shares else None,
+        notes=tuple(dict.fromkeys(notes)),
     )
-
-
-def _played(repository: Repository, plan: ComparePlan, sink: EventSink) -> Iterator[tuple[BatchInfo, memoryview]]:
-    """The point's side; tells progress about once a mebibyte."""
-    records = size = 0
-    cut = plan.view.cut
-    for played in play(repository, plan.view.runs, start=plan.start, stop=cut.stop, held_back=cut.held_back):
-        yield played.info, played.batch
-        records += max(played.info.record_count, 0)
-        size += played.info.size
-        if size >= _PROGRESS_BYTES:
-            sink(Progress("compare", records, size))
-            records = size = 0
-    sink(Progress("compare", records, size))
-
-
-def _expected(plan: ComparePlan) -> ExpectedOffset:
-    offsets = plan.offsets
-    if offsets is not None:
-        return lambda source: NOWHERE if (target := offsets.target_of(source)) is None else target
-    return (lambda source: source) if plan.pairing == BY_OFFSET else (lambda source: None)
 
 
 def _difference(plan: ComparePlan, found: Found) -> Difference:
@@ -245,10 +274,6 @@ def _difference(plan: ComparePlan, found: Found) -> Difference:
     )
 
 
-def _target(part: ComparedPartition) -> TopicPartition:
-    return part.target
-
-
-def _place(difference: Difference) -> tuple[TopicPartition, int, int]:
-    source = -1 if difference.source_offset is None else difference.source_offset
-    return difference.target, source, -1 if difference.target_offset is None else difference.target_offset
+def _place(found: Found) -> tuple[int, int]:
+    source = -1 if found.source_offset is None else found.source_offset
+    return source, -1 if found.target_offset is None else found.target_offset

@@ -38,6 +38,7 @@ _SESSION_SHARE: Final = 0.85
 _SHORTEST_SESSION_SECONDS: Final = 1.1
 """Brokers refuse to re-authenticate within a second of the last time."""
 _MOST_LOGIN_STEPS: Final = 16
+_SHORTEST_WAIT_SECONDS: Final = 0.01
 _SIZE: Final = struct.Struct(">i")
 
 log = structlog.get_logger(__name__)
@@ -92,21 +93,30 @@ class Connection:
         """Answers that had to be received before a re-authentication."""
         self._largest_frame = _LARGEST_LOGIN_FRAME
         self._renew_at: float | None = None
+        self._answer_seconds = config.request_timeout_seconds
         self._client_id = string(config.client_id)
 
     @classmethod
     def open(cls, config: ClusterConfig, host: str, port: int, *, largest_frame: int = LARGEST_FRAME) -> Connection:
         """Connects, shakes hands, learns the broker's versions and logs in.
 
+        All before the login has to be done within the connect timeout: a peer that takes the connection and stays mute
+        is found as fast as one that does not take it.
+
         Raises:
             KafkaUnreachable: when there is no such peer, it does not answer, or TLS fails; the message names host:port.
-            KafkaLoginError: when the broker refuses the login or the client's certificate.
+            KafkaLoginError: when the broker refuses the login or the client's certificate, or its own certificate does
+                not hold.
             KafkaProtocolError: when the peer does not speak Kafka's protocol.
             SettingsError: when a TLS file cannot be used.
         """
-        connection = cls(config, host, port, _connect(config, host, port))
+        deadline = time.monotonic() + config.connect_timeout_seconds
+        connection = cls(config, host, port, _connect(config, host, port, deadline))
         try:
+            left = max(_SHORTEST_WAIT_SECONDS, deadline - time.monotonic())
+            connection._answer_seconds = min(left, config.request_timeout_seconds)
             connection._learn_versions()
+            connection._answer_seconds = config.request_timeout_seconds
             if config.sasl is not None:
                 connection._log_in()
         except BaseException:
@@ -175,7 +185,7 @@ class Connection:
     def _transmit(self, parts: Sequence[Part]) -> None:
         stream = self._open_stream()
         try:
-            stream.set_timeout(self._config.request_timeout_seconds)
+            stream.set_timeout(self._answer_seconds)
             stream.send(parts)
         except (OSError, EOFError) as error:
             raise self._failed(error) from error
@@ -199,7 +209,7 @@ class Connection:
 
     def _read_frame(self, take: Callable[[int], memoryview], patience_seconds: float) -> memoryview:
         stream = self._open_stream()
-        seconds = self._config.request_timeout_seconds + patience_seconds
+        seconds = self._answer_seconds + patience_seconds
         prefix = bytearray(_SIZE.size)
         try:
             stream.set_timeout(seconds)
@@ -221,7 +231,7 @@ class Connection:
 
     def _failed(self, error: OSError | EOFError) -> KafkaError:
         self.close()
-        return _translated(error, self.peer, f"no answer within {self._config.request_timeout_seconds:g} s")
+        return _translated(error, self.peer, f"no answer within {self._answer_seconds:.3g} s")
 
     def _call(self, api_key: int, version: int, body: bytes) -> Reader:
         """One request and its answer, with nothing else outstanding."""
@@ -345,7 +355,7 @@ def _fresh(size: int) -> memoryview:
     return memoryview(_memory(size))
 
 
-def _connect(config: ClusterConfig, host: str, port: int) -> Stream:
+def _connect(config: ClusterConfig, host: str, port: int, deadline: float) -> Stream:
     peer = f"{host}:{port}"
     context = ssl_context(config.tls) if config.uses_tls else None
     try:
@@ -355,7 +365,7 @@ def _connect(config: ClusterConfig, host: str, port: int) -> Stream:
     try:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        return PlainStream(sock) if context is None else TlsStream(sock, context, host)
+        return PlainStream(sock) if context is None else TlsStream(sock, context, host, deadline)
     except (OSError, EOFError) as error:
         sock.close()
         raise _translated(error, peer, f"no TLS handshake within {config.connect_timeout_seconds:g} s") from error
@@ -377,11 +387,10 @@ def _translated(error: OSError | EOFError, peer: str, timeout_text: str) -> Kafk
     """What a socket or TLS error means."""
     match error:
         case ssl.SSLCertVerificationError():
-            return KafkaUnreachable(
+            return KafkaLoginError(
                 f"the certificate of {peer} is not accepted: {error.verify_message.rstrip('.').lower()}",
                 hint="Check tls ca_file (it must hold the authority that signed the broker's certificate) and that the"
                 " address is one the certificate names.",
-                retryable=False,
             )
         case ssl.SSLError() if "ALERT" in (error.reason or ""):
             return KafkaLoginError(

@@ -84,8 +84,8 @@ def _last_bytes(parts: Sequence[Part], size: int) -> list[Part]:
 
 
 class TlsStream:
-    def __init__(self, sock: socket.socket, context: ssl.SSLContext, server_hostname: str) -> None:
-        """Shakes hands; the socket is the caller's to close when that fails."""
+    def __init__(self, sock: socket.socket, context: ssl.SSLContext, server_hostname: str, deadline: float) -> None:
+        """Shakes hands before `deadline` (of time.monotonic); the socket is the caller's to close when that fails."""
         self._socket = sock
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
@@ -97,6 +97,9 @@ class TlsStream:
                 break
             except ssl.SSLWantReadError:
                 self._flush()
+                if (left := deadline - time.monotonic()) <= 0:
+                    raise TimeoutError from None
+                sock.settimeout(left)
                 self._receive()
             except ssl.SSLError:
                 self._flush()  # the alert tells the peer why
