@@ -109,7 +109,10 @@ def test_rounds_under_load_while_brokers_come_and_go(live: Live) -> None:
     assert all(known.gaps[:] == [] for known in repository.state.generations.values())
     restored = live.put_back(repository, repository.points()[-1], renames=RENAME, groups=())
     assert restored.failures == ()
-    values = [content.value for records in contents(live.seen(RESTORED + topic)).values() for content in records]
-    assert len(values) == len(set(values)) > 500
+    source, there = contents(live.seen(topic)), contents(live.seen(RESTORED + topic))
+    # Against the source and not against what was sent: a producer may itself write twice when its broker is killed.
+    assert there == source
+    values = [content.value for records in there.values() for content in records]
+    assert len(values) > 500
     assert set(values) >= set(acknowledged)
     assert live.compare(repository, repository.points()[-1]).identical

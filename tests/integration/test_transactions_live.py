@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import KafkaException, Producer
 from tests.support.kafka import KafkaCluster, create_topic, delete_topics, read_positions, unique
 from tests.support.live import Live, new_repository
 
@@ -61,10 +61,18 @@ class Writers:
 
     def _write(self, number: int) -> None:
         name = f"{self._topic}-{number}"
+        sequence = 0
         try:
-            producer = Producer({**self._kafka.client_properties, **REQUIRED, "transactional.id": name})
-            producer.init_transactions(30)
-            sequence = 0
+            while not self._stop.is_set():
+                sequence = self._write_on(name, sequence)
+        except BaseException as error:  # noqa: BLE001 - told by the thread that waits
+            self.failures.append(error)
+
+    def _write_on(self, name: str, sequence: int) -> int:
+        """Until it shall stop, or until librdkafka gives its producer up: the next one goes on behind it."""
+        producer = Producer({**self._kafka.client_properties, **REQUIRED, "transactional.id": name})
+        producer.init_transactions(30)
+        try:
             while not self._stop.is_set():
                 sequence += 1
                 producer.begin_transaction()
@@ -75,8 +83,10 @@ class Writers:
                 else:
                     producer.commit_transaction(30)
                     self.committed[name] += 1
-        except BaseException as error:  # noqa: BLE001 - told by the thread that waits
-            self.failures.append(error)
+        except KafkaException as error:
+            if not error.args[0].fatal():
+                raise
+        return sequence
 
 
 def torn(kafka: KafkaCluster, topic: str) -> tuple[list[tuple[bytes, bytes]], int]:

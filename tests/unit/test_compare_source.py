@@ -221,6 +221,15 @@ def test_tombstones_and_records_without_a_key_go_by_rule(source: SimulatedCluste
     assert (report.verdict, only(report).excused) == ("identical", Excused(compacted=2))
 
 
+def test_an_archived_tombstone_proves_what_it_deleted(source: SimulatedCluster, repository: Repository) -> None:
+    log = filled(source, keys=5, cleanup_policy="compact")
+    log.append([record(None, key=b"k1"), keyed(0, 5)])
+    back_up(source, repository)
+    log.compact(lambda item: item.offset not in (21, 24), below=26)
+    report = compared(source, repository)
+    assert (report.verdict, only(report).excused) == ("identical", Excused(compacted=2))
+
+
 def test_a_compacted_topic_may_lose_nothing_at_its_end(source: SimulatedCluster, repository: Repository) -> None:
     """Compaction takes superseded records, a truncation takes the last ones."""
     log = filled(source, keys=1, cleanup_policy="compact")

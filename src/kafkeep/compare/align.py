@@ -68,12 +68,13 @@ class Side:
     def __init__(self, pieces: Iterator[Piece]) -> None:
         self._pieces = pieces
         self._piece: Piece | None = None
-        self._records: deque[Record] = deque()
+        self.opened: deque[Record] = deque()
+        """The records of an opened batch that are not settled yet."""
 
     def batch(self) -> Piece | None:
         """The next batch when it is unopened and counts as a whole."""
         self._advance()
-        if self._records or self._piece is None:
+        if self.opened or self._piece is None:
             return None
         return self._piece if self._piece.whole else None
 
@@ -82,20 +83,20 @@ class Side:
 
     def record(self) -> Record | None:
         """The next record; None at the end."""
-        while not self._records:
+        while not self.opened:
             self._advance()
             if self._piece is None:
                 return None
             info, batch, start, stop = self._piece
             self._piece = None
-            self._records.extend(r for r in decode(batch, info) if start <= r.offset < stop)
-        return self._records[0]
+            self.opened.extend(r for r in decode(batch, info) if start <= r.offset < stop)
+        return self.opened[0]
 
     def skip_record(self) -> None:
-        self._records.popleft()
+        self.opened.popleft()
 
     def _advance(self) -> None:
-        if not self._records and self._piece is None:
+        if not self.opened and self._piece is None:
             self._piece = next(self._pieces, None)
 
 
@@ -122,6 +123,7 @@ def align(
     """
     equal = _same_log_batches if same_log else _equal_batches
     while True:
+        _settle_equal_records(source, target, expected, tally, excuses)
         mine_whole, their_whole = source.batch(), target.batch()
         if mine_whole is not None and their_whole is not None and equal(mine_whole, their_whole, expected):
             tally.records += mine_whole.info.record_count
@@ -135,6 +137,24 @@ def align(
         if mine is None and theirs is None:
             return
         yield from _pair(source, target, mine, theirs, expected, tally, excuses)
+
+
+def _settle_equal_records(
+    source: Side, target: Side, expected: ExpectedOffset, tally: Tally, excuses: Excuses | None
+) -> None:
+    """Takes equal records off both sides, as far as both are opened."""
+    mine_all, their_all = source.opened, target.opened
+    while mine_all and their_all:
+        mine, theirs = mine_all[0], their_all[0]
+        place = expected(mine.offset)
+        if place not in (None, theirs.offset) or mine[1:] != theirs[1:]:
+            return
+        mine_all.popleft()
+        their_all.popleft()
+        tally.records += 1
+        tally.size_bytes += len(mine.key or b"") + len(mine.value or b"")
+        if excuses is not None:
+            excuses.passed(theirs)
 
 
 def _pair(

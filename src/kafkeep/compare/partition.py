@@ -129,29 +129,11 @@ class TaskComparison:
 
     def _played(self, stretches: Sequence[Stretch]) -> Iterator[Piece]:
         view = self._plan.view
-        if any(run.facts.open_transactions for run in view.runs):
-            # What is undecided at the end of a run is decided by later ones: all are needed, whatever the range.
-            yield from self._played_once(stretches, OffsetRange(self._plan.source.start, self._plan.source.stop))
-            return
         for stretch in stretches:
-            yield from self._played_once((stretch,), stretch.source)
-
-    def _played_once(self, stretches: Sequence[Stretch], offsets: OffsetRange) -> Iterator[Piece]:
-        """The batches of the stretches, each with what of it lies in its stretch, out of one playing back."""
-        view, at = self._plan.view, 0
-        for played in play(
-            self._repository, view.runs, start=offsets.start, stop=offsets.stop, held_back=view.cut.held_back
-        ):
-            while at < len(stretches) and _is_behind(
-                played.info.base_offset, stretches[at].source.stop, played.info.magic
-            ):
-                at += 1
-            for stretch in stretches[at:]:
-                if stretch.source.start > played.info.last_offset:
-                    break
-                start, stop = max(played.start, stretch.source.start), min(played.stop, stretch.source.stop)
-                if start < stop:
-                    yield Piece(played.info, played.batch, start, stop)
+            start, stop = stretch.source.start, stretch.source.stop
+            # All runs are given: those behind the stretch tell how transactions in it ended.
+            for played in play(self._repository, view.runs, start=start, stop=stop, held_back=view.cut.held_back):
+                yield Piece(*played)
 
     def _served(self, stretches: Sequence[Stretch]) -> Iterator[Piece]:
         """The cluster's side."""
@@ -210,8 +192,3 @@ class TaskComparison:
         offset, expected, epoch = found
         written_again = f"leader epoch {epoch} where the point has {expected}: it was truncated and written again"
         return (f"from offset {offset} on the source's log is of {written_again}",)
-
-
-def _is_behind(base_offset: int, stop: int, magic: int) -> bool:
-    """True when a batch begins at or behind `stop`; a message of magic 0 or 1 tells only where it ends."""
-    return magic == 2 and base_offset >= stop

@@ -150,16 +150,10 @@ class CompareTask:
 def cut_into_tasks(plan: ComparePlan, *, piece_bytes: int) -> list[CompareTask]:
     """One task, or several for a large partition: cut where runs meet, so that each is played back as in the whole.
 
-    Not cut are partitions that are compared by order, that are compacted (records are proven by later ones), and those
-    with transactions undecided at the end of a run, which later runs decide.
+    Not cut are partitions that are compared by order, and those that are compacted: records are proven by later ones.
     """
     runs = plan.view.runs
-    if (
-        plan.pairing == BY_ORDER
-        or plan.compacts
-        or any(run.facts.open_transactions for run in runs)
-        or sum(run.facts.raw_bytes for run in runs) < 2 * piece_bytes
-    ):
+    if plan.pairing == BY_ORDER or plan.compacts or sum(run.facts.raw_bytes for run in runs) < 2 * piece_bytes:
         return [CompareTask(plan, plan.source)]
     borders, size = [plan.source.start], 0
     for run in runs:
