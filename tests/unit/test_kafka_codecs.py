@@ -25,6 +25,13 @@ def unpack(codec: int, payload: bytes, budget: int = MIB) -> bytes:
     return decompress(codec, memoryview(payload), budget)
 
 
+def test_an_lz4_block_that_begins_like_a_length() -> None:
+    """Twelve bytes as they are; without the first four bytes it would be a block of eight."""
+    block = bytes((0xC0, 0xA0, 0, 0, 0x80)) + b"12345678"
+    framed = lz4_frame(0x60, 0x40, struct.pack("<I", len(block)) + block)
+    assert unpack(LZ4, framed) == bytes((0xA0, 0, 0, 0x80)) + b"12345678"
+
+
 @pytest.mark.parametrize("codec", [NONE, *CODECS.values()])
 @pytest.mark.parametrize("size", [0, 1, 100, 32 * 1024, 64 * 1024, 64 * 1024 + 1, 300_000])
 def test_there_and_back(codec: int, size: int) -> None:

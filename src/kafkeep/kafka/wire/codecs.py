@@ -189,7 +189,8 @@ def _lz4_u32(payload: memoryview, position: int) -> int:
 
 def _unlz4_block(block: memoryview, scratch: memoryview) -> memoryview:
     try:
-        size = cramjam.lz4.decompress_block_into(block, scratch)
+        # Without a length cramjam takes the block's first four bytes for one whenever that leads anywhere.
+        size = cramjam.lz4.decompress_block_into(block, scratch, output_len=len(scratch))
     except cramjam.DecompressionError as error:
         raise CorruptBatch("an lz4 payload is damaged") from error
     return scratch[:size]
