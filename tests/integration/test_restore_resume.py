@@ -149,7 +149,7 @@ def test_killed_at_eight_moments_in_a_row(kafkeep: Kafkeep, kafka_431: KafkaClus
         assert {topic["action"] for topic in plan["topics"]} == {"resume"}
         there.append(sum(records for _, records in plan["present"]))
         # Every third dies at some moment of its start, the others while they load.
-        moment = after(dice.uniform(0.2, 1.2)) if number % 3 == 2 else has_more(watch, dice)
+        moment = after(dice.uniform(0.1, 0.5)) if number % 3 == 2 else has_more(watch, dice)
         assert killed(kafkeep, resuming(archive, kafka_431), moment)
     assert there == sorted(there) and len(set(there)) > 3
     result = kafkeep(*resuming(archive, kafka_431)).expect(0)

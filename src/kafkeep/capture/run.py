@@ -52,61 +52,27 @@ def backup(
     started = now()
     stop = threading.Event() if stop is None else stop
     state = repository.refresh()
-    sink(Stage("positions", "reading group offsets"))
-    groups = read_groups(cluster)
-    sink(Stage("survey", "reading topics and end offsets"))
-    survey = survey_cluster(cluster, options.selection, known=_open_topics(state))
-    _check_cluster(state, survey, options)
-    watched = _watch(cluster, state, survey, options, stop, sink)
-    if watched is not None:
-        survey, options = watched.survey, replace(options, cut="high-watermark")
-    topics = read_topics(cluster, survey.topics)
-    settings = _read_settings(cluster, groups, topics, options, sink)
-    plan = plan_capture(
-        state,
-        survey,
-        cut=options.cut,
-        deletes_by_retention=topics.deletes_by_retention,
-        delete_retention_ms=topics.delete_retention_ms,
-        now=now(),
-    )
-    _warn_of_reading_anew(plan, sink)
-    sink(WorkPlanned("backup", len(plan.partitions), plan.offsets_to_read, None))
-    sink(Stage("records", f"{plan.offsets_to_read} offsets in {len(plan.partitions)} partitions"))
+    seen = _look(cluster, state, options, stop, sink)
+    plan = _plan(state, seen, now())
+    _announce(plan, sink)
     reading = Reading(
         cluster,
         repository,
-        options,
-        deletes_by_retention=topics.deletes_by_retention,
+        seen.options,
+        deletes_by_retention=seen.topics.deletes_by_retention,
         started=started,
-        ledger=None if watched is None else watched.ledger,
+        ledger=None if seen.watched is None else seen.watched.ledger,
         now=now,
         sink=sink,
         stop=stop,
     )
-    parts, lost = reading.bring_up_to_cut(plan, survey.topology())
-    gathered = _Gathered(
-        groups=groups,
-        topics=topics,
-        settings=settings,
-        cluster_id=survey.cluster_id,
-        plan=plan,
-        started=started,
-        watched=watched,
-        lost_partitions=bool(plan.failures or lost or reading.deleted),
-        failures=(
-            *groups.failures,
-            *topics.failures,
-            *(() if settings is None else settings.failures),
-            *plan.failures,
-            *lost,
-        ),
-    )
+    parts, lost = reading.bring_up_to_cut(plan, seen.survey.topology())
+    gathered = _gathered(seen, plan, started, lost, deleted=bool(reading.deleted))
     if stop.is_set():
         reading.flush()
         return _result(reading, len(parts), None, gathered.failures, interrupted=True, began=began)
     sink(Stage("commit", "naming the recovery point"))
-    draft, point = _commit_point(reading, repository, options, parts, gathered, now=now)
+    draft, point = _commit_point(reading, repository, seen.options, parts, gathered, now=now)
     return _result(reading, len(parts), point, draft.failures, interrupted=False, began=began)
 
 
@@ -151,6 +117,58 @@ def _check_cluster(state: State, survey: Survey, options: BackupOptions) -> None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Seen:
+    """The cluster at the moment that the point is to hold."""
+
+    options: BackupOptions
+    """As asked for, with the cut that they lead to."""
+    groups: GroupReading
+    survey: Survey
+    watched: Watched | None
+    """Only where the point is to be consistent by transaction."""
+    topics: TopicReading
+    settings: InventoryReading | None
+    """Only where the point is to hold settings and permissions."""
+
+
+def _look(cluster: Cluster, state: State, options: BackupOptions, stop: threading.Event, sink: EventSink) -> _Seen:
+    sink(Stage("positions", "reading group offsets"))
+    groups = read_groups(cluster)
+    sink(Stage("survey", "reading topics and end offsets"))
+    survey = survey_cluster(cluster, options.selection, known=_open_topics(state))
+    _check_cluster(state, survey, options)
+    watched = _watch(cluster, state, survey, options, stop, sink)
+    if watched is not None:
+        survey, options = watched.survey, replace(options, cut="high-watermark")
+    topics = read_topics(cluster, survey.topics)
+    return _Seen(
+        options=options,
+        groups=groups,
+        survey=survey,
+        watched=watched,
+        topics=topics,
+        settings=_read_settings(cluster, groups, topics, options, sink),
+    )
+
+
+def _plan(state: State, seen: _Seen, now: datetime) -> CapturePlan:
+    return plan_capture(
+        state,
+        seen.survey,
+        cut=seen.options.cut,
+        deletes_by_retention=seen.topics.deletes_by_retention,
+        delete_retention_ms=seen.topics.delete_retention_ms,
+        now=now,
+    )
+
+
+def _announce(plan: CapturePlan, sink: EventSink) -> None:
+    _warn_of_reading_anew(plan, sink)
+    sink(WorkPlanned("backup", len(plan.partitions), plan.offsets_to_read, None))
+    sink(Stage("records", f"{plan.offsets_to_read} offsets in {len(plan.partitions)} partitions"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Gathered:
     """What a backup learnt besides records."""
 
@@ -166,6 +184,28 @@ class _Gathered:
     lost_partitions: bool
     """Some chosen partition was not read to its cut, or not at all."""
     failures: tuple[Failure, ...]
+
+
+def _gathered(
+    seen: _Seen, plan: CapturePlan, started: datetime, lost: Sequence[Failure], *, deleted: bool
+) -> _Gathered:
+    return _Gathered(
+        groups=seen.groups,
+        topics=seen.topics,
+        settings=seen.settings,
+        cluster_id=seen.survey.cluster_id,
+        plan=plan,
+        started=started,
+        watched=seen.watched,
+        lost_partitions=bool(plan.failures or lost or deleted),
+        failures=(
+            *seen.groups.failures,
+            *seen.topics.failures,
+            *(() if seen.settings is None else seen.settings.failures),
+            *plan.failures,
+            *lost,
+        ),
+    )
 
 
 def _read_settings(

@@ -178,12 +178,7 @@ def _plan(
     *,
     same_cluster: bool,
 ) -> tuple[list[ComparePlan], list[Failure]]:
-    readable = {
-        TopicPartition(topic.name, part.partition): part.leader
-        for topic in topology.topics.values()
-        if not topic.error
-        for part in topic.partitions
-    }
+    readable = _leaders(topology)
     wanted = sorted(set(targets.values()) & set(readable))
     start, stable = (cluster.offsets(wanted, at, read_committed=True, topology=topology) for at in (EARLIEST, LATEST))
     same = {
@@ -192,15 +187,8 @@ def _plan(
         if same_cluster and topology.topics[targets[view.generation].topic].topic_id == view.generation.topic_id
     }
     policies = _Policies(cluster, sorted({targets[generation].topic for generation in same}))
-    high = cluster.offsets(
-        [
-            targets[view.generation]
-            for view in views
-            if view.generation in same and targets[view.generation] in readable
-        ],
-        LATEST,
-        topology=topology,
-    )
+    sources = [targets[view.generation] for view in views if view.generation in same]
+    high = cluster.offsets([target for target in sources if target in readable], LATEST, topology=topology)
     plans: list[ComparePlan] = []
     failures: list[Failure] = []
     for view in views:
@@ -221,6 +209,16 @@ def _plan(
         plan = plan_partition(view, target, ends, offsets=offsets, same=is_same, compacts=compacts)
         plans.append(replace(plan, notes=(*plan.notes, *policies.notes(target.topic))) if is_same else plan)
     return in_leader_order(plans, readable), failures
+
+
+def _leaders(topology: Topology) -> dict[TopicPartition, int]:
+    """The leader of every partition that can be asked about."""
+    return {
+        TopicPartition(topic.name, part.partition): part.leader
+        for topic in topology.topics.values()
+        if not topic.error
+        for part in topic.partitions
+    }
 
 
 class _Policies:

@@ -43,6 +43,31 @@ class _Ended:
 Message = Emitted[Item] | Finished[Task, Result] | Tick
 
 
+def _work_off(
+    waiting: queue.SimpleQueue[Task],
+    worker: Callable[[Task, Callable[[Item], None], threading.Event], Result],
+    messages: queue.SimpleQueue[Emitted[Item] | Finished[Task, Result] | _Ended],
+    cancelled: threading.Event,
+) -> None:
+    """One thread's life: takes tasks until there are none, or until somebody failed."""
+
+    def emit(item: Item) -> None:
+        messages.put(Emitted(item))
+
+    try:
+        while not cancelled.is_set():
+            try:
+                task = waiting.get_nowait()
+            except queue.Empty:
+                break
+            messages.put(Finished(task, worker(task, emit, cancelled)))
+    except BaseException as error:  # noqa: BLE001 - handed to the caller's thread, which raises it
+        cancelled.set()
+        messages.put(_Ended(error))
+    else:
+        messages.put(_Ended(None))
+
+
 def run_on_threads(
     tasks: Sequence[Task],
     worker: Callable[[Task, Callable[[Item], None], threading.Event], Result],
@@ -62,24 +87,8 @@ def run_on_threads(
     for task in tasks:
         waiting.put(task)
 
-    def take() -> Task | None:
-        try:
-            return waiting.get_nowait()
-        except queue.Empty:
-            return None
-
-    def emit(item: Item) -> None:
-        messages.put(Emitted(item))
-
     def work() -> None:
-        try:
-            while not cancelled.is_set() and (task := take()) is not None:
-                messages.put(Finished(task, worker(task, emit, cancelled)))
-        except BaseException as error:  # noqa: BLE001 - handed to the caller's thread, which raises it
-            cancelled.set()
-            messages.put(_Ended(error))
-        else:
-            messages.put(_Ended(None))
+        _work_off(waiting, worker, messages, cancelled)
 
     pool = [threading.Thread(target=work, name=f"work-{n}", daemon=True) for n in range(min(threads, len(tasks)))]
     for thread in pool:
