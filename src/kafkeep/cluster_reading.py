@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from kafkeep.errors import KafkaAccessDenied, KafkaError, KafkaUnsupported
-from kafkeep.inventory import ConfigValue
+from kafkeep.inventory import CONFIG_SOURCES, ConfigValue
 from kafkeep.kafka.admin import ConfigEntry
 from kafkeep.kafka.cluster import Cluster
-from kafkeep.kafka.configs import SOURCES
 from kafkeep.kafka.groups import GroupListing
 from kafkeep.kafka.topology import TopicTopology
 from kafkeep.model import Failure, Group, GroupOffset, TopicMetadata
@@ -113,7 +112,7 @@ def read_topics(cluster: Cluster, topics: Sequence[TopicTopology]) -> TopicReadi
 
 
 def _config(entry: ConfigEntry) -> ConfigValue:
-    source = SOURCES.get(entry.source, f"code-{entry.source}")
+    source = CONFIG_SOURCES.get(entry.source, f"code-{entry.source}")
     return ConfigValue(entry.name, entry.value, source, entry.sensitive, entry.read_only)
 
 

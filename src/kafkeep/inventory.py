@@ -13,6 +13,17 @@ BROKER, CLUSTER, CLIENT_METRICS, GROUP = "broker", "cluster", "client-metrics", 
 """Kinds of resources with configs, besides topics: one broker, all brokers together (Kafka's default broker)."""
 CONFIG_KINDS: Final = (BROKER, CLUSTER, CLIENT_METRICS, GROUP)
 
+CONFIG_SOURCES: Final = {
+    1: "topic",
+    2: "broker",
+    3: "cluster",
+    4: "static",
+    5: "default",
+    6: "logger",
+    7: "client-metrics",
+    8: "group",
+}
+"""Numbers of DescribeConfigsResponse.ConfigSource."""
 DYNAMIC_SOURCES: Final = frozenset({"topic", "broker", "cluster", "client-metrics", "group"})
 """Sources of values that were set through the cluster; the others (`static`, `default`) come from files and the code."""
 

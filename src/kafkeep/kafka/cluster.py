@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from types import TracebackType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from kafkeep.errors import KafkaUnsupported
 from kafkeep.events import EventSink, ignore
@@ -16,9 +17,11 @@ from kafkeep.kafka.fetch import BrokerFetcher
 from kafkeep.kafka.links import Fields
 from kafkeep.kafka.produce import BrokerProducer
 from kafkeep.kafka.routing import LeaderAnswers, by_leader
-from kafkeep.kafka.settings_admin import SettingsAdmin
 from kafkeep.kafka.topology import NO_NODE, Broker, TopicTopology, Topology
 from kafkeep.model import TopicPartition
+
+if TYPE_CHECKING:
+    from kafkeep.kafka.settings_admin import SettingsAdmin
 
 EARLIEST: Final = -2
 LATEST: Final = -1
@@ -54,7 +57,13 @@ class Cluster:
         self._retry_seconds = retry_seconds
         self._client = ControlClient(config, sink=sink, retry_seconds=retry_seconds)
         self.admin = Admin(self._client)
-        self.settings = SettingsAdmin(self._client)
+
+    @cached_property
+    def settings(self) -> SettingsAdmin:
+        """Settings and permissions. Its messages are loaded when they are first needed: most verbs never do."""
+        from kafkeep.kafka.settings_admin import SettingsAdmin
+
+        return SettingsAdmin(self._client)
 
     def __enter__(self) -> Cluster:
         return self

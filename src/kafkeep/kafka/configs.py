@@ -8,7 +8,15 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 from kafkeep.errors import KafkaError, KafkaUnsupported
-from kafkeep.inventory import BROKER, CLIENT_METRICS, CLUSTER, GROUP, ConfigValue, ResourceConfigs
+from kafkeep.inventory import (
+    BROKER,
+    CLIENT_METRICS,
+    CLUSTER,
+    CONFIG_SOURCES,
+    GROUP,
+    ConfigValue,
+    ResourceConfigs,
+)
 from kafkeep.kafka.codes import ErrorCode, code_name, retriable
 from kafkeep.kafka.control import ALTER_CONFIGS, DESCRIBE_CONFIGS, ControlClient, Target
 from kafkeep.kafka.links import Fields
@@ -17,17 +25,6 @@ from kafkeep.kafka.settings_apis import LIST_CONFIG_RESOURCES
 
 RESOURCE_TYPES: Final = {BROKER: 4, CLUSTER: 4, CLIENT_METRICS: 16, GROUP: 32}
 """Numbers of clients/common/config/ConfigResource.java; the cluster is the broker without a name."""
-SOURCES: Final = {
-    1: "topic",
-    2: "broker",
-    3: "cluster",
-    4: "static",
-    5: "default",
-    6: "logger",
-    7: "client-metrics",
-    8: "group",
-}
-"""Numbers of DescribeConfigsResponse.ConfigSource."""
 RESOURCES_PER_REQUEST: Final = 200
 
 Resource = tuple[str, str]
@@ -102,7 +99,7 @@ def _described(kind: str, name: str, result: Any | None) -> ResourceConfigs | Ka
                 ConfigValue(
                     entry.name,
                     entry.value,
-                    SOURCES.get(entry.config_source, f"code-{entry.config_source}"),
+                    CONFIG_SOURCES.get(entry.config_source, f"code-{entry.config_source}"),
                     bool(entry.is_sensitive),
                     bool(entry.read_only),
                 )
