@@ -1,23 +1,22 @@
-"""Reading a cluster's topics with their settings and its groups with their positions."""
+"""Reading a cluster: its topics with their settings, its groups with their positions, the settings it takes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from kafkeep.errors import KafkaAccessDenied, KafkaError, KafkaUnsupported
+from kafkeep.errors import KafkaAccessDenied, KafkaError, KafkaRequestError, KafkaUnsupported
 from kafkeep.inventory import CONFIG_SOURCES, ConfigValue
-from kafkeep.kafka.admin import ConfigEntry
+from kafkeep.kafka.admin import TOPIC_OVERRIDE, ConfigEntry, NewTopic
 from kafkeep.kafka.cluster import Cluster
+from kafkeep.kafka.codes import ErrorCode
 from kafkeep.kafka.groups import GroupListing
 from kafkeep.kafka.topology import TopicTopology
 from kafkeep.model import Failure, Group, GroupOffset, TopicMetadata
 
 DEFAULT_DELETE_RETENTION_MS: Final = 24 * 3600 * 1000
 """Kafka's default of log.cleaner.delete.retention.ms."""
-_TOPIC_OVERRIDE = 1
-"""DescribeConfigs' config source DYNAMIC_TOPIC_CONFIG: set on the topic itself (KIP-226)."""
 _TAKEN_FOR_COMPACTED = "whether it is compacted is not known, so it is treated as if it were"
 
 
@@ -105,7 +104,7 @@ def read_topics(cluster: Cluster, topics: Sequence[TopicTopology]) -> TopicReadi
                 topic.topic_id,
                 topic.internal,
                 tuple(part.replicas for part in topic.partitions),
-                tuple(sorted((entry.name, entry.value) for entry in entries if entry.source == _TOPIC_OVERRIDE)),
+                tuple(sorted((entry.name, entry.value) for entry in entries if entry.source == TOPIC_OVERRIDE)),
             )
         )
     return TopicReading(tuple(found), by_retention, tombstones, effective, tuple(failures))
@@ -133,3 +132,28 @@ def delete_retention_ms(entries: Sequence[ConfigEntry]) -> int | None:
     if policy is not None and "compact" not in [word.strip() for word in policy.split(",")]:
         return None
     return DEFAULT_DELETE_RETENTION_MS if kept is None else int(kept)
+
+
+def unsupported_topic_settings(cluster: Cluster, settings: Collection[tuple[str, str]]) -> frozenset[tuple[str, str]]:
+    """Of these topic settings (name, value) those that the brokers refuse: each is tried on a topic that is only
+    validated, never made, which is exact on every Kafka version. None where the login may not try.
+    """
+    probes = {f"kafkeep-probe-{number}": setting for number, setting in enumerate(sorted(settings))}
+    if not probes:
+        return frozenset()
+    answers = cluster.admin.create_topics(
+        [
+            NewTopic(name=name, partitions=1, replication_factor=1, configs=(setting,))
+            for name, setting in probes.items()
+        ],
+        validate_only=True,
+    )
+    refused: set[tuple[str, str]] = set()
+    for name, setting in probes.items():
+        answer = answers.get(name)
+        if isinstance(answer, KafkaAccessDenied):
+            # The login may create the restored topics and not these names: what the target takes shows at creation.
+            return frozenset()
+        if isinstance(answer, KafkaRequestError) and answer.code == ErrorCode.INVALID_CONFIG:
+            refused.add(setting)
+    return frozenset(refused)

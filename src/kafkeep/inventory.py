@@ -24,8 +24,6 @@ CONFIG_SOURCES: Final = {
     8: "group",
 }
 """Numbers of DescribeConfigsResponse.ConfigSource."""
-DYNAMIC_SOURCES: Final = frozenset({"topic", "broker", "cluster", "client-metrics", "group"})
-"""Sources of values that were set through the cluster; the others (`static`, `default`) come from files and the code."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

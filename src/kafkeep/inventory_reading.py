@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-from kafkeep.errors import KafkaError, KafkaUnreachable
+from kafkeep.errors import KafkaError, KafkaLoginError, KafkaProtocolError, KafkaUnreachable
 from kafkeep.inventory import (
     BROKER,
     CLIENT_METRICS,
@@ -49,7 +49,7 @@ class _Parts:
     def read(self, name: str, call: Callable[[], T], instead: T) -> T:
         try:
             return call()
-        except KafkaUnreachable:
+        except (KafkaUnreachable, KafkaLoginError, KafkaProtocolError):
             raise
         except KafkaError as error:
             self.miss(name, error)

@@ -317,3 +317,35 @@ def test_replicas_go_where_they_were_when_all_brokers_are_there() -> None:
     assert isinstance(step, CreateTopic) and step.assignments is None and step.replication_factor == 1
     assert [change.after for change in step.changes] == ["1"], "min.insync.replicas follows the replication factor"
     assert len(smaller.left_out) == 2
+
+
+def test_settings_that_were_not_read_are_neither_removed_nor_overwritten() -> None:
+    """Neither side's silence is a value: not the point's, when what it lacks is removed, nor the target's, when what is
+    there is kept.
+    """
+    rich = image(
+        [topic("a", [(1,)], {"x": "1"})],
+        set(),
+        [],
+        [],
+        [resource(BROKER, "1", {"x": "1"}), resource(CLIENT_METRICS, "a", {"x": "1"})],
+        1,
+    )
+    bare = image([topic("a", [(1,)], {})], set(), [], [], [], 1)
+    names = ("configs of broker 1", "client-metrics configs")
+    blind = replace(with_inventory(bare, unreadable=names), unreadable=("configs of a",))
+    options = ApplyOptions(existing="align", prune_extra=True)
+
+    from_blind = plan_metadata(blind, rich, options, EVERYBODY)
+    assert from_blind.steps == () and not from_blind.refusals
+    assert sorted(left.subject for left in from_blind.left_out if left.missing) == ["a", *sorted(names)]
+    onto_blind = plan_metadata(rich, blind, options, EVERYBODY)
+    assert onto_blind.steps == ()
+    assert sorted(refusal.subject for refusal in onto_blind.refusals) == ["a", *sorted(names)]
+
+
+def test_limits_that_differ_in_their_last_digit_are_not_the_same() -> None:
+    entity = QuotaEntity((("user", "a"),))
+    source = image([], set(), [Quota(entity, (("request_percentage", 0.1 + 0.2),))], [], [], 1)
+    target = image([], set(), [Quota(entity, (("request_percentage", 0.3),))], [], [], 1)
+    assert len(plan_metadata(source, target, ApplyOptions(existing="align"), EVERYBODY).steps) == 1

@@ -20,10 +20,10 @@ from kafkeep.kafka.cluster import Cluster
 from kafkeep.model import GroupOffset, RecoveryPoint, TopicPartition
 from kafkeep.renaming import Rename
 from kafkeep.repository.repository import Repository
+from kafkeep.repository.shapes import from_shape, to_shape
 from kafkeep.repository.stores.memory import MemoryStore
 from kafkeep.restore import produce
 from kafkeep.restore.options import RestoreOptions
-from kafkeep.restore.record import from_json, to_json
 from kafkeep.restore.result import RestoreResult
 from kafkeep.restore.run import prepare, restore
 from kafkeep.restore.unfinished import NEWEST, find_job
@@ -173,13 +173,13 @@ def anything(kind: Any) -> st.SearchStrategy[Any]:
 
 @given(anything(RestoreOptions))
 def test_options_come_back_from_the_record_as_they_were(options: RestoreOptions) -> None:
-    value = to_json(options)
+    value = to_shape(options)
     assert value.keys() == set(RestoreOptions.__dataclass_fields__)
     repository = new_repository()
     name = repository.put_audit("options", value)
     ((kept, found),) = repository.audits()
     assert kept == name
-    assert from_json(RestoreOptions, found) == options
+    assert from_shape(RestoreOptions, found, "options") == options
 
 
 def mutations(value: Any) -> Iterator[Any]:
@@ -192,15 +192,15 @@ def mutations(value: Any) -> Iterator[Any]:
 
 
 def test_a_record_of_another_shape_is_refused_or_reads_as_what_it_says() -> None:
-    value = to_json(RestoreOptions(renames=(Rename.parse("a=b"),), until_offsets=((TopicPartition("t", 1), 5),)))
+    value = to_shape(RestoreOptions(renames=(Rename.parse("a=b"),), until_offsets=((TopicPartition("t", 1), 5),)))
     refused = 0
     for other in mutations(value):
         try:
-            found = from_json(RestoreOptions, other)
+            found = from_shape(RestoreOptions, other, "options")
         except (TypeError, ValueError):
             refused += 1
             continue
-        assert to_json(found) == other
+        assert to_shape(found) == other
     assert refused > 100
 
 

@@ -29,6 +29,7 @@ from kafkeep.cli.metadata_text import (
 )
 from kafkeep.cli.secrets import check_private_file
 from kafkeep.errors import UsageError
+from kafkeep.metadata.options import AREAS, DIFFERENCE_AREAS, EXISTING
 from kafkeep.secret import Secret
 
 if TYPE_CHECKING:
@@ -36,19 +37,6 @@ if TYPE_CHECKING:
     from kafkeep.metadata.image import ClusterImage
     from kafkeep.metadata.options import ApplyOptions
 
-AREAS: Final = (
-    "topics",
-    "topic-configs",
-    "broker-configs",
-    "cluster-configs",
-    "group-configs",
-    "client-metrics",
-    "quotas",
-    "users",
-    "acls",
-)
-DIFF_AREAS: Final = (*AREAS, "features", "positions")
-EXISTING: Final = ("keep", "align", "fail")
 LAYOUTS: Final = ("plain", "j0")
 
 
@@ -176,7 +164,11 @@ def apply(
 @repo_option
 @click.option("--cluster", metavar="C", help="A live cluster instead of RIGHT: a name from the settings, or host:port.")
 @click.option(
-    "--only", "only", multiple=True, type=click.Choice(DIFF_AREAS), help="Only this part. Repeatable.  [default: all]"
+    "--only",
+    "only",
+    multiple=True,
+    type=click.Choice(DIFFERENCE_AREAS),
+    help="Only this part. Repeatable.  [default: all]",
 )
 @pass_run
 def diff(run: Run, left: str, right: str | None, repo: str, cluster: str | None, only: tuple[str, ...]) -> int:
@@ -199,7 +191,7 @@ def diff(run: Run, left: str, right: str | None, repo: str, cluster: str | None,
     if cluster is not None:
         with opened_cluster(run, cluster) as live:
             second, _ = operation.image_of_cluster(live, now=run.now, sink=run.output.event)
-    found = compare_images(first, second, only or DIFF_AREAS)
+    found = compare_images(first, second, only or DIFFERENCE_AREAS)
     status = 22 if found.differences else (3 if found.not_compared else 0)
     return _finish(run, "metadata diff", found, diff_parts(found), status)
 

@@ -6,16 +6,14 @@ CSV without a header, as Kafka's `kafka-consumer-groups --reset-offsets --from-f
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from kafkeep.cli.selectors import MAX_PARTITION
 from kafkeep.errors import UsageError
 from kafkeep.model import TopicPartition
+from kafkeep.rows import csv_rows, digits, is_json, json_entries
 
 MAX_OFFSET: Final = 2**63 - 1
 _KEYS: Final = frozenset({"topic", "partition", "from", "until"})
@@ -46,11 +44,10 @@ def read_offsets(text: str, name: str) -> Offsets:
 
     Raises `UsageError` that names the line or entry.
     """
-    is_json = name.endswith(".json") or (not name.endswith(".csv") and text.lstrip().startswith("["))
     begins: dict[TopicPartition, int] = {}
     ends: dict[TopicPartition, int] = {}
     seen: set[TopicPartition] = set()
-    for line in _read_json(text, name) if is_json else _read_csv(text, name):
+    for line in _lines(text, name):
         if line.partition in seen:
             raise UsageError(f"{line.where} names {line.partition} a second time", hint=_HINT)
         if line.begin is not None and line.end is not None and line.begin > line.end:
@@ -95,12 +92,10 @@ def _merged(
     return merged
 
 
-def _read_csv(text: str, name: str) -> list[_Line]:
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    try:
-        return [_csv_line(row, f"{name} line {reader.line_num}") for row in reader if row]
-    except csv.Error as error:
-        raise UsageError(f"{name} line {reader.line_num} is not CSV: {error}", hint=_HINT) from error
+def _lines(text: str, name: str) -> Iterator[_Line]:
+    if is_json(text, name):
+        return (_json_line(entry, where) for where, entry in json_entries(text, name, hint=_HINT))
+    return (_csv_line(row, where) for where, row in csv_rows(text, name, hint=_HINT))
 
 
 def _csv_line(row: Sequence[str], where: str) -> _Line:
@@ -113,26 +108,10 @@ def _csv_line(row: Sequence[str], where: str) -> _Line:
     return _line(
         where,
         row[0],
-        _digits(row[1], where),
-        _digits(begin, where) if begin else None,
-        _digits(end, where) if end else None,
+        digits(row[1], where, hint=_HINT),
+        digits(begin, where, hint=_HINT) if begin else None,
+        digits(end, where, hint=_HINT) if end else None,
     )
-
-
-def _digits(text: str, where: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= 19):
-        raise UsageError(f"{where}: {text[:40]!r} is not a number of 0 or above", hint=_HINT)
-    return int(text)
-
-
-def _read_json(text: str, name: str) -> list[_Line]:
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{name} is not JSON: {error}", hint=_HINT) from error
-    if not isinstance(value, list):
-        raise UsageError(f"{name} is not a list", hint=_HINT)
-    return [_json_line(entry, f"{name} entry {number}") for number, entry in enumerate(value, start=1)]
 
 
 def _json_line(entry: Any, where: str) -> _Line:

@@ -7,9 +7,6 @@ group id with a line break cannot be written for it; nor can metadata strings, w
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -19,6 +16,7 @@ from kafkeep.groups.plan import SET, UNCHANGED, GroupsPlan
 from kafkeep.groups.survey import OFFSETS, SHARE
 from kafkeep.model import TopicPartition
 from kafkeep.position_files import FilePosition, positions_csv, positions_json
+from kafkeep.rows import csv_rows, digits, is_json, json_entries
 
 MOST_OFFSET: Final = 2**63 - 1
 MOST_PARTITION: Final = 2**31 - 1
@@ -82,8 +80,10 @@ def read_positions(text: str, name: str, *, group: str | None = None) -> tuple[F
 
     `group` is whose positions lines of `topic,partition,offset` are. Raises `UsageError` that names the line or entry.
     """
-    is_json = name.endswith(".json") or (not name.endswith(".csv") and text.lstrip().startswith("["))
-    found = _read_json(text, name) if is_json else _read_csv(text, name, group)
+    if is_json(text, name):
+        found = [_json_position(entry, where) for where, entry in json_entries(text, name, hint=_HINT)]
+    else:
+        found = [_csv_position(row, where, group) for where, row in csv_rows(text, name, hint=_HINT)]
     seen: set[tuple[str, TopicPartition]] = set()
     kinds: dict[str, bool] = {}
     for position in found:
@@ -98,14 +98,6 @@ def read_positions(text: str, name: str, *, group: str | None = None) -> tuple[F
     return tuple(found)
 
 
-def _read_csv(text: str, name: str, group: str | None) -> list[FilePosition]:
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    try:
-        return [_csv_position(row, f"{name} line {reader.line_num}", group) for row in reader if row]
-    except csv.Error as error:
-        raise UsageError(f"{name} line {reader.line_num} is not CSV: {error}", hint=_HINT) from error
-
-
 def _csv_position(row: Sequence[str], where: str, group: str | None) -> FilePosition:
     if len(row) == 3:
         if group is None:
@@ -115,23 +107,8 @@ def _csv_position(row: Sequence[str], where: str, group: str | None) -> FilePosi
     if len(row) != 4:
         raise UsageError(f"{where} has {len(row)} columns", hint=_HINT)
     name, topic, partition, offset = row
-    return _position(name, TopicPartition(topic, _digits(partition, where)), _digits(offset, where), where)
-
-
-def _digits(text: str, where: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= 19):
-        raise UsageError(f"{where}: {text[:40]!r} is not a number of 0 or above", hint=_HINT)
-    return int(text)
-
-
-def _read_json(text: str, name: str) -> list[FilePosition]:
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{name} is not JSON: {error}", hint=_HINT) from error
-    if not isinstance(value, list):
-        raise UsageError(f"{name} is not a list", hint=_HINT)
-    return [_json_position(entry, f"{name} entry {number}") for number, entry in enumerate(value, start=1)]
+    target = TopicPartition(topic, digits(partition, where, hint=_HINT))
+    return _position(name, target, digits(offset, where, hint=_HINT), where)
 
 
 def _json_position(entry: Any, where: str) -> FilePosition:

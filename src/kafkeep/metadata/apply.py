@@ -7,7 +7,14 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Final, Protocol, TypeVar
 
-from kafkeep.errors import KafkaError, KafkaRequestError, KafkaUnreachable, PlanRefused
+from kafkeep.errors import (
+    KafkaError,
+    KafkaLoginError,
+    KafkaProtocolError,
+    KafkaRequestError,
+    KafkaUnreachable,
+    PlanRefused,
+)
 from kafkeep.events import EventSink, Stage, ignore
 from kafkeep.kafka.admin import NewTopic
 from kafkeep.kafka.cluster import Cluster
@@ -185,7 +192,7 @@ def _unset(step: Step) -> list[str]:
 def _answer(call: Callable[[S], None], step: S) -> KafkaError | None:
     try:
         call(step)
-    except KafkaUnreachable:
+    except (KafkaUnreachable, KafkaLoginError, KafkaProtocolError):
         raise
     except KafkaError as error:
         return error

@@ -13,6 +13,7 @@ from typing import Final
 from kafkeep.inventory import BROKER, CLIENT_METRICS, CLUSTER, GROUP, ConfigValue
 from kafkeep.metadata import options
 from kafkeep.metadata.image import ClusterImage
+from kafkeep.metadata.options import DIFFERENCE_AREAS, FEATURES, POSITIONS
 from kafkeep.metadata.phrases import (
     entity_text,
     number,
@@ -24,9 +25,6 @@ from kafkeep.metadata.phrases import (
     unread_topics,
 )
 
-FEATURES: Final = "features"
-POSITIONS: Final = "positions"
-DIFFERENCE_AREAS: Final = (*options.AREAS, FEATURES, POSITIONS)
 PRESENCE: Final = "presence"
 PRESENT: Final = "present"
 

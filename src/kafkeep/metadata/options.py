@@ -24,6 +24,10 @@ AREAS: Final = (
 """What can be applied, in the order in which it is. Permissions come last: the login that applies them may be among
 those they concern."""
 
+FEATURES, POSITIONS = "features", "positions"
+DIFFERENCE_AREAS: Final = (*AREAS, FEATURES, POSITIONS)
+"""What can be compared."""
+
 EXISTING: Final = ("keep", "align", "fail")
 
 

@@ -9,6 +9,7 @@ from kafkeep.inventory import BROKER, CLIENT_METRICS, CLUSTER, GROUP, Quota, Quo
 from kafkeep.metadata import options as areas
 from kafkeep.metadata.image import ClusterImage
 from kafkeep.metadata.options import AREAS, ApplyOptions
+from kafkeep.metadata.phrases import number, unread_configs
 from kafkeep.metadata.plan import (
     ADD,
     REMOVE,
@@ -86,24 +87,38 @@ def _configs(area: str) -> Planner:
         source: ClusterImage, target: ClusterImage, options: ApplyOptions, abilities: Abilities, verdicts: Verdicts
     ) -> None:
         there = {resource.name: resource for resource in target.inventory.configs_of(kind)}
+        wanted = {resource.name: resource for resource in source.inventory.configs_of(kind) if resource.overrides}
+        unknown = _unknown_resources(area, kind, source, target, verdicts)
+        if unknown is None:
+            return
         nodes = {str(broker.node_id) for broker in target.standing.brokers}
-        named = [resource for resource in source.inventory.configs_of(kind) if resource.overrides]
-        for resource in named:
-            subject = f"{kind} {resource.name}".rstrip()
-            if f"configs of {subject}" in target.inventory.unreadable:
-                verdicts.refuse(area, subject, "its configs on the target cannot be read by this login")
-            elif kind == BROKER and resource.name not in nodes:
+        if options.prune_extra:
+            extra = [resource.name for resource in there.values() if resource.overrides]
+            wanted |= {name: ResourceConfigs(kind, name, ()) for name in extra if name not in wanted}
+        for name, resource in wanted.items():
+            subject = f"{kind} {name}".rstrip()
+            if subject in unknown:
+                continue
+            if kind == BROKER and name not in nodes:
                 verdicts.leave_out(area, subject, "the target has no broker of that id", missing=True)
             else:
-                _resource(area, subject, resource, there.get(resource.name), options, verdicts)
-        if options.prune_extra:
-            known = {resource.name for resource in source.inventory.configs_of(kind)}
-            for resource in there.values():
-                if resource.name not in known and resource.overrides:
-                    empty = ResourceConfigs(kind, resource.name, ())
-                    _resource(area, f"{kind} {resource.name}".rstrip(), empty, resource, options, verdicts)
+                _resource(area, subject, resource, there.get(name), options, verdicts)
 
     return plan
+
+
+def _unknown_resources(
+    area: str, kind: str, source: ClusterImage, target: ClusterImage, verdicts: Verdicts
+) -> frozenset[str] | None:
+    """Subjects that were not read on a side, said once each; None when that is all of the kind."""
+    whole = {"configs", f"{kind} configs"}
+    unread_here, unread_there = set(unread_configs(source, kind)), set(unread_configs(target, kind))
+    for name in sorted(unread_here):
+        verdicts.leave_out(area, name, f"{source.origin} does not hold it: it could not be read", missing=True)
+    for name in sorted(unread_there):
+        verdicts.refuse(area, name, f"it cannot be read on {target.origin} by this login")
+    unread = unread_here | unread_there
+    return None if unread & whole else frozenset(name.removeprefix("configs of ") for name in unread)
 
 
 def _resource(
@@ -164,7 +179,7 @@ def _limits(quota: Quota | None) -> dict[str, float]:
 
 
 def _texts(limits: Mapping[str, float]) -> dict[str, str]:
-    return {key: f"{value:.15g}" for key, value in limits.items()}
+    return {key: number(value) for key, value in limits.items()}
 
 
 def _users(

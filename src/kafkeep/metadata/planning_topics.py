@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from kafkeep.metadata import options as areas
 from kafkeep.metadata.image import ClusterImage
 from kafkeep.metadata.options import ApplyOptions
+from kafkeep.metadata.phrases import unread_topic_configs
 from kafkeep.metadata.plan import CREATE, REMOVE, SET, Change, CreateTopic, RemoveTopic, SetTopicConfigs
 from kafkeep.metadata.verdicts import Verdicts
 from kafkeep.model import TopicMetadata
@@ -24,9 +25,17 @@ def plan_topics(
 ) -> None:
     """Topics of the source that the options choose, internal ones left out: brokers make these themselves."""
     there = {topic.name: topic for topic in target.topics}
-    chosen = [topic for topic in source.topics if options.selection.chooses(topic.name)]
-    for topic in chosen:
+    unread_here, unread_there = unread_topic_configs(source), unread_topic_configs(target)
+    for topic in source.topics:
         now = there.get(topic.name)
+        settings = f"configs of {topic.name}"
+        if not options.selection.chooses(topic.name):
+            continue
+        if settings in unread_here:
+            reason = f"{source.origin} does not hold them: they could not be read"
+            verdicts.leave_out(areas.TOPIC_CONFIGS, topic.name, reason, missing=True)
+        elif now is not None and settings in unread_there:
+            verdicts.refuse(areas.TOPIC_CONFIGS, topic.name, f"its settings cannot be read on {target.origin}")
         if topic.internal:
             verdicts.leave_out(areas.TOPICS, topic.name, "brokers make their internal topics themselves")
         elif now is None and areas.TOPICS in options.only:
@@ -34,7 +43,8 @@ def plan_topics(
         elif now is None:
             verdicts.leave_out(areas.TOPIC_CONFIGS, topic.name, "the target has no such topic", missing=True)
         else:
-            _meet(topic, now, options, unsupported, verdicts)
+            read = settings not in unread_here and settings not in unread_there
+            _meet(topic, now, options, unsupported, verdicts, settings_known=read)
     if options.prune_extra and areas.TOPICS in options.only:
         known = {topic.name for topic in source.topics}
         verdicts.steps += [
@@ -83,6 +93,8 @@ def _meet(
     options: ApplyOptions,
     unsupported: frozenset[tuple[str, str]],
     verdicts: Verdicts,
+    *,
+    settings_known: bool,
 ) -> None:
     """The topic exists: its partitions stay as they are, its settings go by the rule for what exists."""
     before, after = len(now.partitions), len(topic.partitions)
@@ -99,7 +111,7 @@ def _meet(
             )
     elif areas.TOPICS in options.only:
         verdicts.unchanged[areas.TOPICS] += 1
-    if areas.TOPIC_CONFIGS not in options.only:
+    if areas.TOPIC_CONFIGS not in options.only or not settings_known:
         return
     there: Mapping[str, str | None] = dict(now.configs)
     wanted = _settings(topic, unsupported, verdicts)

@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from datetime import datetime
 
-from kafkeep.cluster_reading import GroupReading, TopicReading, read_groups, read_topics
-from kafkeep.errors import KafkaAccessDenied, KafkaRequestError, WrongCluster
+from kafkeep.cluster_reading import (
+    GroupReading,
+    TopicReading,
+    read_groups,
+    read_topics,
+    unsupported_topic_settings,
+)
+from kafkeep.errors import WrongCluster
 from kafkeep.events import EventSink, Stage, ignore
 from kafkeep.inventory_reading import InventoryReading, read_inventory
-from kafkeep.kafka.admin import NewTopic
 from kafkeep.kafka.cluster import LATEST, Cluster
 from kafkeep.kafka.codes import ErrorCode
 from kafkeep.kafka.topology import TopicTopology
@@ -137,24 +142,5 @@ def prepare(
     target, _ = image_of_cluster(cluster, now=now, with_positions=False, sink=sink)
     chosen = [topic for topic in source.topics if options.selection.chooses(topic.name)]
     settings = {(name, value) for topic in chosen for name, value in topic.configs if value is not None}
-    abilities = Abilities(unsupported=_unsupported(cluster, settings), passwords=frozenset(passwords))
+    abilities = Abilities(unsupported=unsupported_topic_settings(cluster, settings), passwords=frozenset(passwords))
     return plan_metadata(source, target, options, abilities)
-
-
-def _unsupported(cluster: Cluster, settings: Collection[tuple[str, str]]) -> frozenset[tuple[str, str]]:
-    """Tries each setting on a topic that is only validated, never made: exact on every Kafka version."""
-    probes = {f"kafkeep-probe-{number}": setting for number, setting in enumerate(sorted(settings))}
-    if not probes:
-        return frozenset()
-    answers = cluster.admin.create_topics(
-        [NewTopic(name, 1, 1, (setting,)) for name, setting in probes.items()], validate_only=True
-    )
-    refused: set[tuple[str, str]] = set()
-    for name, setting in probes.items():
-        answer = answers.get(name)
-        if isinstance(answer, KafkaAccessDenied):
-            # The login may create the topics and not these names: what the target takes shows at creation.
-            return frozenset()
-        if isinstance(answer, KafkaRequestError) and answer.code == ErrorCode.INVALID_CONFIG:
-            refused.add(setting)
-    return frozenset(refused)

@@ -1,8 +1,8 @@
 """Frozen dataclasses to canonical JSON values and back, by the types of their fields: pure.
 
-A dataclass becomes an object with every field, a tuple a list, a number with a fraction its shortest text; None, text,
-whole numbers and truth stay what they are. Reading is strict: a missing or an unknown field, or a value of another type,
-is refused.
+A dataclass becomes an object with every field, a tuple a list, a frozen set a sorted list, a number with a fraction its
+shortest text; None, text, whole numbers and truth stay what they are. Reading is strict: a missing or an unknown field,
+or a value of another type, is refused.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ def to_shape(value: object) -> Any:
         return {field.name: to_shape(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, tuple):
         return [to_shape(item) for item in value]
+    if isinstance(value, frozenset):
+        return sorted(to_shape(item) for item in value)
     if isinstance(value, float):
         return repr(value)
     if value is None or isinstance(value, (str, int)):
@@ -52,6 +54,8 @@ def _read(kind: Any, value: object, what: str) -> object:
     if origin in (types.UnionType, typing.Union):
         (inner,) = [option for option in typing.get_args(kind) if option is not types.NoneType]
         return None if value is None else _read(inner, value, what)
+    if origin is frozenset:
+        return frozenset(_read_tuple((*typing.get_args(kind), Ellipsis), value, what))
     if origin is tuple:
         return _read_tuple(typing.get_args(kind), value, what)
     if kind is float:

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from kafkeep.passing import PASSING_TOPIC_SETTINGS
+
 _NO_LIMIT: Final = str(2**63 - 1)
 MAX_MESSAGE_BYTES: Final = "max.message.bytes"
 _DEFAULT_MAX_MESSAGE_BYTES: Final = 1_048_588
@@ -18,9 +20,6 @@ _DEFAULT_MAX_MESSAGE_BYTES: Final = 1_048_588
 TIMESTAMP_LIMITS: Final = ("message.timestamp.before.max.ms", "message.timestamp.after.max.ms")
 """KIP-937, from 3.6 on; before that there is one limit for both sides."""
 OLD_TIMESTAMP_LIMIT: Final = "message.timestamp.difference.max.ms"
-
-_PASSING: Final = frozenset({"leader.replication.throttled.replicas", "follower.replication.throttled.replicas"})
-"""State of a running reassignment, not a setting of the topic."""
 
 _ALWAYS: Final = {
     "retention.ms": "-1",
@@ -57,7 +56,7 @@ def final_configs(
     kept = {
         name: value
         for name, value in configs
-        if value is not None and name not in _PASSING and (name, value) not in unsupported
+        if value is not None and name not in PASSING_TOPIC_SETTINGS and (name, value) not in unsupported
     }
     minimum = kept.get("min.insync.replicas")
     if minimum is not None and int(minimum) > replication_factor:

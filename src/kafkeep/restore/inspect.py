@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
-from kafkeep.errors import KafkaAccessDenied, KafkaError, KafkaRequestError
-from kafkeep.kafka.admin import ConfigEntry, NewTopic
+from kafkeep.cluster_reading import unsupported_topic_settings
+from kafkeep.errors import KafkaError
+from kafkeep.kafka.admin import TOPIC_OVERRIDE, ConfigEntry
 from kafkeep.kafka.cluster import EARLIEST, LATEST, Cluster
 from kafkeep.kafka.codes import ErrorCode, request_error
 from kafkeep.kafka.topology import TopicTopology, Topology
@@ -15,7 +16,6 @@ from kafkeep.restore.guard import PROBED
 from kafkeep.restore.options import RestoreOptions
 from kafkeep.restore.survey import TargetSurvey, TargetTopic
 
-_TOPIC_OVERRIDE = 1
 _IDLE_STATES = frozenset({"Empty", "Dead", ""})
 """States of a group without members (clients/common/GroupState.java)."""
 
@@ -39,7 +39,7 @@ def survey_target(cluster: Cluster, metadata: ClusterMetadata, options: RestoreO
         brokers=len(topology.brokers),
         topics=_target_topics(cluster, topology, there),
         active_groups=_active_groups(cluster, groups if options.groups else []),
-        unsupported=_unsupported(cluster, settings),
+        unsupported=unsupported_topic_settings(cluster, settings),
     )
 
 
@@ -74,7 +74,7 @@ def _target_topics(cluster: Cluster, topology: Topology, there: Sequence[TopicTo
 def _overrides(entries: tuple[ConfigEntry, ...] | KafkaError) -> dict[str, str]:
     if isinstance(entries, KafkaError):
         return {}
-    return {e.name: e.value for e in entries if e.source == _TOPIC_OVERRIDE and e.value is not None}
+    return {e.name: e.value for e in entries if e.source == TOPIC_OVERRIDE and e.value is not None}
 
 
 def _active_groups(cluster: Cluster, groups: Sequence[str]) -> dict[str, str]:
@@ -88,24 +88,3 @@ def _active_groups(cluster: Cluster, groups: Sequence[str]) -> dict[str, str]:
         if state.state not in _IDLE_STATES:
             active[group] = state.state
     return active
-
-
-def _unsupported(cluster: Cluster, settings: Collection[tuple[str, str]]) -> frozenset[tuple[str, str]]:
-    """Tries each setting on a topic that is only validated, never made: exact on every Kafka version."""
-    probes = {f"kafkeep-probe-{number}": setting for number, setting in enumerate(sorted(settings))}
-    answers = cluster.admin.create_topics(
-        [
-            NewTopic(name=name, partitions=1, replication_factor=1, configs=(setting,))
-            for name, setting in probes.items()
-        ],
-        validate_only=True,
-    )
-    refused: set[tuple[str, str]] = set()
-    for name, setting in probes.items():
-        answer = answers.get(name)
-        if isinstance(answer, KafkaAccessDenied):
-            # The login may create the restored topics and not these names: what the target takes shows at creation.
-            return frozenset()
-        if isinstance(answer, KafkaRequestError) and answer.code == ErrorCode.INVALID_CONFIG:
-            refused.add(setting)
-    return frozenset(refused)

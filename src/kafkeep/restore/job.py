@@ -12,6 +12,7 @@ from typing import Any
 from kafkeep.kafka.topology import NO_NODE
 from kafkeep.repository.documents import offset_map_to_json
 from kafkeep.repository.repository import Repository
+from kafkeep.repository.shapes import to_shape
 from kafkeep.restore.options import RestoreOptions
 from kafkeep.restore.plan import APPEND, CREATE, GroupRestore, PartitionRestore, ProducerIdentity, RestorePlan
 from kafkeep.restore.produce import DONE, UNCLEAR, WORKING, PartitionProgress, sequence_after
@@ -21,7 +22,6 @@ from kafkeep.restore.record import (
     LoadedPartition,
     OpenedTopic,
     planned_ranges,
-    to_json,
 )
 from kafkeep.restore.result import RestoredGroup, RestoredPartition, RestoreResult
 from kafkeep.restore.unfinished import FINISHED, LOADED, OFFSET_MAP, OPENED, STARTED, job_by_name
@@ -60,7 +60,7 @@ class RestoreJob:
             topics=plan.topics,
             partitions=planned_ranges(plan),
         )
-        name = repository.put_audit(STARTED, {"time": rfc3339(now()), **to_json(beginning)})
+        name = repository.put_audit(STARTED, {"time": rfc3339(now()), **to_shape(beginning)})
         record = JobRecord(name=name, beginning=beginning, opened={}, loaded={}, positions={})
         return cls(repository, plan, record, now)
 
@@ -97,7 +97,7 @@ class RestoreJob:
         """Keeps where the first records will go, before the first one does."""
         found = [topic for topic in topics if topic.target not in self._opened]
         if found:
-            self._put(OPENED, {"topics": [to_json(topic) for topic in found]})
+            self._put(OPENED, {"topics": [to_shape(topic) for topic in found]})
             self._opened |= {topic.target: topic for topic in found}
 
     def parts(self, topic_ids: Mapping[str, str]) -> list[PartitionProgress]:

@@ -1,20 +1,14 @@
-"""What a later process must know of a restore to continue it, as values and as the JSON of the audit: pure."""
+"""What a later process must know of a restore to continue it, as values: pure."""
 
 from __future__ import annotations
 
-import dataclasses
-import types
-import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from kafkeep.model import Generation, OffsetRange, TopicPartition
 from kafkeep.offset_map import OffsetMap
 from kafkeep.restore.options import RestoreOptions
 from kafkeep.restore.plan import ProducerIdentity, RestorePlan, TopicRestore
-
-Json = Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,46 +72,3 @@ class JobRecord:
 
 def planned_ranges(plan: RestorePlan) -> tuple[PlannedRange, ...]:
     return tuple(PlannedRange(part.source, part.target, part.start, part.stop) for part in plan.partitions)
-
-
-def to_json(value: object) -> Json:
-    """Dataclasses as objects by field name, tuples as lists, sets as sorted lists. TypeError for anything else but text,
-    whole numbers, booleans and None."""
-    if value is None or isinstance(value, (str, int)):
-        return value
-    if isinstance(value, tuple):
-        return [to_json(part) for part in value]
-    if isinstance(value, frozenset):
-        return sorted(to_json(part) for part in value)
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: to_json(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    raise TypeError(f"no JSON form for {type(value).__name__}")
-
-
-def from_json(kind: Any, value: Json) -> Any:
-    """The value of a type that `to_json` wrote. ValueError or TypeError when it is of another shape; every field of a
-    dataclass must be there, and no other."""
-    if kind in (str, int, bool, type(None)):
-        if type(value) is not kind:
-            raise TypeError(f"{kind.__name__} expected, found {value!r:.80}")
-        return value
-    if dataclasses.is_dataclass(kind):
-        hints = typing.get_type_hints(kind)
-        names = [field.name for field in dataclasses.fields(kind)]
-        if not isinstance(value, dict) or value.keys() != set(names):
-            raise ValueError(f"an object with the keys {', '.join(names)} expected")
-        return typing.cast(Any, kind)(**{name: from_json(hints[name], value[name]) for name in names})
-    return _collection(typing.get_origin(kind), typing.get_args(kind), value)
-
-
-def _collection(origin: Any, inner: tuple[Any, ...], value: Json) -> Any:
-    if origin in (types.UnionType, typing.Union):
-        (other,) = (part for part in inner if part is not type(None))
-        return None if value is None else from_json(other, value)
-    if origin not in (tuple, frozenset) or not isinstance(value, list):
-        raise TypeError(f"a list expected, found {value!r:.80}")
-    if origin is frozenset or inner[1:] == (Ellipsis,):
-        return origin(from_json(inner[0], part) for part in value)
-    if len(inner) != len(value):
-        raise ValueError(f"{len(inner)} values expected, found {len(value)}")
-    return tuple(from_json(part, found) for part, found in zip(inner, value, strict=True))

@@ -51,6 +51,11 @@ def prepare(
     but for those that do not decide what is sent.
     """
     sink(Stage("plan", "looking at the recovery point and at the target"))
+    if not point.cuts:
+        raise PlanRefused(
+            f"point #{point.number} holds no records",
+            hint="Take another point, or `kafkeep metadata apply` for topics, settings and permissions alone.",
+        )
     metadata = needed_metadata_of(repository, point)
     target = survey_target(cluster, metadata, options)
     began = target if job is None else as_it_began(target, job)

@@ -14,8 +14,9 @@ from kafkeep.errors import CorruptObject, GuardRefused, UnknownFormat, UsageErro
 from kafkeep.model import Generation, OffsetRange, TopicPartition
 from kafkeep.repository.documents import offset_map_from_json
 from kafkeep.repository.repository import Repository, read_audit
+from kafkeep.repository.shapes import from_shape
 from kafkeep.restore.options import RestoreOptions
-from kafkeep.restore.record import JobBeginning, JobRecord, Json, LoadedPartition, OpenedTopic, from_json
+from kafkeep.restore.record import JobBeginning, JobRecord, LoadedPartition, OpenedTopic
 
 STARTED: Final = "restore-started"
 OPENED: Final = "restore-opened"
@@ -133,8 +134,8 @@ def _record(repository: Repository, job: _Parts) -> JobRecord:
         )
     try:
         names = [part.name for part in fields(JobBeginning)]
-        beginning = from_json(JobBeginning, {name: job.started[name] for name in names})
-        opened = [from_json(OpenedTopic, topic) for report in job.later[OPENED] for topic in report["topics"]]
+        beginning = from_shape(JobBeginning, {name: job.started[name] for name in names}, STARTED)
+        opened = [from_shape(OpenedTopic, topic, OPENED) for report in job.later[OPENED] for topic in report["topics"]]
         loaded = [
             _loaded(repository, part)
             for report in job.later[LOADED]
@@ -152,11 +153,11 @@ def _record(repository: Repository, job: _Parts) -> JobRecord:
         raise CorruptObject(f"{job.name} is no record of a restore: {error}") from error
 
 
-def _has_our_options(value: Json) -> bool:
+def _has_our_options(value: Any) -> bool:
     return isinstance(value, dict) and value.keys() == {part.name for part in fields(RestoreOptions)}
 
 
-def _loaded(repository: Repository, part: Json) -> LoadedPartition:
+def _loaded(repository: Repository, part: Any) -> LoadedPartition:
     topic, topic_id, number, lineage = part["source"]
     start, stop = part["source_range"]
     return LoadedPartition(
@@ -164,7 +165,7 @@ def _loaded(repository: Repository, part: Json) -> LoadedPartition:
         target=TopicPartition(*part["target"]),
         source_range=OffsetRange(start, stop),
         offset_map=offset_map_from_json(repository.document(OFFSET_MAP, part["offset_map"])),
-        size_bytes=from_json(int, part["size_bytes"]),
+        size_bytes=from_shape(int, part["size_bytes"], "size_bytes"),
     )
 
 
