@@ -7,13 +7,17 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 ARGS ?=
 SECONDS ?= 60
+# How many processes run tests side by side, each with brokers of its own (up to 5 GB): auto is one per core, four at most
+# and no more than the memory bears (tests/support/workers.py); 0 runs them in this process, as --pdb and -s want it.
+TEST_WORKERS ?= auto
+PARALLEL := -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup kafka demo test check fuzz bench exactness soak clean
+.PHONY: help setup kafka stores demo test check fuzz bench bench-recovery bench-metadata exactness soak clean
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST))
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST))
 
 setup: $(READY) ## the environment alone; .venv/bin/kafkeep works afterwards
 
@@ -25,11 +29,14 @@ $(READY): requirements.lock pyproject.toml tools/setup_environment.py
 kafka: $(READY) ## Kafka's jars and a Java, fetched once into the cache
 	@$(BIN)/kafkeep lab fetch >/dev/null
 
+stores: $(READY) ## an S3 service for tests (versitygw), built once into the cache
+	@$(BIN)/python -m tests.support.versitygw >/dev/null
+
 demo: kafka ## back up a real cluster, lose its topics, restore them elsewhere, prove that nothing changed
 	$(BIN)/python -m demo.run $(ARGS)
 
-test: kafka ## every test, real brokers included; ARGS="-k word" narrows it
-	$(BIN)/pytest -m "not soak" $(ARGS)
+test: kafka stores ## every test, real brokers included; ARGS="-k word" narrows it, TEST_WORKERS=0 uses one process
+	$(BIN)/pytest -m "not soak" $(PARALLEL) $(ARGS)
 
 check: $(READY) ## lint, format, types, import contracts
 	$(BIN)/ruff check
@@ -43,12 +50,18 @@ fuzz: $(READY) ## changed inputs for every parser for 60 seconds; SECONDS=600 fo
 bench: kafka ## figures beside cp of the same log segments
 	$(BIN)/python -m bench $(ARGS)
 
+bench-recovery: kafka ## how long until an empty cluster is what the lost one was; ARGS="--quick" for a tenth of it
+	$(BIN)/python -m bench.recovery_times $(ARGS)
+
+bench-metadata: kafka ## figures of `kafkeep metadata` on a cluster of 10 000 partitions; ARGS="--quick" for a small one
+	$(BIN)/python -m bench.metadata_scale $(ARGS)
+
 exactness: kafka ## what an independent consumer finds after restores: docs/exactness.md anew
-	$(BIN)/pytest tests/proof --write-exactness docs/exactness.md $(ARGS)
+	$(BIN)/pytest tests/proof $(PARALLEL) --write-exactness docs/exactness.md $(ARGS)
 
 soak: kafka ## long and bounded tests; SOAK_SECONDS=60 makes the ten minutes shorter
 	$(BIN)/pytest -m soak -s --timeout=0 $(ARGS)
-	$(BIN)/pytest tests/property -q --hypothesis-profile soak --show-capture=no --timeout=0 $(ARGS)
+	$(BIN)/pytest tests/property -q $(PARALLEL) --hypothesis-profile soak --show-capture=no --timeout=0 $(ARGS)
 
 clean: ## remove the environment and caches of tools; Kafka's jars stay
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

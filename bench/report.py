@@ -208,14 +208,14 @@ def _line(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def replaced(document: str, table: str) -> str:
-    """The document with its measured part replaced. Raises ValueError when the marks of that part are not there."""
-    head, begin, rest = document.partition(BEGIN)
-    _, end, tail = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"no {BEGIN} ... {END} to replace")
-    return f"{head}{begin}\n\n{table}\n{end}{tail}"
-
-
 BEGIN: Final = "<!-- measured: begin -->"
 END: Final = "<!-- measured: end -->"
+
+
+def replaced(document: str, table: str, *, begin: str = BEGIN, end: str = END) -> str:
+    """The document with its measured part replaced. Raises ValueError when the marks of that part are not there."""
+    head, found, rest = document.partition(begin)
+    _, closed, tail = rest.partition(end)
+    if not found or not closed:
+        raise ValueError(f"no {begin} ... {end} to replace")
+    return f"{head}{begin}\n\n{table}\n{end}{tail}"

@@ -15,6 +15,7 @@ Settings = Mapping[str, Any]
 
 _WAIT_SECONDS = 60.0
 _POLL_SECONDS = 0.1
+_COORDINATOR_NOT_READY = (KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError.COORDINATOR_NOT_AVAILABLE)
 
 
 class Content(NamedTuple):
@@ -168,12 +169,19 @@ def read_some(settings: Settings, topic: str, *, group: str, count: int) -> None
 
 
 def commit_positions(settings: Settings, group: str, positions: Iterable[Position], *, metadata: str = "") -> None:
-    """Commits offsets for a group without members."""
+    """Commits offsets for a group without members. A coordinator that is still reading its log is waited for."""
+    offsets = [TopicPartition(p.topic, p.partition, p.offset, metadata) for p in positions]
     consumer = _consumer(settings, group=group)
+    deadline = time.monotonic() + _WAIT_SECONDS
     try:
-        consumer.commit(
-            offsets=[TopicPartition(p.topic, p.partition, p.offset, metadata) for p in positions], asynchronous=False
-        )
+        while True:
+            try:
+                consumer.commit(offsets=offsets, asynchronous=False)
+                return
+            except KafkaException as error:
+                if error.args[0].code() not in _COORDINATOR_NOT_READY or time.monotonic() > deadline:
+                    raise
+                time.sleep(_POLL_SECONDS)
     finally:
         consumer.close()
 

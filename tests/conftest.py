@@ -4,16 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 import pytest
 import structlog
 from hypothesis import settings
-from tests.support import examples
+from tests.support import examples, workers
 from tests.support.kafka import Clusters, KafkaCluster, NewKafka, running_clusters, start_cluster
+from tests.support.live import Live, new_repository
 from tests.support.sweep import Scene, make_scene
+
+from kafkeep.kafka.cluster import Cluster
+from kafkeep.lab import files as lab_files
+from kafkeep.repository.repository import Repository
+
+if TYPE_CHECKING:
+    from tests.support.versitygw import S3Server
 
 examples.register()
 settings.load_profile(examples.PROFILE)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """What `-n auto` means."""
+    return workers.workers_here()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if hasattr(config, "workerinput"):
+        lab_files._PORTS = workers.own_ports(config.workerinput["workerid"], lab_files._PORTS)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Each worker collects everything in the order in which files are handed out; without workers nothing is changed."""
+    if hasattr(config, "workerinput"):
+        items[:] = [items[index] for index in workers.longest_first(item.nodeid for item in items)]
 
 
 @pytest.fixture(autouse=True)
@@ -66,6 +93,42 @@ def kafka(request: pytest.FixtureRequest) -> KafkaCluster:
 
 
 @pytest.fixture
+def live(kafka: KafkaCluster) -> Iterator[Live]:
+    """Operations on each release in turn."""
+    with Cluster(kafka.cluster_config()) as cluster:
+        yield Live(kafka, cluster)
+
+
+@pytest.fixture
+def live_4(kafka_431: KafkaCluster) -> Iterator[Live]:
+    """The same where only Kafka 4 will do, or one release is enough."""
+    with Cluster(kafka_431.cluster_config()) as cluster:
+        yield Live(kafka_431, cluster)
+
+
+@pytest.fixture(scope="module")
+def target(kafka_431: KafkaCluster) -> Iterator[Cluster]:
+    """Where groups go."""
+    with Cluster(kafka_431.cluster_config()) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def repository() -> Repository:
+    """An empty one in memory."""
+    return new_repository()
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """Imported late: most of the suite needs no bucket."""
+    from tests.support.versitygw import start
+
+    with start(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+@pytest.fixture
 def new_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NewKafka]:
     """Starts private clusters that end with the test."""
     with ExitStack() as stack:
@@ -79,7 +142,10 @@ def new_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NewKafka]:
 
 
 @pytest.fixture(scope="session")
-def scene(kafka_431: KafkaCluster) -> Iterator[Scene]:
-    """A cluster's content with repositories of it; tests copy the repository and leave the cluster's topics alone."""
-    with make_scene(kafka_431) as made:
+def scene(clusters: Clusters) -> Iterator[Scene]:
+    """A cluster's content with repositories of it; tests copy the repository and leave the cluster's topics alone.
+
+    The cluster is its own: a broker that another test restarts raises leader epochs, and points hold those.
+    """
+    with make_scene(clusters.get("431-scene", kafka="4.3.1")) as made:
         yield made

@@ -26,6 +26,12 @@ KafkeepError                          slug                     exit  retryable
 │  ├─ KafkaProtocolError              kafka-protocol             14
 │  ├─ KafkaUnsupported                kafka-unsupported          14
 │  └─ WrongCluster                    wrong-cluster              14
+├─ ServiceError                       service                    14
+│  ├─ ServiceUnreachable              service-unreachable        14   yes
+│  ├─ ServiceAccessDenied             service-access-denied      14
+│  ├─ ServiceNotFound                 service-not-found          14
+│  ├─ ServiceRequestError             service-request            14
+│  └─ ServiceProtocolError            service-protocol           14
 ├─ CorruptionError                    corruption                 20
 │  ├─ CorruptBatch                    corrupt-batch              20
 │  ├─ CorruptObject                   corrupt-object             20
@@ -216,6 +222,51 @@ class KafkaUnsupported(KafkaError):
 class WrongCluster(KafkaError):
     slug = "wrong-cluster"
     default_hint = "One repository holds one source cluster; use another repository for another cluster."
+
+
+class ServiceError(KafkeepError):
+    """Of a server beside the cluster: a schema registry or Kafka Connect."""
+
+    slug = "service"
+    exit_code = 14
+    default_hint = "Check the health of the server named in the message."
+
+
+class ServiceUnreachable(ServiceError):
+    slug = "service-unreachable"
+    default_retryable = True
+    default_hint = "Check the url in the settings, its certificate, and the network between here and the server."
+
+
+class ServiceAccessDenied(ServiceError):
+    """The server wants another login, or gives this one not the right: HTTP 401 and 403."""
+
+    slug = "service-access-denied"
+    default_hint = "Check username and password or the bearer token in the settings, and the rights of that login."
+
+
+class ServiceNotFound(ServiceError):
+    """The server answered that it has no such thing: HTTP 404 with its own error body."""
+
+    slug = "service-not-found"
+    default_hint = "What the message names is not there; somebody may have removed it meanwhile."
+
+
+class ServiceRequestError(ServiceError):
+    """The server refused a request; `status` is HTTP's and `code` the server's own number, 0 without one."""
+
+    slug = "service-request"
+    default_hint = "The message repeats the server's reason."
+
+    def __init__(self, message: str, *, status: int, code: int = 0, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+        self.code = code
+
+
+class ServiceProtocolError(ServiceError):
+    slug = "service-protocol"
+    default_hint = "The answer is not what such a server gives: check that the url leads to its REST interface."
 
 
 class CorruptionError(KafkeepError):

@@ -6,8 +6,10 @@ Words of Kafka's own tools are used wherever there are any: `TOPIC`, `LITERAL`, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
+
+from kafkeep.secret import Secret
 
 BROKER, CLUSTER, CLIENT_METRICS, GROUP = "broker", "cluster", "client-metrics", "group"
 """Kinds of resources with configs, besides topics: one broker, all brokers together (Kafka's default broker)."""
@@ -92,13 +94,31 @@ class Quota:
     """(`producer_byte_rate`, …; the limit), sorted by name."""
 
 
+OPTIONAL: Final = {"optional": True}
+"""Marks a field that documents leave out while it is None."""
+HIDDEN: Final = {"optional": True, "hidden": True}
+"""Marks one that is besides in no file for people and in no comparison."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScramCredential:
+    """What a cluster checks a SCRAM login with (RFC 5802 section 3), each in base64. The password is not in it, but can
+    be guessed at with it."""
+
+    salt: Secret
+    stored_key: Secret
+    server_key: Secret
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class ScramUser:
-    """A user that can log in by SCRAM. Brokers never show salt or keys."""
+    """A user that can log in by SCRAM. Two are equal whatever their credentials."""
 
     name: str
     mechanism: str
     iterations: int
+    credential: ScramCredential | None = field(default=None, compare=False, metadata=HIDDEN)
+    """Brokers never show it; only the controllers' own log has it."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -213,6 +233,31 @@ class Inventory:
 
 
 PARTS: Final = ("configs", "acls", "quotas", "scram-users", "features")
+_OTHER_PARTS: Final = frozenset(
+    {"client-metrics configs", "group configs", "configs of cluster", "quorum", "reassignments", "delegation tokens"}
+)
+_PARTS_WITH_NAMES: Final = (
+    "configs of broker ",
+    "configs of group ",
+    "configs of client-metrics ",
+    "log directories of broker ",
+    "members of group ",
+)
+
+
+def is_of_settings(subject: str) -> bool:
+    """True for the name of a part of an inventory or a standing, as failures carry it; topics, their configs, partitions
+    and positions of groups are none.
+    """
+    return subject in PARTS or subject in _OTHER_PARTS or subject.startswith(_PARTS_WITH_NAMES)
+
+
+@dataclass(frozen=True, slots=True)
+class MetadataCut:
+    """Up to where the controllers' own log was read: offset (exclusive) and leader epoch of its last batch."""
+
+    offset: int
+    epoch: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,3 +272,5 @@ class Standing:
     """Groups with members."""
     inherited: tuple[InheritedConfigs, ...] = ()
     """What the topics' own settings leave to the brokers."""
+    metadata_cut: MetadataCut | None = field(default=None, metadata=OPTIONAL)
+    """The one moment of all that the controllers' log holds; None where the brokers were asked part by part."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-from kafkeep.errors import KafkaError, KafkaLoginError, KafkaProtocolError, KafkaUnreachable
+from kafkeep.errors import KafkaError, KafkaLoginError, KafkaUnreachable
 from kafkeep.inventory import (
     BROKER,
     CLIENT_METRICS,
@@ -41,19 +41,26 @@ class InventoryReading:
 
 
 class _Parts:
-    """Collects what cannot be read. Errors of the whole connection go through: they say nothing of one part."""
+    """Collects what cannot be read. A refused login goes through, and that nobody answers any more: that says nothing of
+    one part.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
         self.failures: list[Failure] = []
 
     def read(self, name: str, call: Callable[[], T], instead: T) -> T:
         try:
             return call()
-        except (KafkaUnreachable, KafkaLoginError, KafkaProtocolError):
+        except KafkaLoginError:
             raise
+        except KafkaUnreachable as error:
+            # One node may be out of reach, such as the controller; the topology comes from whoever answers.
+            self._cluster.topology([])
+            self.miss(name, error)
         except KafkaError as error:
             self.miss(name, error)
-            return instead
+        return instead
 
     def miss(self, name: str, error: KafkaError) -> None:
         self.failures.append(Failure(name, error.slug, error.message))
@@ -66,15 +73,17 @@ def read_inventory(
     settings of its topics as they were read.
 
     Some requests for the whole cluster and two for each broker, whatever the number of topics and groups; one more for
-    each hundred groups. Raises `KafkaUnreachable`, `KafkaLoginError` and other errors of the connection.
+    each hundred groups with members. A broker out of reach is a part that cannot be read; raises `KafkaLoginError`, and
+    `KafkaUnreachable` when no broker answers at all.
     """
-    parts = _Parts()
+    parts = _Parts(cluster)
     settings = cluster.settings
     brokers = tuple(sorted(cluster.topology([]).brokers.values(), key=lambda broker: broker.node_id))
     no_acls: tuple[Acl, ...] | None = ()
     acls = parts.read("acls", settings.acls, no_acls)
+    configs, absent = _configs(cluster, brokers, parts)
     inventory = Inventory(
-        configs=_configs(cluster, brokers, groups, parts),
+        configs=configs,
         acls=() if acls is None else acls,
         has_authorizer=acls is not None,
         quotas=parts.read("quotas", settings.quotas, ()),
@@ -83,7 +92,7 @@ def read_inventory(
         unreadable=tuple(sorted(failure.subject for failure in parts.failures)),
     )
     standing = Standing(
-        brokers=_nodes(cluster, brokers, parts),
+        brokers=_nodes(cluster, brokers, absent, parts),
         quorum=parts.read("quorum", settings.quorum, None),
         reassignments=parts.read("reassignments", settings.reassignments, ()),
         tokens=parts.read("delegation tokens", settings.tokens, ()),
@@ -94,28 +103,36 @@ def read_inventory(
 
 
 def _configs(
-    cluster: Cluster, brokers: Sequence[Broker], groups: Sequence[GroupListing], parts: _Parts
-) -> tuple[ResourceConfigs, ...]:
+    cluster: Cluster, brokers: Sequence[Broker], parts: _Parts
+) -> tuple[tuple[ResourceConfigs, ...], Mapping[int, KafkaError]]:
+    """The resources that have any, and the brokers that are out of reach."""
     named = [(BROKER, str(broker.node_id)) for broker in brokers] + [(CLUSTER, "")]
     for kind in (CLIENT_METRICS, GROUP):
         nothing: tuple[str, ...] = ()
         names = parts.read(f"{kind} configs", partial(cluster.settings.config_resources, kind), nothing)
         named += [(kind, name) for name in names]
     found: list[ResourceConfigs] = []
-    for (kind, name), answer in cluster.settings.configs(named).items():
+    absent: dict[int, KafkaError] = {}
+    nothing_said: dict[tuple[str, str], ResourceConfigs | KafkaError] = {}
+    for (kind, name), answer in parts.read("configs", partial(cluster.settings.configs, named), nothing_said).items():
         if isinstance(answer, KafkaError):
             parts.miss(f"configs of {kind} {name}".rstrip(), answer)
+            if kind == BROKER and isinstance(answer, KafkaUnreachable):
+                absent[int(name)] = answer
         elif kind == BROKER or answer.overrides:
             # Besides the brokers' own values, defaults say nothing that the brokers do not say.
             found.append(answer if kind == BROKER else ResourceConfigs(kind, name, answer.overrides))
-    return tuple(sorted(found))
+    return tuple(sorted(found)), absent
 
 
-def _nodes(cluster: Cluster, brokers: Sequence[Broker], parts: _Parts) -> tuple[BrokerNode, ...]:
-    dirs = cluster.settings.log_dirs([broker.node_id for broker in brokers])
+def _nodes(
+    cluster: Cluster, brokers: Sequence[Broker], absent: Mapping[int, KafkaError], parts: _Parts
+) -> tuple[BrokerNode, ...]:
+    """A broker that was waited for once is not waited for again."""
+    dirs = cluster.settings.log_dirs([broker.node_id for broker in brokers if broker.node_id not in absent])
     nodes: list[BrokerNode] = []
     for broker in brokers:
-        answer = dirs[broker.node_id]
+        answer = absent[broker.node_id] if broker.node_id in absent else dirs[broker.node_id]
         own: tuple[LogDir, ...] = ()
         if isinstance(answer, KafkaError):
             parts.miss(f"log directories of broker {broker.node_id}", answer)

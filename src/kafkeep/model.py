@@ -371,3 +371,12 @@ class RecoveryPoint:
     """`partition` (each partition cut on its own) or `transaction`."""
     complete: bool
     failures: tuple[Failure, ...]
+
+    @property
+    def imported(self) -> bool:
+        """True when it was made of a document and not by looking at a cluster."""
+        return any(key == IMPORTED for key, _ in self.tags)
+
+
+IMPORTED: Final = "imported"
+"""The tag of such points; its value is the document's name."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
+from kafkeep.connectors import CONNECTORS, Connectors
 from kafkeep.errors import PlanRefused
 from kafkeep.inventory import Inventory, Standing
 from kafkeep.model import ClusterMetadata, RecoveryPoint
@@ -14,7 +16,15 @@ from kafkeep.repository.inventory_documents import (
     standing_from_json,
     standing_to_json,
 )
+from kafkeep.repository.objects import WrappedDocument, wrap_document
 from kafkeep.repository.repository import Repository
+from kafkeep.repository.service_documents import (
+    connectors_from_json,
+    connectors_to_json,
+    schemas_from_json,
+    schemas_to_json,
+)
+from kafkeep.schemas import SCHEMAS, Schemas
 
 METADATA: Final = "metadata"
 """Name of a recovery point's document with topics and groups."""
@@ -24,16 +34,70 @@ STANDING: Final = "standing"
 """Name of the one that tells how the cluster stood at that moment."""
 
 
-def put_point_documents(
-    repository: Repository, metadata: ClusterMetadata, settings: tuple[Inventory, Standing] | None
-) -> tuple[tuple[str, str], ...]:
-    """Stores the documents; what a point names them by: (name, digest), sorted by name."""
-    found = {METADATA: repository.put_document(METADATA, cluster_metadata_to_json(metadata))}
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What the servers beside the cluster hold; None where there is none, or where it could not be read."""
+
+    schemas: Schemas | None = None
+    connectors: Connectors | None = None
+
+
+NOTHING_BESIDE: Final = Beside()
+
+
+@dataclass(frozen=True, slots=True)
+class PointDocuments:
+    """The documents of a point that may come to be: named already, and stored only when the point is made."""
+
+    wrapped: tuple[tuple[str, WrappedDocument], ...]
+    """Sorted by name."""
+
+    @property
+    def names(self) -> tuple[tuple[str, str], ...]:
+        """What a point names them by: (name, digest), sorted by name."""
+        return tuple((name, document.digest) for name, document in self.wrapped)
+
+    def put(self, repository: Repository) -> tuple[tuple[str, str], ...]:
+        """Stores them; their `names`. Raises `CorruptObject`, `StoreError`."""
+        for _, document in self.wrapped:
+            repository.store_document(document)
+        return self.names
+
+
+def wrap_point_documents(
+    metadata: ClusterMetadata, settings: tuple[Inventory, Standing] | None, beside: Beside = NOTHING_BESIDE
+) -> PointDocuments:
+    """The documents of a point; `settings` is None for one that holds none."""
+    found: dict[str, object] = {METADATA: cluster_metadata_to_json(metadata)}
     if settings is not None:
         inventory, standing = settings
-        found[INVENTORY] = repository.put_document(INVENTORY, inventory_to_json(inventory))
-        found[STANDING] = repository.put_document(STANDING, standing_to_json(standing))
-    return tuple(sorted(found.items()))
+        found[INVENTORY] = inventory_to_json(inventory)
+        found[STANDING] = standing_to_json(standing)
+    if beside.schemas is not None:
+        found[SCHEMAS] = schemas_to_json(beside.schemas)
+    if beside.connectors is not None:
+        found[CONNECTORS] = connectors_to_json(beside.connectors)
+    return PointDocuments(tuple((name, wrap_document(name, value)) for name, value in sorted(found.items())))
+
+
+def put_point_documents(
+    repository: Repository,
+    metadata: ClusterMetadata,
+    settings: tuple[Inventory, Standing] | None,
+    beside: Beside = NOTHING_BESIDE,
+) -> tuple[tuple[str, str], ...]:
+    """Stores the documents; what a point names them by: (name, digest), sorted by name."""
+    return wrap_point_documents(metadata, settings, beside).put(repository)
+
+
+def beside_of(repository: Repository, point: RecoveryPoint) -> Beside:
+    """Schemas and connectors of the point. Raises `CorruptObject`, `StoreError`."""
+    digests = dict(point.documents)
+    schemas, connectors = digests.get(SCHEMAS), digests.get(CONNECTORS)
+    return Beside(
+        None if schemas is None else schemas_from_json(repository.document(SCHEMAS, schemas)),
+        None if connectors is None else connectors_from_json(repository.document(CONNECTORS, connectors)),
+    )
 
 
 def inventory_of(repository: Repository, point: RecoveryPoint) -> Inventory | None:
@@ -48,7 +112,7 @@ def needed_inventory_of(repository: Repository, point: RecoveryPoint) -> Invento
     if inventory is None:
         raise PlanRefused(
             f"point #{point.number} holds no settings and permissions",
-            hint="Make points with `kafkeep backup --settings` or `kafkeep metadata backup`.",
+            hint="Make points with `kafkeep backup` without --no-settings, or with `kafkeep metadata backup`.",
         )
     return inventory
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from kafkeep.errors import CorruptObject, UsageError
 from kafkeep.model import NO_TOPIC_ID, Generation, OffsetRange, RecoveryPoint, TopicPartition
-from kafkeep.offset_map import MappedPartition, MappedPartitions
+from kafkeep.offset_map import MappedPartition, MappedPartitions, OffsetMap
 from kafkeep.repository.documents import offset_map_from_json
 from kafkeep.repository.nouns import decode_generation, fields, integer
 from kafkeep.repository.repository import Repository
 
+_STARTED = "restore-started"
+_OPENED = "restore-opened"
 _FINISHED = "restore-finished"
 _OFFSET_MAP = "offset-map"
 
@@ -83,4 +87,93 @@ def _of_reported(repository: Repository, part: Any, topic_ids: dict[str, str]) -
     )
 
 
-__all__ = ["MappedPartition", "MappedPartitions", "mapped_by_restores", "mapped_in_file"]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpreadRestore:
+    """A restore that spread a topic's records by key."""
+
+    job: str
+    """Object name of its record."""
+    source: str
+    target: str
+    partitions: int
+    """Of the target topic."""
+    complete: bool = False
+    """True once all of it was in the target."""
+    by_time: bool = False
+    """True when times chose among the records."""
+    sources: Mapping[Generation, OffsetRange] = field(default_factory=dict)
+    """The source offsets that were spread."""
+    offsets: Mapping[int, OffsetMap] = field(default_factory=dict)
+    """By target partition: from the number of a record there to its offset."""
+
+
+def spread_by_restores(
+    repository: Repository, point: RecoveryPoint, target_cluster: str
+) -> dict[tuple[str, str, str], SpreadRestore]:
+    """What the repository knows of restores of this point into this cluster that repartitioned topics, unfinished ones
+    too: by topic of the source, topic of the target and its id, the newest of each.
+
+    Raises `CorruptObject`, `StoreError`.
+    """
+    found: dict[tuple[str, str, str], SpreadRestore] = {}
+    reports: dict[str, list[tuple[str, Any]]] = {_STARTED: [], _OPENED: [], _FINISHED: []}
+    for kind, told in reports.items():
+        told += sorted(repository.audits(kind), key=lambda report: str(_member(report[1], "time")))
+    try:
+        jobs = {
+            (name, topic["target"]): SpreadRestore(
+                job=name, source=topic["source"], target=topic["target"], partitions=topic["partitions"]
+            )
+            for name, value in reports[_STARTED]
+            if (value.get("point"), value.get("target_cluster")) == (point.number, target_cluster)
+            for topic in value.get("topics", ())
+            if topic.get("repartitioned_from") is not None
+        }
+        ids = {
+            (value["started"], topic["target"]): topic["topic_id"]
+            for _, value in reports[_OPENED]
+            for topic in value["topics"]
+        }
+        for _, value in reports[_FINISHED]:
+            for topic in value.get("repartitioned", ()):
+                key = (value["started"], topic["target"])
+                # What one process of the job has completed stays so.
+                if key in jobs and not jobs[key].complete:
+                    jobs[key] = _spread(repository, jobs[key], topic)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CorruptObject(f"a restore report in the audit is not of the known shape: {error!r}") from error
+    for key, restored in jobs.items():
+        if key in ids:
+            found[(restored.source, restored.target, ids[key])] = restored
+    return found
+
+
+def _member(value: object, name: str) -> object:
+    return value.get(name) if isinstance(value, dict) else None
+
+
+def _spread(repository: Repository, restored: SpreadRestore, topic: Any) -> SpreadRestore:
+    parts = topic["partitions"]
+    return replace(
+        restored,
+        complete=len(parts) == restored.partitions and all(part["complete"] is True for part in parts),
+        by_time=bool(topic["by_time"]),
+        sources={
+            Generation(restored.source, topic_id, partition, lineage): OffsetRange(start, stop)
+            for partition, topic_id, lineage, start, stop in topic["sources"]
+        },
+        offsets={
+            part["target"][1]: offset_map_from_json(repository.document(_OFFSET_MAP, part["offset_map"]))
+            for part in parts
+        },
+    )
+
+
+__all__ = [
+    "MappedPartition",
+    "MappedPartitions",
+    "SpreadRestore",
+    "mapped_by_restores",
+    "mapped_in_file",
+    "spread_by_restores",
+]

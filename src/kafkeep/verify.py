@@ -29,8 +29,9 @@ from kafkeep.repository.facts import FactsBuilder, PieceFacts
 from kafkeep.repository.format import RepositoryDocument, read_slot
 from kafkeep.repository.layout import RunIndex
 from kafkeep.repository.names import HINT_HEAD, REPOSITORY, document_name, log_name, log_number
+from kafkeep.repository.objects import read_audit, read_repository_document
 from kafkeep.repository.reader import chunk_coverage, open_chunk, read_footer
-from kafkeep.repository.repository import Repository, read_audit, read_repository_document
+from kafkeep.repository.repository import Repository
 from kafkeep.repository.state import EMPTY, Alarm, PackEntry, State, apply
 from kafkeep.repository.stores.base import Store
 
@@ -59,6 +60,8 @@ class Finding:
 @dataclass(frozen=True, slots=True)
 class VerifyReport:
     level: str
+    head: int
+    """The newest commit that was read; -1 when there was none."""
     objects: int
     """Objects looked at."""
     bytes: int
@@ -93,7 +96,7 @@ def verify(
         check.exist(state)
     elif depth > 1 and document is not None:
         check.objects(state, document, data=depth == 3, workers=workers)
-    return VerifyReport(level, check.seen, check.read, tuple(check.findings), tuple(state.alarms))
+    return VerifyReport(level, state.head, check.seen, check.read, tuple(check.findings), tuple(state.alarms))
 
 
 class _Check:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.support.versitygw import S3Server
 
 from kafkeep.errors import ObjectExists, ObjectNotFound
 from kafkeep.repository.stores.base import ObjectInfo, Store
@@ -15,6 +16,7 @@ from kafkeep.repository.stores.memory import MemoryStore
 from kafkeep.repository.stores.wrappers import (
     CountingStore,
     FaultyStore,
+    Rate,
     ReadOnlyStore,
     RetryingStore,
     ThrottledStore,
@@ -30,17 +32,28 @@ STORES: dict[str, Callable[[Path], Store]] = {
     "retrying over failures": lambda path: RetryingStore(
         FaultyStore.failing(LocalStore(path), every=2), pause=lambda seconds: None
     ),
-    "throttled": lambda path: ThrottledStore(MemoryStore(), bytes_per_second=1e9),
+    "throttled": lambda path: ThrottledStore(MemoryStore(), upload=Rate(1e9), download=Rate(1e9)),
     "counting": lambda path: CountingStore(MemoryStore()),
     "faulty without faults": lambda path: FaultyStore(LocalStore(path)),
     "wrappers over wrappers": lambda path: CountingStore(
-        RetryingStore(ThrottledStore(FaultyStore(MemoryStore()), bytes_per_second=1e9))
+        RetryingStore(ThrottledStore(FaultyStore(MemoryStore()), upload=Rate(1e9)))
+    ),
+}
+BUCKETS: dict[str, Callable[[S3Server], Store]] = {
+    "bucket": lambda server: server.store(),
+    "whole bucket": lambda server: server.store(""),
+    "bucket with other checksums": lambda server: server.store(s3={"checksum": "crc64nvme"}),
+    "bucket over one connection": lambda server: server.store(connections=1),
+    "retrying over failures of a bucket": lambda server: RetryingStore(
+        FaultyStore.failing(server.store(), every=2), pause=lambda seconds: None
     ),
 }
 
 
-@pytest.fixture(params=STORES)
+@pytest.fixture(params=[*STORES, *BUCKETS])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    if request.param in BUCKETS:
+        return BUCKETS[request.param](request.getfixturevalue("s3_server"))
     return STORES[request.param](tmp_path / "store")
 
 
@@ -235,7 +248,7 @@ def test_of_many_creators_exactly_one_wins(store: Store) -> None:
 
 
 def test_the_url_names_the_place(store: Store) -> None:
-    assert store.url.startswith(("file:///", "memory://"))
+    assert store.url.startswith(("file:///", "memory://", "s3://"))
 
 
 def test_a_closed_store_can_be_used_again(store: Store) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka.admin import ResourceType
 from tests.faults.test_rights import BACKUP, CLUSTER, COMPARE, CONSISTENT, GROUP, RESTORE, TOPIC, Right
+from tests.faults.test_settings_rights import SETTINGS
 
 from kafkeep.errors import KafkeepError, all_errors
 
@@ -22,7 +23,13 @@ RESOURCES = {
 
 @pytest.mark.parametrize(
     ("verb", "rights"),
-    [("backup", BACKUP), ("consistent", CONSISTENT), ("restore", RESTORE), ("compare", COMPARE)],
+    [
+        ("backup", BACKUP),
+        ("settings", SETTINGS),
+        ("consistent", CONSISTENT),
+        ("restore", RESTORE),
+        ("compare", COMPARE),
+    ],
 )
 def test_rights_of_the_page_are_those_that_were_tried(verb: str, rights: tuple[Right, ...]) -> None:
     found = re.search(rf"<!-- rights: {verb} -->\n(.*?)<!-- end -->", PAGE.read_text(), re.DOTALL)

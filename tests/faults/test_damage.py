@@ -42,7 +42,7 @@ class Archive:
     @property
     def metadata(self) -> str:
         """The document a restore needs."""
-        [(_, reference)] = open_repository(self.store).point("latest").documents
+        reference = dict(open_repository(self.store).point("latest").documents)["metadata"]
         return f"doc/{reference[:2]}/{reference}"
 
     def damaged(self, name: str, data: bytes | None) -> MemoryStore:

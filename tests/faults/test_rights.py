@@ -48,6 +48,8 @@ RESTORE: tuple[Right, ...] = (
 )
 COMPARE: tuple[Right, ...] = ((TOPIC, AclOperation.READ),)
 CONSISTENT: tuple[Right, ...] = ((ResourceType.TRANSACTIONAL_ID, AclOperation.DESCRIBE),)
+RECORDS_ALONE = "--no-settings"
+"""What the table of `backup` is about; tests/faults/test_settings_rights.py is about the rest."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ class Stage:
             name, pattern = topics, ResourcePatternType.LITERAL
         elif kind == CLUSTER:
             name, pattern = "kafka-cluster", ResourcePatternType.LITERAL
-        elif (kind, operation) == (GROUP, AclOperation.DESCRIBE):
+        elif kind == GROUP and operation in (AclOperation.DESCRIBE, AclOperation.DESCRIBE_CONFIGS):
             name, pattern = "*", ResourcePatternType.LITERAL
         return AclBinding(kind, name, pattern, f"User:{USER}", "*", operation, AclPermissionType.ALLOW)
 
@@ -91,9 +93,10 @@ class Stage:
         self.kafkeep("init", "--repo", str(folder)).expect(0)
         return folder
 
-    def backup(self, repository: Path, topics: str | None = None) -> dict[str, Any]:
+    def backup(self, repository: Path, topics: str | None = None, *, with_settings: bool = False) -> dict[str, Any]:
         chosen = topics or f"{self.prefix}*"
         given = ["--repo", str(repository), "--cluster", "lab", "--topics", chosen]
+        given += [] if with_settings else [RECORDS_ALONE]
         return self.kafkeep("backup", *given).expect(0, 3, 4, 14)
 
     def restore(self, repository: Path, target: str) -> dict[str, Any]:
@@ -174,7 +177,7 @@ def test_consistent_points_need_to_know_of_all_transactions(stage: Stage, tmp_pa
     producer.begin_transaction()
     producer.produce(stage.other, b"open", partition=0)
     assert producer.flush(30) == 0
-    given = ["--repo", str(repository), "--cluster", "lab", "--topics", f"{stage.prefix}*"]
+    given = ["--repo", str(repository), "--cluster", "lab", "--topics", f"{stage.prefix}*", RECORDS_ALONE]
     given += ["--consistent", "transactions", "--consistent-wait", "2s"]
     try:
         stage.allow(*BACKUP)

@@ -19,8 +19,21 @@ from tests.support.batches import around, log_of, old_message
 from kafkeep.errors import CorruptBatch, KafkaLoginError
 from kafkeep.kafka import auth, auth_scram
 from kafkeep.kafka.config import SaslConfig
-from kafkeep.kafka.wire import batch, codecs, fetch, legacy, primitives, produce, records
+from kafkeep.kafka.wire import (
+    batch,
+    codecs,
+    fetch,
+    fetch_snapshot,
+    legacy,
+    metadata_fold,
+    metadata_records,
+    primitives,
+    produce,
+    records,
+)
 from kafkeep.kafka.wire.batch import HEADER_SIZE, control_type, needs_rebuild, rewrite, walk
+from kafkeep.kafka.wire.metadata_fold import MetadataFold
+from kafkeep.kafka.wire.metadata_records import KINDS
 from kafkeep.kafka.wire.primitives import Reader
 from kafkeep.kafka.wire.records import Record, decode, encode, rebuild
 from kafkeep.model import BatchInfo, TopicPartition
@@ -326,4 +339,78 @@ SCRAM: Final = Target(
     tokens=(b"r=ours-", b"s=", b"i=", b"v=", b"e=", b"m=", b",", b"PROOF", b"=", b"\n", b"4096"),
 )
 
-TARGETS: Final = (LOG, PAYLOAD, RECORDS, MESSAGE_SET, FETCH, PRODUCE, SCRAM)
+# The controllers' log: values of records, each behind its length, into one fold.
+
+
+def run_metadata(data: bytes) -> None:
+    fold = MetadataFold()
+    position, unread = 0, data
+    while len(unread) >= 2:
+        size = struct.unpack(">H", unread[:2])[0] % len(unread)
+        record = metadata_records.decode_metadata_record(unread[2 : 2 + size])
+        assert set(record.fields) == ({field.name for field in KINDS[record.type].fields} if record.known else set())
+        fold.apply(record)
+        unread = unread[2 + size :]
+        position += 1
+    found = fold.result()
+    assert [topic.name for topic in found.topics] == sorted(topic.name for topic in found.topics)
+    assert len(found.topics) + len(found.acls) + len(found.scram_users) <= position
+    assert sum(count for _, count in found.unknown) <= position
+
+
+def seeds_metadata() -> list[bytes]:
+    found = []
+    for path in sorted((_GOLDEN.parent / "metadata_logs").glob("4.3.1*")):
+        if path.suffix in (".log", ".snapshot"):
+            view = memoryview(path.read_bytes())
+            infos, _ = walk(view)
+            values: list[bytes] = []
+            position = 0
+            for info in infos:
+                batch = view[position : position + info.size]
+                values += [] if info.is_control else [one.value or b"" for one in decode(batch, info)]
+                position += info.size
+            found.append(_lengths(values))
+            found += [_lengths(values[at : at + 8]) for at in range(0, len(values), 8)]
+    topic, rest = b"\x01\x02\x00\x02t" + _TOPIC_ID + b"\x00", b"\x01\x17\x00\x00"
+    return [*found, _lengths([topic, rest, b"\x01\x18\x00\x00", b"\x01\x19\x00\x00", b"\x01\x1d\x00"])]
+
+
+def _lengths(values: list[bytes]) -> bytes:
+    return b"".join(struct.pack(">H", len(value)) + value for value in values)
+
+
+METADATA: Final = Target(
+    name="metadata-log",
+    run=run_metadata,
+    modules=(metadata_records, metadata_fold, primitives),
+    seeds=seeds_metadata,
+    tokens=(_TOPIC_ID, b"\x01\x17\x00\x00", b"\x01\x18\x00\x00", b"\xff\xff\xff\xff\x0f", b"\x00\x01"),
+)
+
+
+# Pieces of a controllers' snapshot.
+
+
+def run_snapshot(data: bytes) -> None:
+    piece = fetch_snapshot.decode_fetch_snapshot(Reader(memoryview(data), "answer"))
+    assert len(piece.data) <= len(data)
+
+
+def seeds_snapshot() -> list[bytes]:
+    head, name = struct.pack(">ih", 0, 0), b"\x02" + primitives.compact_string("__cluster_metadata") + b"\x02"
+    part = struct.pack(">ihqi", 0, 0, 45, 1) + b"\0" + struct.pack(">qq", 9, 0) + b"\x0arecords.."
+    moved = part[:-10] + b"\x01" + primitives.one_tag(0, bytes(9))
+    refused = struct.pack(">ih", 0, 31) + b"\x01\x00"
+    return [head + name + part + b"\0\0\0", head + name + moved + b"\0\0", refused]
+
+
+SNAPSHOT: Final = Target(
+    name="snapshot",
+    run=run_snapshot,
+    modules=(fetch_snapshot, primitives),
+    seeds=seeds_snapshot,
+    tokens=_ANSWER_TOKENS,
+)
+
+TARGETS: Final = (LOG, PAYLOAD, RECORDS, MESSAGE_SET, FETCH, PRODUCE, SCRAM, METADATA, SNAPSHOT)

@@ -31,9 +31,26 @@ from tests.support.repositories import (
     write_pack,
 )
 
-from kafkeep.model import AbortedTransaction, GenerationOpened, HeldBack
+from kafkeep.connectors import Connector, ConnectorOffset, Connectors, ConnectorSetting, ConnectorTask
+from kafkeep.inventory import (
+    Acl,
+    BrokerNode,
+    Feature,
+    Inventory,
+    MetadataCut,
+    Quota,
+    QuotaEntity,
+    ScramCredential,
+    ScramUser,
+    Standing,
+)
+from kafkeep.model import AbortedTransaction, ClusterMetadata, GenerationOpened, HeldBack
+from kafkeep.point_documents import Beside, put_point_documents
+from kafkeep.repository.changes import Change, Pin, RaiseEpoch, Retag, Retire, Sweep, Unpin, Unretire
 from kafkeep.repository.repository import Repository
 from kafkeep.repository.stores.local import LocalStore
+from kafkeep.schemas import SchemaReference, Schemas, SchemaVersion, SubjectRules
+from kafkeep.secret import Secret
 
 ORDERS = generation("orders", topic_id="b3JkZXJzLW9yZGVycy1vcg")
 AGAIN = generation("orders", topic_id="YWdhaW4tYWdhaW4tYWdhaQ")
@@ -116,6 +133,120 @@ def make_holding(root: Path) -> None:
     (root / "repository" / "tmp").rmdir()
 
 
+def make_kept(root: Path) -> None:
+    """A repository with points that were retired, taken back, swept, pinned and tagged, and a pack of a later epoch."""
+    store = LocalStore(root / "repository")
+    repository = Repository.init(store, now=Clock(), rng=random.Random("format 1 kept"), compression="none")
+    names = []
+    for start in (0, 9, 18, 27):
+        pack = write_pack(repository, [piece(ORDERS, start, 3)])
+        names.append(pack.name)
+        of = opened(ORDERS) if start == 0 else ()
+        repository.commit(draft(packs=[pack], open_=of, cuts=[cut(ORDERS, start + 9, start)], name=f"from {start}"))
+    changes: tuple[Change, ...] = (
+        Pin(1, "bis zur nächsten Prüfung", until="2027-01-01T00:00:00Z"),
+        Pin(4, "before the upgrade", until_tag="upgrade=done"),
+        Retag(4, (("kind", "release"),), ()),
+        Retire((2,), (names[1],), "pruned by rules"),
+        Unpin(1),
+        Retire((1,), (names[0],), "pruned by rules"),
+        Unretire((10,)),
+        Sweep((8,)),
+        RaiseEpoch(1),
+    )
+    for change in changes:
+        repository.decide(change, started=TIME)
+    repository.commit(draft(packs=[write_pack(repository, [piece(ORDERS, 36, 1)])], cuts=[cut(ORDERS, 39, 18)]))
+    for name in repository.state.swept:
+        store.delete(name)
+    repository.put_audit("verify", {"at": TIME, "findings": []})
+    (root / "expected.json").write_text(json.dumps(described(repository), indent=1, ensure_ascii=False) + "\n")
+    repository.close()
+    (root / "repository" / "tmp").rmdir()
+
+
+SCHEMAS = Schemas(
+    versions=(
+        SchemaVersion(
+            subject="orders-value",
+            version=1,
+            id=100001,
+            type="AVRO",
+            schema='{"type":"record","name":"Order","fields":[{"name":"by","type":"Person"}]}',
+            references=(SchemaReference("Person", "person", 2),),
+            contract='{"metadata": {"properties": {"owner": "sales"}}}',
+        ),
+        SchemaVersion(subject="person", version=2, id=7, type="PROTOBUF", schema='syntax = "proto3";\n', deleted=True),
+    ),
+    rules=(
+        SubjectRules(subject="", compatibility="BACKWARD", mode="READWRITE"),
+        SubjectRules(subject="person", mode="READONLY", more='{"normalize": true}'),
+    ),
+    unreadable=("schema Größe version 3",),
+)
+CONNECTORS = Connectors(
+    version="4.3.1",
+    connectors=(
+        Connector(
+            name="files/in",
+            type="source",
+            state="PAUSED",
+            config=(
+                ConnectorSetting("connector.class", "FileStreamSource"),
+                ConnectorSetting("kept.password", None, Secret("geheim")),
+                ConnectorSetting("lost.password", None),
+            ),
+            tasks=(ConnectorTask(0, "PAUSED"),),
+            offsets=(ConnectorOffset('{"filename":"/in"}', '{"position":14}'),),
+        ),
+    ),
+    unreadable=("offsets of connector out",),
+)
+
+
+def make_with_services(root: Path) -> None:
+    """A repository with a point that holds what the servers beside its cluster hold."""
+    store = LocalStore(root / "repository")
+    repository = Repository.init(store, now=Clock(), rng=random.Random("format 1 services"), compression="none")
+    documents = put_point_documents(repository, ClusterMetadata(CLUSTER, (), ()), None, Beside(SCHEMAS, CONNECTORS))
+    repository.commit(draft(cuts=[], name="services", documents=list(documents)))
+    repository.put_audit("verify", {"at": TIME, "findings": []})
+    (root / "expected.json").write_text(json.dumps(described(repository), indent=1, ensure_ascii=False) + "\n")
+    repository.close()
+    (root / "repository" / "tmp").rmdir()
+
+
+_KEYS = ScramCredential(Secret("c2FsdA=="), Secret("c3RvcmVk"), Secret("c2VydmVy"))
+PERMISSIONS = Inventory(
+    acls=(Acl("TOPIC", "orders", "LITERAL", "User:anna", "*", "READ", "ALLOW"),),
+    quotas=(Quota(QuotaEntity((("user", None),)), (("request_percentage", 12.5),)),),
+    scram_users=(
+        ScramUser("anna", "SCRAM-SHA-256", 4096),
+        ScramUser("anna", "SCRAM-SHA-512", 8192, _KEYS),
+    ),
+    features=(Feature("metadata.version", 30),),
+)
+STANDING = Standing(brokers=(BrokerNode(1, "k", 9092, None, ()),), metadata_cut=MetadataCut(4711, 12))
+
+
+def make_with_credentials(root: Path) -> None:
+    """A repository with two points of settings and permissions: out of the controllers' log with credentials, and as
+    brokers tell them."""
+    store = LocalStore(root / "repository")
+    repository = Repository.init(store, now=Clock(), rng=random.Random("format 1 credentials"), compression="none")
+    shown = replace(PERMISSIONS, scram_users=tuple(replace(user, credential=None) for user in PERMISSIONS.scram_users))
+    for name, settings in (
+        ("controllers", (PERMISSIONS, STANDING)),
+        ("brokers", (shown, replace(STANDING, metadata_cut=None))),
+    ):
+        documents = put_point_documents(repository, ClusterMetadata(CLUSTER, (), ()), settings)
+        repository.commit(draft(cuts=[], name=name, documents=list(documents)))
+    repository.put_audit("verify", {"at": TIME, "findings": []})
+    (root / "expected.json").write_text(json.dumps(described(repository), indent=1, ensure_ascii=False) + "\n")
+    repository.close()
+    (root / "repository" / "tmp").rmdir()
+
+
 def described(repository: Repository) -> dict[str, object]:
     """What a reader must find."""
     return {
@@ -155,3 +286,6 @@ if __name__ == "__main__":
     for kind in ("none", "zstd"):
         make(Path(sys.argv[1]) / f"format-1-{kind}", kind)
     make_holding(Path(sys.argv[1]) / "format-1-held-back")
+    make_kept(Path(sys.argv[1]) / "format-1-kept")
+    make_with_services(Path(sys.argv[1]) / "format-1-services")
+    make_with_credentials(Path(sys.argv[1]) / "format-1-credentials")

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from confluent_kafka import Consumer, Producer
 from tests.support.kafka import (
-    KafkaCluster,
     Position,
     commit_positions,
     committed_positions,
@@ -23,7 +21,6 @@ from tests.support.live import (
     Filling,
     Live,
     beside,
-    new_repository,
     now,
     objects,
     until,
@@ -31,29 +28,10 @@ from tests.support.live import (
 
 from kafkeep.capture.options import BackupOptions
 from kafkeep.capture.run import backup, follow
-from kafkeep.kafka.cluster import Cluster
 from kafkeep.repository.documents import cluster_metadata_from_json
 from kafkeep.repository.repository import Repository
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture
-def live(kafka: KafkaCluster) -> Iterator[Live]:
-    """Each release in turn."""
-    with Cluster(kafka.cluster_config()) as cluster:
-        yield Live(kafka, cluster)
-
-
-@pytest.fixture
-def live_4(kafka_431: KafkaCluster) -> Iterator[Live]:
-    with Cluster(kafka_431.cluster_config()) as cluster:
-        yield Live(kafka_431, cluster)
-
-
-@pytest.fixture
-def repository() -> Repository:
-    return new_repository()
 
 
 @pytest.fixture

@@ -59,12 +59,6 @@ pytestmark = pytest.mark.integration
 SHARE_TOOL = "org.apache.kafka.tools.consumer.group.ShareGroupCommand"
 
 
-@pytest.fixture(scope="module")
-def target(kafka_431: KafkaCluster) -> Iterator[Cluster]:
-    with Cluster(kafka_431.cluster_config()) as cluster:
-        yield cluster
-
-
 def test_csv_goes_to_kafkas_tool_and_back(target: Cluster, kafka_431: KafkaCluster, tmp_path: Path) -> None:
     topic = unique("csv")
     create_topic(kafka_431.client_properties, topic, partitions=2)

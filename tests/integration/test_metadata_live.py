@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +15,16 @@ from typing import Any
 import pytest
 from confluent_kafka import Consumer
 from confluent_kafka import TopicPartition as Position
-from tests.support.kafka import KafkaCluster, NewKafka, Sample, create_topic, produce, unique
+from tests.support.kafka import KafkaCluster, NewKafka, Sample, commit_positions, create_topic, produce, unique
+from tests.support.live import Live, until
 
 from kafkeep.inventory import BROKER, CLUSTER, Acl, QuotaEntity, ScramUser
 from kafkeep.kafka.cluster import Cluster
 from kafkeep.kafka.config import SaslConfig
+from kafkeep.kafka.links import Link, Message
+from kafkeep.kafka.retry import Retry
 from kafkeep.kafka.users import NewScramUser
+from kafkeep.repository.repository import Repository
 from kafkeep.secret import Secret
 
 pytestmark = pytest.mark.integration
@@ -123,6 +128,81 @@ def test_metadata_comes_back_on_an_empty_cluster(rich: Rich, new_kafka: NewKafka
         assert any(acl.principal == f"User:{rich.user}" for acl in cluster.settings.acls() or ())
         topology = cluster.topology([rich.topic]).topics[rich.topic]
         assert len(topology.partitions) == 3
+
+
+def test_every_backup_holds_settings_and_a_change_of_them_alone_is_new(rich: Rich, tmp_path: Path) -> None:
+    repo, settings = str(tmp_path / "repo"), ("--config", str(rich.kafka.settings_file))
+    backup = (*settings, "backup", "--cluster", "lab", "--repo", repo, "--topics", rich.topic)
+    rich.run("init", "--repo", repo)
+    assert rich.run(*backup)["records"] == 1
+    assert rich.run(*backup, status=4)["point"] is None
+    added = Acl("GROUP", unique("later"), "LITERAL", f"User:{rich.user}", "*", "READ", "ALLOW")
+    with Cluster(rich.kafka.cluster_config()) as cluster:
+        assert cluster.settings.create_acls([added]) == {added: None}
+        until(lambda: added in (cluster.settings.acls() or ()), what="the permission")
+        changed = rich.run(*backup)
+        assert changed["records"] == 0 and changed["point"]["complete"]
+        cluster.settings.delete_acls([added])
+        until(lambda: added not in (cluster.settings.acls() or ()), what="taking the permission away")
+    found = rich.run("metadata", "diff", "1", "latest", "--repo", repo, status=22)["differences"]
+    assert {one["area"] for one in found} == {"acls"}
+    assert all(added.resource_name in one["subject"] for one in found)
+
+
+def test_records_are_not_restored_from_a_point_of_metadata_alone(rich: Rich, tmp_path: Path) -> None:
+    repo, settings = str(tmp_path / "repo"), ("--config", str(rich.kafka.settings_file))
+    rich.run("init", "--repo", repo)
+    rich.run(*settings, "metadata", "backup", "--cluster", "lab", "--repo", repo, "--name", "alone")
+    told = rich.run(*settings, "restore", "alone", "--cluster", "lab", "--repo", repo, "--rename", "s/^/x-/", status=24)
+    assert (told["slug"], "holds no records" in told["message"]) == ("plan-refused", True)
+    assert "kafkeep metadata apply" in told["hint"]
+
+
+def test_settings_cost_a_handful_of_requests_however_much_there_is(
+    live_4: Live, repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: Counter[str] = Counter()
+    exchange = Link.exchange
+
+    def counted(link: Link, api: Message, body: Any, retry: Retry | None) -> Any:
+        asked[api.name] += 1
+        return exchange(link, api, body, retry)
+
+    monkeypatch.setattr(Link, "exchange", counted)
+    prefix = unique("many")
+
+    def costs(**options: Any) -> Counter[str]:
+        asked.clear()
+        live_4.back_up(repository, f"{prefix}*", **options)
+        # Groups with members, of which other tests may have left some, are looked up a hundred at a time.
+        others = {"DescribeGroups", "ConsumerGroupDescribe", "FindCoordinator", "OffsetFetch"}
+        return Counter({name: count for name, count in asked.items() if name not in others})
+
+    def grow(first: int, count: int) -> None:
+        for number in range(first, first + count):
+            name = f"{prefix}-{number}"
+            create_topic(live_4.kafka.client_properties, name)
+            commit_positions(live_4.kafka.client_properties, name, [Position(name, 0, 0)])
+
+    grow(0, 1)
+    costs()
+    few = costs() - costs(settings=False)
+    grow(1, 8)
+    many = costs() - costs(settings=False)
+    assert few == {
+        "Metadata": 1,
+        "DescribeConfigs": 2,
+        "ListConfigResources": 2,
+        "DescribeAcls": 1,
+        "DescribeClientQuotas": 1,
+        "DescribeUserScramCredentials": 1,
+        "ApiVersions": 1,
+        "DescribeLogDirs": 1,
+        "DescribeQuorum": 1,
+        "ListPartitionReassignments": 1,
+        "DescribeDelegationToken": 1,
+    }, "one broker: its own configs and those of the rest, and its log directories"
+    assert many == few
 
 
 def test_an_export_can_be_edited_and_applied(rich: Rich, tmp_path: Path) -> None:

@@ -226,7 +226,8 @@ ASKED: tuple[tuple[str, ...], ...] = (
 def described(cluster: KafkaCluster, names: Names) -> dict[str, list[str]]:
     """What Kafka's tools say, ids and epochs apart, as far as it concerns this test."""
     groups = [word for group in names.groups for word in ("--group", group)]
-    asked = [*ASKED, ("consumer-groups", "--describe", *groups)]
+    # The tool gives a coordinator that is still loading no more than five seconds, and then tells nothing.
+    asked = [*ASKED, ("consumer-groups", "--describe", "--timeout", "60000", *groups)]
     if cluster.version.startswith("4"):
         asked.append(("configs", "--describe", "--entity-type", "groups"))
     server = ("--bootstrap-server", cluster.lab.bootstrap_of("INTERNAL"))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import pytest
 from confluent_kafka.admin import (
     AclBinding,
+    AclBindingFilter,
     AclOperation,
     AclPermissionType,
     AdminClient,
@@ -58,12 +61,12 @@ def test_a_round_trip_over_tls_and_scram(login: Login, request: pytest.FixtureRe
         commit=False,
     )
     commit_positions(kafka.client_properties, topic, [Position(topic, 1, 7)])
-    if login.user != "admin":
-        allow(kafka, login.user, topic)
-    with Cluster(kafka.cluster_config(user=login.user, mechanism=login.mechanism)) as cluster:
+    rights = nullcontext() if login.user == "admin" else allowed(kafka, login.user, topic)
+    with rights, Cluster(kafka.cluster_config(user=login.user, mechanism=login.mechanism)) as cluster:
         live = Live(kafka, cluster)
         repository = new_repository()
-        result = live.back_up(repository, topic)
+        # The others may read records alone.
+        result = live.back_up(repository, topic, settings=login.user == "admin")
         assert result.failures == () and result.point is not None and result.point.complete
         restored = live.put_back(repository, result.point, renames=RENAME, groups=(topic,))
         assert restored.failures == ()
@@ -73,23 +76,25 @@ def test_a_round_trip_over_tls_and_scram(login: Login, request: pytest.FixtureRe
     assert committed_positions(kafka.client_properties, topic, RESTORED + topic) == {1: 7}
 
 
-def allow(kafka: KafkaCluster, user: str, topic: str) -> None:
-    """The rights that docs/operations.md asks for, and no other."""
+@contextmanager
+def allowed(kafka: KafkaCluster, user: str, topic: str) -> Iterator[None]:
+    """The rights that docs/operations.md asks for without settings, and no other."""
     rights = {
         (ResourceType.TOPIC, topic): "READ DESCRIBE DESCRIBE_CONFIGS",
         (ResourceType.TOPIC, RESTORED + topic): "CREATE WRITE READ DESCRIBE DESCRIBE_CONFIGS ALTER_CONFIGS",
         (ResourceType.GROUP, topic): "DESCRIBE READ",
     }
-    bindings = [
-        AclBinding(
-            kind, name, ResourcePatternType.LITERAL, f"User:{user}", "*", AclOperation[right], AclPermissionType.ALLOW
-        )
+    given = [
+        (kind, name, ResourcePatternType.LITERAL, f"User:{user}", "*", AclOperation[right], AclPermissionType.ALLOW)
         for (kind, name), granted in rights.items()
         for right in granted.split()
     ]
     admin = AdminClient(kafka.client_properties)
-    for future in admin.create_acls(bindings).values():
+    for future in admin.create_acls([AclBinding(*fields) for fields in given]).values():
         future.result(30)
+    yield
+    for removed in admin.delete_acls([AclBindingFilter(*fields) for fields in given]).values():
+        removed.result(30)
 
 
 def test_a_round_trip_over_tls(kafka_431_tls: KafkaCluster) -> None:
@@ -117,11 +122,11 @@ def test_a_topic_one_may_not_read_is_a_failure_by_name(kafka_431_scram: KafkaClu
     mine, other = unique("mine"), unique("other")
     for topic in (mine, other):
         Filling(kafka_431_scram, topic).create().produce(10)
-    allow(kafka_431_scram, "alice", mine)
-    with Cluster(kafka_431_scram.cluster_config(user="alice")) as cluster:
+    config = kafka_431_scram.cluster_config(user="alice")
+    with allowed(kafka_431_scram, "alice", mine), Cluster(config) as cluster:
         live = Live(kafka_431_scram, cluster)
         repository = new_repository()
-        result = live.back_up(repository, mine, other)
+        result = live.back_up(repository, mine, other, settings=False)
         assert [failure.subject for failure in result.failures] == [other]
         assert "TOPIC_AUTHORIZATION_FAILED" in result.failures[0].reason
         assert result.point is not None and not result.point.complete

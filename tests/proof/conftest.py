@@ -1,13 +1,15 @@
-"""The fixture `proof`, and the table of what was proved."""
+"""The fixture `proof`, and the table of what was proved, added up over the processes that pytest-xdist starts."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, Final
 
 import pytest
-from tests.support.proof import SLUGS, Proof, Row, unknown, write
+from tests.support.proof import SLUGS, Proof, Row, add_packed, packed, unknown, write
 
 ROWS = pytest.StashKey[dict[str, Row]]()
+HANDED_OVER: Final = "exactness"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -27,11 +29,22 @@ def proof(request: pytest.FixtureRequest, rows: dict[str, Row]) -> Proof:
     return Proof(rows, slugs, place)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """A worker of pytest-xdist has ended: takes over what it proved. One that was killed has nothing to hand over."""
+    output: dict[str, Any] = getattr(node, "workeroutput", None) or {}
+    add_packed(node.config.stash.setdefault(ROWS, {}), output.get(HANDED_OVER, {}))
+
+
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    rows = session.config.stash.get(ROWS, {})
+    output: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output[HANDED_OVER] = packed(rows)
+        return
     target = session.config.getoption("--write-exactness", default=None)
     if target is None:
         return
-    rows = session.config.stash.get(ROWS, {})
     missing = [slug for slug in SLUGS if slug not in rows]
     if exitstatus or missing:
         print(f"\n{target} is left as it is: status {int(exitstatus)}, not run: {', '.join(missing) or 'none'}")

@@ -52,12 +52,6 @@ pytestmark = pytest.mark.integration
 TOOL = "Java consumer-groups tool"
 
 
-@pytest.fixture(scope="module")
-def target(kafka_431: KafkaCluster) -> Iterator[Cluster]:
-    with Cluster(kafka_431.cluster_config()) as cluster:
-        yield cluster
-
-
 @dataclass(frozen=True)
 class Journey:
     """Two topics with everything that makes offsets jump, and groups at every kind of place, restored elsewhere."""

@@ -3,39 +3,20 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
 
 import pytest
 from confluent_kafka import Producer
-from tests.support.kafka import KafkaCluster, Sample, produce_transaction, unique
+from tests.support.kafka import Sample, produce_transaction, unique
 from tests.support.live import RENAME, RESTORED, Filling, Live, contents, new_repository, total, until
 from tests.support.oracle import batches_of
 from tests.support.proof import Proof
 
-from kafkeep.kafka.cluster import LATEST, Cluster
+from kafkeep.kafka.cluster import LATEST
 from kafkeep.model import TopicPartition
 from kafkeep.renaming import Rename
 from kafkeep.repository.repository import Repository
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture
-def live(kafka: KafkaCluster) -> Iterator[Live]:
-    """Each release in turn."""
-    with Cluster(kafka.cluster_config()) as cluster:
-        yield Live(kafka, cluster)
-
-
-@pytest.fixture
-def live_4(kafka_431: KafkaCluster) -> Iterator[Live]:
-    with Cluster(kafka_431.cluster_config()) as cluster:
-        yield Live(kafka_431, cluster)
-
-
-@pytest.fixture
-def repository() -> Repository:
-    return new_repository()
 
 
 @pytest.fixture

@@ -23,11 +23,13 @@ from kafkeep.inventory import (
     InheritedConfigs,
     Inventory,
     LogDir,
+    MetadataCut,
     Quorum,
     Quota,
     QuotaEntity,
     Reassignment,
     ResourceConfigs,
+    ScramCredential,
     ScramUser,
     Standing,
 )
@@ -38,10 +40,14 @@ from kafkeep.repository.inventory_documents import (
     standing_from_json,
     standing_to_json,
 )
+from kafkeep.repository.shapes import to_shape
+from kafkeep.secret import Secret
 
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 number = st.integers(-(2**63), 2**63 - 1)
 limit = st.floats(allow_nan=False)
+secret = st.builds(Secret, text)
+credential = st.builds(ScramCredential, secret, secret, secret)
 config = st.builds(ConfigValue, text, st.none() | text, text, st.booleans(), st.booleans())
 
 
@@ -61,7 +67,7 @@ inventories = st.builds(
             several(st.tuples(text, limit)),
         )
     ),
-    scram_users=several(st.builds(ScramUser, text, text, number)),
+    scram_users=several(st.builds(ScramUser, text, text, number, st.none() | credential)),
     features=several(st.builds(Feature, text, number)),
     unreadable=several(text),
 )
@@ -83,6 +89,7 @@ standings = st.builds(
     tokens=several(st.builds(DelegationToken, text, text, text, several(text), number, number, number)),
     groups=several(st.builds(GroupMembers, text, text, text, several(st.builds(GroupMember, text, text, text, text)))),
     inherited=several(st.builds(InheritedConfigs, several(text), several(config))),
+    metadata_cut=st.none() | st.builds(MetadataCut, number, number),
 )
 
 
@@ -90,7 +97,9 @@ standings = st.builds(
 @given(inventories)
 def test_an_inventory_survives_its_document(inventory: Inventory) -> None:
     stored = wrap(DOCUMENT_KINDS["inventory"], inventory_to_json(inventory))
-    assert inventory_from_json(unwrap(stored, DOCUMENT_KINDS["inventory"], "doc")) == inventory
+    found = inventory_from_json(unwrap(stored, DOCUMENT_KINDS["inventory"], "doc"))
+    assert found == inventory
+    assert [user.credential for user in found.scram_users] == [user.credential for user in inventory.scram_users]
 
 
 @settings(max_examples=150)
@@ -104,7 +113,10 @@ SAMPLE = Inventory(
     configs=(ResourceConfigs("broker", "1", (ConfigValue("a", None, "static", True, False),)),),
     acls=(Acl("TOPIC", "t", "LITERAL", "User:a", "*", "READ", "ALLOW"),),
     quotas=(Quota(QuotaEntity((("user", None),)), (("producer_byte_rate", 1.5),)),),
-    scram_users=(ScramUser("u", "SCRAM-SHA-256", 4096),),
+    scram_users=(
+        ScramUser("u", "SCRAM-SHA-256", 4096, ScramCredential(Secret("a"), Secret("b"), Secret("c"))),
+        ScramUser("v", "SCRAM-SHA-256", 4096),
+    ),
     features=(Feature("metadata.version", 25),),
     unreadable=("acls",),
 )
@@ -139,6 +151,20 @@ def test_a_missing_field_and_one_too_many_are_refused() -> None:
         inventory_from_json(value | {"more": 1})
 
 
+def test_what_is_optional_is_not_there_while_it_is_absent() -> None:
+    with_credential, without = inventory_to_json(SAMPLE)["scram_users"]
+    assert with_credential["credential"] == {"salt": "a", "stored_key": "b", "server_key": "c"}
+    assert without == {"name": "v", "mechanism": "SCRAM-SHA-256", "iterations": 4096}
+    assert "metadata_cut" not in standing_to_json(Standing())
+    with pytest.raises(CorruptObject, match="just the fields"):
+        inventory_from_json(inventory_to_json(SAMPLE) | {"scram_users": [without | {"credential": {"salt": "a"}}]})
+
+
+def test_a_secret_goes_into_no_document_that_is_not_made_for_it() -> None:
+    with pytest.raises(TypeError, match="Secret has no shape"):
+        to_shape(SAMPLE)
+
+
 def test_every_noun_is_made_by_the_strategies() -> None:
     """A noun that is added and not tested here would be found by this."""
     import kafkeep.inventory as nouns
@@ -148,5 +174,5 @@ def test_every_noun_is_made_by_the_strategies() -> None:
         for cls in vars(nouns).values()
         if isinstance(cls, type) and is_dataclass(cls) and cls.__module__ == nouns.__name__
     }
-    assert len(tested) == 17, sorted(cls.__name__ for cls in tested)
+    assert len(tested) == 19, sorted(cls.__name__ for cls in tested)
     assert all(fields(cls) for cls in tested)

@@ -15,6 +15,7 @@ from tests.support.images import images, rich_image
 from kafkeep.inventory import Acl, ConfigValue, Feature, Quota, QuotaEntity, ResourceConfigs, ScramUser
 from kafkeep.metadata.differences import DIFFERENCE_AREAS, Difference, compare_images
 from kafkeep.metadata.image import ClusterImage
+from kafkeep.metadata.options import SERVICE_AREAS
 from kafkeep.model import TopicPartition
 
 
@@ -26,7 +27,10 @@ def test_an_image_is_not_different_from_itself(image: ClusterImage) -> None:
 
 
 def mirrored(differences: tuple[Difference, ...]) -> set[Difference]:
-    return {replace(found, left=found.right, right=found.left) for found in differences}
+    return {
+        replace(found, left=found.right, right=found.left, left_lag=found.right_lag, right_lag=found.left_lag)
+        for found in differences
+    }
 
 
 @examples(60)
@@ -39,7 +43,7 @@ def test_both_ways_say_the_same(left: ClusterImage, right: ClusterImage, same: b
     assert mirrored(there.information) == set(back.information)
     assert set(there.not_compared) == set(back.not_compared)
     assert len(set(there.differences)) == len(there.differences)
-    assert all(found.left != found.right for found in there.differences)
+    assert all((one.left, one.left_lag) != (one.right, one.right_lag) for one in there.differences)
 
 
 Change = tuple[ClusterImage, Difference]
@@ -146,7 +150,7 @@ def changes(image: ClusterImage, text: str, number: int) -> dict[str, Callable[[
         ),
         "position": lambda: (
             _group(image, 5 + number),
-            Difference("positions", "billing", "orders/0", "5 (lag 4)", f"{5 + number} (lag {4 - number})"),
+            Difference("positions", "billing", "orders/0", "5", str(5 + number), 4, 4 - number),
         ),
         "group gone": lambda: (
             replace(image, groups=image.groups[:1]),
@@ -183,10 +187,11 @@ UNREAD = {
 }
 
 
-@pytest.mark.parametrize("area", DIFFERENCE_AREAS)
+@pytest.mark.parametrize("area", [area for area in DIFFERENCE_AREAS if area not in SERVICE_AREAS])
 def test_what_was_not_read_is_neither_equal_nor_gone(area: str) -> None:
     image = rich_image()
-    bare = rich_image(topics=(replace(image.topics[1], configs=()),), groups=())
+    fewer = image.topics[1].partitions[:1]
+    bare = rich_image(topics=(replace(image.topics[1], configs=(), partitions=fewer),), groups=())
     bare = _inventory(bare, configs=(), acls=(), quotas=(), scram_users=(), features=())
     assert [found for found in compare_images(image, bare).differences if found.area == area]
     of_image, of_inventory = UNREAD[area]
@@ -242,8 +247,8 @@ def test_lag_counts_where_both_ends_are_known() -> None:
     image = rich_image()
     grown = replace(image, ends={TopicPartition("orders", 0): 19, TopicPartition("orders", 1): 50})
     assert compare_images(image, grown).differences == (
-        Difference("positions", "billing", "orders/0", "5 (lag 4)", "5 (lag 14)"),
-        Difference("positions", "shared", "orders/0", "2 (lag 7)", "2 (lag 17)"),
+        Difference("positions", "billing", "orders/0", "5", "5", 4, 14),
+        Difference("positions", "shared", "orders/0", "2", "2", 7, 17),
     )
 
 
@@ -253,6 +258,17 @@ def test_another_topic_id_is_information() -> None:
     found = compare_images(image, changed)
     assert found.differences == ()
     assert [(one.subject, one.key) for one in found.information] == [("orders", "topic id")]
+
+
+def test_an_internal_topic_on_one_side_is_no_difference() -> None:
+    image = rich_image()
+    internal = [topic for topic in image.topics if topic.internal]
+    assert internal
+    less = replace(image, topics=tuple(topic for topic in image.topics if not topic.internal))
+    for left, right in ((image, less), (less, image)):
+        assert compare_images(left, right).differences == ()
+    own = replace(less, topics=(*less.topics, replace(internal[0], name="own", internal=False)))
+    assert [(one.subject, one.key) for one in compare_images(less, own).differences] == [("own", "presence")]
 
 
 def test_entities_that_look_alike_are_told_apart() -> None:
@@ -267,5 +283,5 @@ def test_entities_that_look_alike_are_told_apart() -> None:
 
 
 def test_an_unknown_area_is_refused() -> None:
-    with pytest.raises(ValueError, match="'topic' is not one of topics, "):
+    with pytest.raises(ValueError, match="'topic' is not one of features, "):
         compare_images(rich_image(), rich_image(), ["topic"])

@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 from tests.support.batches import patched
 from tests.support.operations import new_repository, without_pauses
 from tests.support.repositories import draft, generation, opened
+from tests.support.restore_plans import part_of
 from tests.support.simulated_log import ABORT, COMMIT, SimulatedLog, record
 
 from kafkeep.kafka.wire.batch import walk
 from kafkeep.kafka.wire.records import Record, decode
-from kafkeep.model import LOG_APPEND_TIME_BIT, AbortedTransaction, TopicPartition
+from kafkeep.model import LOG_APPEND_TIME_BIT, AbortedTransaction
 from kafkeep.playback import check
 from kafkeep.repository.repository import Repository
 from kafkeep.restore.batches import ReadyBatch, ready_batches
@@ -126,21 +127,6 @@ def modelled(records: Sequence[Record], window: Window) -> list[Record]:
     begin = early.index(False) if False in early else len(records)
     end = late.index(True) if True in late else len(records)
     return list(records[begin:end])
-
-
-def part_of(repository: Repository, start: int, stop: int, window: Window) -> PartitionRestore:
-    return PartitionRestore(
-        source=ORDERS,
-        target=TopicPartition("orders", 0),
-        start=start,
-        stop=stop,
-        runs=tuple(repository.state.generations[ORDERS].runs),
-        held_back=(),
-        window=window,
-        most_records=0,
-        raw_bytes=0,
-        gaps=(),
-    )
 
 
 def stream(

@@ -150,7 +150,7 @@ BROKEN: dict[str, tuple[Forge, str]] = {
     "pack with another digest": (in_pack(blake3="0" * 64), "malformed"),
     "pack with another epoch": (in_pack(epoch=1), "malformed"),
     "pack with a foreign name": (in_pack(name="../../etc/passwd"), "malformed"),
-    "kind of a later version": (lambda value: value.update(kind="retire"), "unknown kind"),
+    "kind of a later version": (lambda value: value.update(kind="rewrite"), "unknown kind"),
     "invented kind": (lambda value: value.update(kind="x" * 1000), "unknown kind"),
     "a second beginning": (lambda value: value.update(kind="init"), "does not belong"),
     "body without a field": (lambda value: value["body"].pop("gaps"), "malformed"),

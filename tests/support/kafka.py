@@ -1,12 +1,14 @@
 """Real Kafka clusters for tests, and helpers that fill and read them with confluent-kafka.
 
-Fixtures (tests/conftest.py; started when first asked for, shared by the whole session, all stopped at its end):
+Fixtures (tests/conftest.py; started when first asked for, shared by all tests of a process, all stopped at its end;
+`make test` runs several processes, each with clusters of its own: tests/support/workers.py):
 
     kafka_431        4.3.1, one broker, plaintext            kafka_392        3.9.2, one broker, plaintext
     kafka_431_three  4.3.1, three brokers, plaintext         kafka_431_tls    4.3.1, one broker, TLS and mutual TLS
     kafka_431_scram  4.3.1, one broker, SASL over TLS, ACLs  kafka_392_scram  3.9.2, the same
     kafka            each of 4.3.1 and 3.9.2 in turn (the test runs twice)
     new_kafka        a function that starts a private cluster, ended with the test: new_kafka(brokers=3, kafka="3.9.2", …)
+    live, live_4     operations (tests/support/live.py) on `kafka`, and on kafka_431 alone
 
 Each is a `KafkaCluster`:
 
@@ -17,10 +19,12 @@ Each is a `KafkaCluster`:
     .cluster_config(…)   kafkeep's ClusterConfig for a user, mechanism or listener
     .settings_file       a kafkeep.toml with [cluster.lab]
 
-Shared clusters keep what tests leave there: name topics, groups and transactional ids with `unique("orders")`, and put
-back what you stop or pause. All have `auto.create.topics.enable=false`, check retention twice a second and compact every
-second. Users of secured clusters: admin (may do everything), alice and bob (may do nothing until ACLs say so), and
-`kafkeep.lab.config.AWKWARD`, whose name holds a comma and an equals sign (SCRAM and OAUTHBEARER only).
+Shared clusters keep what tests leave there, and files run in any order: name topics, groups and transactional ids with
+`unique("orders")`, put back what you stop or pause, take back the rights and settings you give, and never expect a cluster
+to hold nothing else or a leader epoch to stay: other tests restart brokers. All have `auto.create.topics.enable=false`,
+check retention twice a second and compact every second. Users of secured clusters: admin (may do everything), alice and bob
+(may do nothing until ACLs say so), and `kafkeep.lab.config.AWKWARD`, whose name holds a comma and an equals sign (SCRAM and
+OAUTHBEARER only).
 
 Producing and reading, by an independent client (demo/clients.py): `create_topic(cluster.client_properties, name, …)`,
 `produce(…)`, `produce_transaction(…)`, `read_committed(…)`, `read_positions(…)`, `read_some(…)`, `commit_positions(…)`,

@@ -41,6 +41,8 @@ class Content:
     partitions: dict[str, PartitionContent]
     metadata: Any
     complete: bool
+    settings: Any = None
+    """The inventory, where the point holds one; how the cluster stood is of another size at every look."""
 
     @property
     def batches(self) -> int:
@@ -52,13 +54,14 @@ def content(repository: Repository, point: RecoveryPoint, *, groups: str = "") -
 
     A backup takes all groups of its cluster along: `groups` is how the names of those begin that count.
     """
-    [(kind, digest)] = point.documents
-    metadata: Any = repository.document(kind, digest)
+    documents: dict[str, Any] = {kind: repository.document(kind, digest) for kind, digest in point.documents}
+    metadata = documents["metadata"]
     own = [group for group in metadata["groups"] if group["group_id"].startswith(groups)]
     return Content(
         {str(view.generation): _partition(repository, view) for view in repository.view(point).partitions},
         metadata | {"groups": own},
         point.complete,
+        documents.get("inventory"),
     )
 
 

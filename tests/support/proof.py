@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -143,10 +143,7 @@ class Verdict:
         return not (self.lost or self.duplicated or self.reordered or self.altered or self.aborted_visible)
 
     def __add__(self, other: Verdict) -> Verdict:
-        mine, theirs = (
-            (v.records, v.lost, v.duplicated, v.reordered, v.altered, v.aborted_visible) for v in (self, other)
-        )
-        return Verdict(*(a + b for a, b in zip(mine, theirs, strict=True)))
+        return Verdict(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
 
 
 def judge(expected: Parts, found: Parts, *, aborted: Collection[Any] = ()) -> Verdict:
@@ -200,6 +197,31 @@ class Row:
     verdict: Verdict = field(default_factory=Verdict)
     figures: Counter[str] = field(default_factory=Counter)
     places: set[str] = field(default_factory=set)
+
+
+def packed(rows: Mapping[str, Row]) -> dict[str, dict[str, Any]]:
+    """Rows in plain values, as one process hands them to another."""
+    return {
+        slug: {
+            "versions": sorted(row.versions),
+            "judges": sorted(row.judges),
+            "verdict": list(astuple(row.verdict)),
+            "figures": dict(row.figures),
+            "places": sorted(row.places),
+        }
+        for slug, row in rows.items()
+    }
+
+
+def add_packed(rows: dict[str, Row], more: Mapping[str, Mapping[str, Any]]) -> None:
+    """Adds what another process proved."""
+    for slug, found in more.items():
+        row = rows.setdefault(slug, Row())
+        row.versions.update(found["versions"])
+        row.judges.update(found["judges"])
+        row.verdict += Verdict(*found["verdict"])
+        row.figures.update(found["figures"])
+        row.places.update(found["places"])
 
 
 class Proof:

@@ -41,6 +41,10 @@ class Clock:
         self._moment += timedelta(seconds=1)
         return self._moment
 
+    def advance(self, **by: float) -> None:
+        """Let time pass: keywords of `timedelta`."""
+        self._moment += timedelta(**by)
+
 
 def generation(topic: str = "orders", partition: int = 0, lineage: int = 0, topic_id: str = "A" * 22) -> Generation:
     return Generation(topic, topic_id, partition, lineage)

@@ -1,10 +1,12 @@
-"""Recovery points and targets as a restore's plan sees them, without a repository or a cluster."""
+"""Recovery points and targets as a restore's plan sees them, without a cluster and mostly without a repository."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
+
+from tests.support.repositories import generation
 
 from kafkeep.model import (
     ClusterMetadata,
@@ -20,10 +22,12 @@ from kafkeep.model import (
     TopicMetadata,
     TopicPartition,
 )
+from kafkeep.repository.repository import Repository
 from kafkeep.restore.options import RestoreOptions
-from kafkeep.restore.plan import PartitionContent, RestorePlan
+from kafkeep.restore.plan import PartitionContent, PartitionRestore, RestorePlan
 from kafkeep.restore.planning import plan_restore
 from kafkeep.restore.survey import TargetSurvey, TargetTopic
+from kafkeep.restore.window import Window
 
 ID = "I" * 22
 NOW_MS = 2_000_000_000_000
@@ -134,3 +138,20 @@ def planned(
 
 def kinds(plan: RestorePlan) -> list[tuple[str, str]]:
     return [(refusal.kind, refusal.subject) for refusal in plan.refusals]
+
+
+def part_of(repository: Repository, start: int, stop: int, window: Window) -> PartitionRestore:
+    """Offsets of the only partition of `orders` that a repository holds, to the same partition."""
+    source = generation()
+    return PartitionRestore(
+        source=source,
+        target=TopicPartition(source.topic, source.partition),
+        start=start,
+        stop=stop,
+        runs=tuple(repository.state.generations[source].runs),
+        held_back=(),
+        window=window,
+        most_records=0,
+        raw_bytes=0,
+        gaps=(),
+    )

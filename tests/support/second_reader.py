@@ -212,6 +212,34 @@ POINT = {
     "complete": boolean,
     "failures": [{"subject": text(), "reason": text(), "message": text()}],
 }
+DECISIONS: dict[str, dict[str, Any]] = {
+    "epoch": {"epoch": integer(1, 2**32 - 1)},
+    "retire": {"points": [UINT], "packs": [text(255)], "reason": text()},
+    "unretire": {"retirements": [UINT]},
+    "sweep": {"retirements": [UINT]},
+    "pin": {"point": UINT, "reason": text(), "until": optional(time), "until_tag": optional(text())},
+    "unpin": {"point": UINT},
+    "tag": {"point": UINT, "set": [(text(), text())], "unset": [text()]},
+}
+LONG = text(64 * MIB)
+SCHEMA = {
+    **dict.fromkeys(("subject", "type", "schema", "contract"), LONG),
+    "version": INT,
+    "id": INT,
+    "deleted": boolean,
+    "references": [{"name": LONG, "subject": LONG, "version": INT}],
+}
+RULES = {"subject": LONG, "compatibility": optional(LONG), "mode": optional(LONG), "more": LONG}
+CONNECTOR = {
+    **dict.fromkeys(("name", "type", "state"), LONG),
+    "config": [{"name": LONG, "value": optional(LONG), "secret": boolean}],
+    "tasks": [{"task": INT, "state": LONG}],
+    "offsets": [{"partition": LONG, "offset": LONG}],
+}
+BESIDE = {
+    "schemas": (21, {"versions": [SCHEMA], "rules": [RULES], "unreadable": [LONG]}),
+    "connectors": (22, {"version": LONG, "connectors": [CONNECTOR], "unreadable": [LONG]}),
+}
 Generation = tuple[str, str, int, int]
 
 
@@ -250,6 +278,12 @@ class Reader:
     histories: dict[Generation, History] = field(default_factory=dict)
     points: dict[int, dict[str, Any]] = field(default_factory=dict)
     alarms: dict[int, str] = field(default_factory=dict)
+    epoch: int = 0
+    retired: dict[int, tuple[dict[int, dict[str, Any]], set[str]]] = field(default_factory=dict)
+    """Points and packs of each retirement that is neither taken back nor swept."""
+    swept: set[str] = field(default_factory=set)
+    pins: dict[int, dict[str, Any]] = field(default_factory=dict)
+    floors: dict[Generation, int] = field(default_factory=dict)
 
     @classmethod
     def open(cls, get: Get) -> Reader:
@@ -278,8 +312,9 @@ class Reader:
             raise Corrupt(str(broken)) from broken
         kind = value["kind"]
         try:
-            check(kind in ("init", "add", "recovery-point") and (kind == "init") == (seq == 0), "kind")
-            change = Change(self, seq)
+            known = ("init", "add", "recovery-point", *DECISIONS)
+            check(kind in known and (kind == "init") == (seq == 0), "kind")
+            change = Decision(self, seq) if kind in DECISIONS else Change(self, seq)
             change.commit(value, kind)
         except Broken as broken:
             if seq == 0:
@@ -305,6 +340,22 @@ class Reader:
         """Producer id, start and stop of what does not belong to a partition of a point."""
         groups = [group for group in self.points[point]["cuts"] if group["topic"] == of[0]]
         return [row for group in groups for partition, *row in group.get("held_back", ()) if partition == of[2]]
+
+    def beside(self, point: int) -> dict[str, Any]:
+        """The documents of a point that tell of the servers beside its cluster, by kind."""
+        found: dict[str, Any] = {}
+        for kind, reference in self.points[point]["documents"]:
+            if kind in BESIDE:
+                number, shape = BESIDE[kind]
+                data = self.get(f"doc/{reference[:2]}/{reference}")
+                if data is None or digest(data).hex() != reference:
+                    raise Corrupt(f"document {reference}")
+                found[kind] = document(data, number)
+                try:
+                    shaped(found[kind], shape, kind)
+                except Broken as broken:
+                    raise Corrupt(str(broken)) from broken
+        return found
 
     def run(self, piece: Piece) -> bytes:
         """All batches of a run, every byte of the pack that they rest on checked."""
@@ -375,8 +426,8 @@ class Change:
     def _pack(self, pack: dict[str, Any]) -> list[tuple[Generation, Piece]]:
         name, root, epoch = pack["name"], pack["blake3"], pack["epoch"]
         fits = pattern(rf"pack/{root[:2]}/{epoch}-[0-7][0-9a-hjkmnp-tv-z]{{25}}-{root[:16]}")
-        check(fits(name) and epoch == 0, "name, digest and epoch of a pack")
-        check(name not in self.reader.packs and name not in self.packs, "pack named twice")
+        check(fits(name) and 0 <= self.reader.epoch - epoch <= 1, "name, digest and epoch of a pack")
+        check(name not in {*self.reader.packs, *self.reader.swept, *self.packs}, "pack named twice")
         indexes = [run["index"] for run in pack["runs"]]
         check(bool(indexes) and indexes == sorted(set(indexes)), "indexes of runs")
         self.packs[name] = pack
@@ -409,6 +460,7 @@ class Change:
                 first = known.start if known is not None else self.opened[of]
                 last = self.next.get(of, known.next if known is not None else -1)
                 check(first <= start <= stop <= last, "cut outside the coverage")
+                check(start >= self.reader.floors.get(of, 0), "cut in what was retired")
 
     def apply(self) -> None:
         reader = self.reader
@@ -424,6 +476,112 @@ class Change:
             reader.histories[of].closed = True
         if self.point is not None:
             reader.points[self.seq] = self.point
+
+
+class Decision:
+    """A commit that brings no data but says what is kept."""
+
+    def __init__(self, reader: Reader, seq: int) -> None:
+        self.reader = reader
+        self.seq = seq
+        self.kind = ""
+        self.body: dict[str, Any] = {}
+
+    def commit(self, outer: dict[str, Any], kind: str) -> None:
+        shaped(outer, HEAD)
+        self.kind, self.body = kind, outer.get("body") or {}
+        shaped(outer.get("body"), DECISIONS[kind], "body")
+        reader, body = self.reader, self.body
+        if kind == "epoch":
+            check(body["epoch"] == reader.epoch + 1, "epoch")
+        elif kind == "retire":
+            self._check_retire(body["points"], body["packs"], outer["finished"])
+        elif kind in ("unretire", "sweep"):
+            check(rising(body["retirements"]), "order")
+            check(body["retirements"] != [] and set(body["retirements"]) <= set(reader.retired), "no such retirement")
+        else:
+            check(body["point"] in (reader.pins if kind == "unpin" else reader.points), "no such point")
+            check(kind != "pin" or None in (body["until"], body["until_tag"]), "a pin with two ends")
+
+    def _check_retire(self, points: list[int], packs: list[str], finished: str) -> None:
+        reader = self.reader
+        check(rising(points) and len(set(packs)) == len(packs) and bool(points or packs), "order, or nothing")
+        check(set(points) <= set(reader.points), "no such point")
+        check(not any(self._pinned(point, finished) for point in points), "a pinned point")
+        retired = {name for _, names in reader.retired.values() for name in names}
+        check(set(packs) <= set(reader.packs) - retired, "no such pack")
+        for number in set(reader.points) - set(points):
+            for _, start, stop, pieces in reader.content(number):
+                overlap = [
+                    piece for piece in pieces if piece.pack in packs and max(piece.start, start) < min(piece.stop, stop)
+                ]
+                check(not overlap, "a pack that is needed")
+
+    def _pinned(self, point: int, finished: str) -> bool:
+        pin = self.reader.pins.get(point)
+        if pin is None or (pin["until"] is not None and moment(finished) >= moment(pin["until"])):
+            return False
+        key, equals, value = (pin["until_tag"] or "").partition("=")
+        return pin["until_tag"] is None or not any(
+            number > point and one["complete"] and any(k == key and (not equals or v == value) for k, v in one["tags"])
+            for number, one in self.reader.points.items()
+        )
+
+    def apply(self) -> None:
+        reader, body = self.reader, self.body
+        if self.kind == "epoch":
+            reader.epoch = body["epoch"]
+        elif self.kind == "retire":
+            points = {number: reader.points.pop(number) for number in body["points"]}
+            reader.pins = {point: pin for point, pin in reader.pins.items() if point not in points}
+            reader.retired[self.seq] = (points, set(body["packs"]))
+            for run in (run for name in body["packs"] for run in reader.packs[name]["runs"]):
+                of = Change._of(run)
+                reader.floors[of] = max(reader.floors.get(of, 0), run["to"])
+        elif self.kind in ("unretire", "sweep"):
+            for points, packs in [reader.retired.pop(number) for number in body["retirements"]]:
+                if self.kind == "sweep":
+                    self._sweep(packs)
+                else:
+                    reader.points = dict(sorted({**reader.points, **points}.items()))
+        elif self.kind == "pin":
+            reader.pins[body["point"]] = body
+        elif self.kind == "unpin":
+            del reader.pins[body["point"]]
+        else:
+            point = reader.points[body["point"]]
+            gone = {*body["unset"], *(key for key, _ in body["set"])}
+            reader.points[body["point"]] = point | {
+                "tags": [t for t in point["tags"] if t[0] not in gone] + body["set"]
+            }
+
+    def _sweep(self, packs: set[str]) -> None:
+        reader = self.reader
+        lowest: dict[Generation, int] = {}
+        for number in reader.points:
+            for of, start, _, _ in reader.content(number):
+                lowest[of] = min(start, lowest.get(of, start))
+        for of in {Change._of(run) for name in packs for run in reader.packs[name]["runs"]}:
+            history = reader.histories[of]
+            kept: list[Piece] = []
+            for piece in history.pieces:
+                left = Piece(piece.start, piece.stop) if piece.pack in packs else piece
+                if not kept and left.pack is None and left.stop <= lowest.get(of, history.next):
+                    history.start = left.stop
+                else:
+                    kept.append(left)
+            history.pieces = kept
+        reader.packs = {name: pack for name, pack in reader.packs.items() if name not in packs}
+        reader.swept |= packs
+
+
+def rising(numbers: list[int]) -> bool:
+    return numbers == sorted(set(numbers))
+
+
+def moment(value: str) -> tuple[str, str]:
+    """Sorts like the time, to the microsecond."""
+    return value[:19], value[20:-1].ljust(6, "0")[:6]
 
 
 # --- packs ------------------------------------------------------------------------------------------------------------

@@ -11,11 +11,24 @@ import struct
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from tests.support.simulated_log import SimulatedLog
 
 from kafkeep.errors import KafkaError, KafkaRequestError, KafkaUnreachable
+from kafkeep.inventory import (
+    Acl,
+    ConfigValue,
+    DelegationToken,
+    Feature,
+    GroupMembers,
+    LogDir,
+    Quorum,
+    Quota,
+    Reassignment,
+    ResourceConfigs,
+    ScramUser,
+)
 from kafkeep.kafka.admin import ConfigEntry, GroupListing, NewTopic
 from kafkeep.kafka.cluster import EARLIEST, OffsetAnswer
 from kafkeep.kafka.fetch import FetchedPartition, FetchPosition
@@ -24,6 +37,8 @@ from kafkeep.kafka.tiering import EARLIEST_LOCAL
 from kafkeep.kafka.topology import Broker, PartitionTopology, TopicTopology, Topology
 from kafkeep.kafka.transaction_values import ListedTransaction, TransactionDescription
 from kafkeep.model import AbortedTransaction, GroupOffset, TopicPartition, topic_id_text
+
+T = TypeVar("T")
 
 FETCH_FAULTS = (
     "ok",
@@ -83,6 +98,7 @@ class SimulatedCluster:
         """(requests to wait, batches) that a lost connection had delivered."""
         self.requests = 0
         self.admin = SimulatedAdmin(self)
+        self.settings = SimulatedSettings(self)
         self._ids = 0
 
     def add_topic(
@@ -357,6 +373,63 @@ class SimulatedProducer:
 
     def close(self) -> None:
         self.closed = True
+
+
+class SimulatedSettings:
+    """Settings and permissions as brokers tell them; those that `refused` names are told as its errors."""
+
+    def __init__(self, cluster: SimulatedCluster) -> None:
+        self._cluster = cluster
+        self.refused: dict[str, KafkaError] = {}
+        """By the name of the call."""
+        self.bindings: tuple[Acl, ...] = ()
+        self.looks = 0
+        """How often anybody asked for log directories, whose sizes change from look to look."""
+
+    def acls(self) -> tuple[Acl, ...]:
+        return self._told("acls", self.bindings)
+
+    def quotas(self) -> tuple[Quota, ...]:
+        return self._told("quotas", ())
+
+    def scram_users(self) -> tuple[ScramUser, ...]:
+        return self._told("scram_users", (ScramUser("alice", "SCRAM-SHA-512", 4096),))
+
+    def features(self) -> tuple[Feature, ...]:
+        return self._told("features", (Feature("metadata.version", 25),))
+
+    def config_resources(self, kind: str) -> tuple[str, ...]:
+        return self._told("config_resources", ())
+
+    def configs(self, resources: Collection[tuple[str, str]]) -> dict[tuple[str, str], ResourceConfigs | KafkaError]:
+        value = ConfigValue("log.retention.hours", "168", "static")
+        return {
+            (kind, name): self.refused.get(
+                f"configs of {kind} {name}".rstrip(), ResourceConfigs(kind, name, (value,) if kind == "broker" else ())
+            )
+            for kind, name in resources
+        }
+
+    def log_dirs(self, nodes: Collection[int]) -> dict[int, tuple[LogDir, ...] | KafkaError]:
+        self.looks += 1
+        return {node: self.refused.get("log_dirs", (LogDir("/data", "", -1, self.looks, 1, 1),)) for node in nodes}
+
+    def quorum(self) -> Quorum:
+        return self._told("quorum", Quorum(0, ((0, "A" * 22),), ()))
+
+    def reassignments(self) -> tuple[Reassignment, ...]:
+        return self._told("reassignments", ())
+
+    def tokens(self) -> tuple[DelegationToken, ...]:
+        return self._told("tokens", ())
+
+    def group_members(self, listings: Collection[GroupListing]) -> dict[str, GroupMembers | KafkaError]:
+        return {listing.group_id: GroupMembers(listing.group_id, listing.type, "Stable", ()) for listing in listings}
+
+    def _told(self, call: str, answer: T) -> T:
+        if call in self.refused:
+            raise self.refused[call]
+        return answer
 
 
 class SimulatedAdmin:

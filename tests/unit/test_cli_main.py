@@ -239,6 +239,8 @@ class TestErrors:
         def body(run: Run) -> None:
             if issubclass(error, errors.KafkaRequestError):
                 raise error("what failed", code=3, name="UNKNOWN_TOPIC_OR_PARTITION")
+            if issubclass(error, errors.ServiceRequestError):
+                raise error("what failed", status=409)
             raise error("what failed")
 
         verb(monkeypatch, body)

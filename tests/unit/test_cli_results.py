@@ -433,7 +433,7 @@ def test_a_share_that_is_none(text: str) -> None:
 
 
 def test_verify() -> None:
-    whole = VerifyReport(level="data", objects=3, bytes=1000, findings=(), alarms=())
+    whole = VerifyReport(level="data", head=7, objects=3, bytes=1000, findings=(), alarms=())
     assert verify_status(whole) == 0
     assert shown(verify_parts(whole)) == "verified at level data: 3 objects, 1 kB, no damage"
     damaged = replace(whole, findings=(Finding("pack/x", "missing", GENERATION, OffsetRange(0, 5)),) * 60)

@@ -206,6 +206,26 @@ def test_no_two_groups_fall_on_one_file(groups: list[str]) -> None:
         assert set(name) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-%~")
 
 
+HOSTILE = (
+    *("../../evil", "/etc/passwd", "..", ".", "", "a/../../b", "..\\..\\evil", "C:\\evil", "nul\0byte", "line\nbreak"),
+    *("~", "-rf", "offsets.json", "metadata", "é" * 300, "%2e%2e%2f", "\u202egpj", "con", "a:b", "*"),
+)
+
+
+@pytest.mark.parametrize("layout", ["plain", "j0"])
+def test_no_name_of_the_cluster_leads_out_of_the_folder_or_onto_another_file(tmp_path: Path, layout: str) -> None:
+    group, topic = rich_image().groups[0], rich_image().topics[1]
+    image = rich_image(
+        groups=tuple(replace(group, group_id=name) for name in sorted(HOSTILE)),
+        topics=tuple(replace(topic, name=name) for name in sorted(HOSTILE)),
+    )
+    folder = tmp_path / "outer" / "inner" / "export"
+    written = export(image, folder, layout, now=NOW)
+    assert len(written) == len(set(written)) == len(plain_files(rich_image(groups=()))) + len(HOSTILE)
+    assert all(path.resolve().is_relative_to(folder.resolve()) for path in written)
+    assert {path for path in tmp_path.rglob("*") if path.is_file()} == set(written)
+
+
 def test_groups_that_differ_in_case_or_at_the_far_end_have_files_of_their_own() -> None:
     groups = ["a", "A", "é", "%C3%A9", "x" * 300, "x" * 299 + "y", "../../etc", ""]
     names = texts.group_file_names(groups)

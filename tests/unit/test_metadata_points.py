@@ -6,21 +6,25 @@ from pathlib import Path
 
 import pytest
 from tests.support.images import rich_image
-from tests.support.operations import new_repository
+from tests.support.operations import as_cluster, new_repository, now
 from tests.support.repositories import CLUSTER, draft, generation, opened
+from tests.support.simulated_cluster import SimulatedCluster
 
-from kafkeep.cli.metadata import apply_options, read_passwords
+from kafkeep.cli.metadata import LAYOUTS, apply_options, read_passwords
 from kafkeep.cli.metadata_text import diff_parts, plan_parts, plan_status, result_parts, result_status
 from kafkeep.cli.render import Grid
 from kafkeep.errors import PlanRefused, PointNotFound, SettingsError, UsageError
 from kafkeep.inventory import Acl, Inventory, Standing
+from kafkeep.metadata import layouts
 from kafkeep.metadata.apply import MetadataResult, StepResult
 from kafkeep.metadata.differences import compare_images
-from kafkeep.metadata.options import AREAS
+from kafkeep.metadata.options import APPLY_AREAS
 from kafkeep.metadata.plan import AddAcl, Change, LeftOut, MetadataPlan, SetTopicConfigs
 from kafkeep.metadata.run import image_of_point
 from kafkeep.model import ClusterMetadata, Failure, PartitionCut
 from kafkeep.point_documents import inventory_of, put_point_documents, standing_of
+from kafkeep.restore.options import RestoreOptions
+from kafkeep.restore.run import prepare
 
 ACL = Acl("TOPIC", "orders", "LITERAL", "User:alice", "*", "READ", "ALLOW")
 ORDERS = generation()
@@ -51,6 +55,23 @@ def test_a_repository_with_metadata_alone_has_no_latest_point_of_records() -> No
         repository.point("latest")
 
 
+def test_records_are_not_restored_from_a_point_of_metadata_alone() -> None:
+    repository = new_repository()
+    documents = put_point_documents(repository, ClusterMetadata(CLUSTER, (), ()), (Inventory(), Standing()))
+    point = repository.commit(draft(cuts=[], name="alone", documents=documents)).point
+    assert point is not None
+    target = SimulatedCluster("target")
+    with pytest.raises(PlanRefused, match="holds no records") as refused:
+        prepare(as_cluster(target), repository, point, RestoreOptions(), now=now)
+    assert "kafkeep metadata apply" in refused.value.hint
+    assert target.topics == {}
+
+
+def test_the_command_offers_the_layouts_that_exports_have() -> None:
+    """It names them itself, because the layouts load what most calls of the command line never need."""
+    assert LAYOUTS == layouts.LAYOUTS
+
+
 def written(tmp_path: Path, text: str, mode: int = 0o600) -> Path:
     file = tmp_path / "users.tsv"
     file.write_text(text, encoding="utf-8")
@@ -78,8 +99,10 @@ def test_all_parts_are_meant_unless_some_are_named() -> None:
         "existing": "keep",
         "prune_extra": False,
         "replication_factor": None,
+        "schema_ids": "keep",
+        "resume_connectors": False,
     }
-    assert apply_options(given).only == frozenset(AREAS)
+    assert apply_options(given).only == frozenset(APPLY_AREAS)
     assert apply_options(given | {"only": ("acls",)}).only == {"acls"}
 
 
@@ -129,16 +152,26 @@ def test_a_dry_run_ends_as_the_apply_would(found: MetadataPlan, status: int) -> 
 def test_a_step_that_was_refused_is_told_and_ends_with_3() -> None:
     failed = MetadataResult(plan=plan(steps=(ADD,)), steps=(StepResult(ADD, Failure("acls", "kafka", "no right")),))
     assert result_status(failed) == 3
-    grid = result_parts(failed)[0]
-    assert isinstance(grid, Grid) and grid.rows[0][-1] == "no right"
+    (grid,) = [part for part in result_parts(failed) if isinstance(part, Grid)]
+    assert grid.heads[0] == "failed" and grid.rows == (("acls", "add", str(ACL), "no right"),)
+    assert result_parts(failed)[-1] == "0 steps done, 1 failed"
 
 
 def test_changes_are_told_as_before_and_after() -> None:
     parts = plan_parts(plan(steps=(SET,), missing=True, refused=True))
-    grid = parts[1]
-    assert isinstance(grid, Grid) and grid.rows[0][-1] == "retention.ms=1 → 2 x=3 -y"
-    told = [part.heads[0] for part in parts if isinstance(part, Grid)]
-    assert told == ["part", "left out", "refused"]
+    grids = [part for part in parts if isinstance(part, Grid)]
+    assert [grid.heads for grid in grids] == [
+        ("", "topic-configs", "before", "after"),
+        ("left out", "what", "why"),
+        ("refused", "what", "why"),
+    ]
+    assert grids[0].rows == (
+        ("", "orders", "", ""),
+        ("~", "  retention.ms", "1", "2"),
+        ("+", "  x", "not set", "3"),
+        ("-", "  y", "4", "not set"),
+    )
+    assert "1 of these will be missing on the target" in parts
     assert parts[-1] == "1 step; already so: 3 of topics"
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
-from tests.support.proof import CASES, JAVA, Proof, Row, Verdict, judge, table
+from tests.support.proof import CASES, JAVA, Proof, Row, Verdict, add_packed, judge, packed, table
 
 EXPECTED = {0: [b"a", b"b", b"c", b"d"], 1: [b"x", b"x", b"y"]}
 
@@ -56,3 +58,22 @@ def test_the_table_adds_up_and_needs_every_case() -> None:
     rows.popitem()
     with pytest.raises(KeyError):
         table(rows)
+
+
+def test_what_several_processes_proved_adds_up() -> None:
+    apart: list[dict[str, Row]] = [{}, {}]
+    together: dict[str, Row] = {}
+    for number, version in enumerate(("3.9.2", "4.3.1")):
+        for rows in (apart[number], together):
+            proof = Proof(rows, ["aborted"], f"test_x.py::test_{number}")
+            proof.on(version)
+            proof.same({0: [b"a"] * (number + 1)}, {0: [b"a"] * (number + 1)}, by=JAVA)
+            proof.figures(kills=number + 2, commits=1)
+    other = Proof(apart[1], ["window"], "test_x.py::test_z")
+    other.same(EXPECTED, EXPECTED)
+    added: dict[str, Row] = {}
+    for rows in apart:
+        add_packed(added, json.loads(json.dumps(packed(rows))))
+    assert added["aborted"] == together["aborted"]
+    assert added["aborted"].verdict == Verdict(3) and added["aborted"].figures == {"kills": 5, "commits": 2}
+    assert added["window"] == apart[1]["window"]

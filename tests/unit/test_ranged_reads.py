@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from tests.support.operations import back_up, new_repository, put_back, records_of, without_pauses
 from tests.support.repositories import draft, generation, opened
+from tests.support.restore_plans import part_of
 from tests.support.simulated_cluster import SimulatedCluster
 from tests.support.simulated_log import ABORT, COMMIT, SimulatedLog, record
 
@@ -90,21 +91,6 @@ def filled(aborted_at: int | None = None) -> tuple[CountingStore, Repository]:
     return store, repository
 
 
-def part_of(repository: Repository, window: Window, start: int, stop: int) -> PartitionRestore:
-    return PartitionRestore(
-        source=ORDERS,
-        target=TopicPartition("orders", 0),
-        start=start,
-        stop=stop,
-        runs=tuple(repository.state.generations[ORDERS].runs),
-        held_back=(),
-        window=window,
-        most_records=0,
-        raw_bytes=0,
-        gaps=(),
-    )
-
-
 def restored(store: CountingStore, repository: Repository, part: PartitionRestore) -> tuple[list[int], int]:
     """Times of the restored records, and the bytes that were read for them."""
     store.forget()
@@ -152,7 +138,7 @@ def checked(store: CountingStore, repository: Repository, part: PartitionRestore
 )
 def test_only_the_chunks_of_the_part_are_fetched(window: Window, start: int, stop: int, expected: range) -> None:
     store, repository = filled()
-    part = part_of(repository, window, start, stop)
+    part = part_of(repository, start, stop, window)
     times, size = restored(store, repository, part)
     assert times == list(expected)
     needed = (len(expected) if window.rule == CUT else BATCHES - expected.start) * VALUE
@@ -166,7 +152,7 @@ def test_only_the_chunks_of_the_part_are_fetched(window: Window, start: int, sto
 def test_all_is_read_where_times_say_nothing() -> None:
     store, repository = filled()
     for window in (Window(), Window(until=5000), Window(since=0), Window(until=1000, rule=FILTER)):
-        part = part_of(repository, window, 0, BATCHES)
+        part = part_of(repository, 0, BATCHES, window)
         size = restored(store, repository, part)[1]
         assert size > BATCHES * VALUE
         assert checked(store, repository, part) == size
@@ -177,7 +163,7 @@ def test_a_run_with_an_aborted_transaction_is_walked() -> None:
     store, repository = filled(aborted_at=1510)
     last = repository.state.generations[ORDERS].runs[-1]
     assert last.facts.aborted
-    part = part_of(repository, Window(since=1980), 0, last.coverage.stop)
+    part = part_of(repository, 0, last.coverage.stop, Window(since=1980))
     times, size = restored(store, repository, part)
     assert times == list(range(1980, 2000))
     assert 450 * VALUE < size < 550 * VALUE
@@ -188,7 +174,7 @@ def test_a_run_with_an_aborted_transaction_is_walked() -> None:
 def test_a_range_in_front_of_an_aborted_transaction_is_not_walked_from_the_beginning() -> None:
     store, repository = filled(aborted_at=1950)
     last = repository.state.generations[ORDERS].runs[-1]
-    before, behind = part_of(repository, Window(), 1900, 1920), part_of(repository, Window(), 1990, 2000)
+    before, behind = part_of(repository, 1900, 1920, Window()), part_of(repository, 1990, 2000, Window())
     assert last.coverage.start < 1900
     times, size = restored(store, repository, before)
     assert times == list(range(1900, 1920)) and size <= 26 * VALUE
@@ -211,9 +197,9 @@ def test_a_cut_reads_early_chunks_behind_its_beginning() -> None:
         writer.end_run(len(stamps))
         pack = writer.finish()
     repository.commit(draft(packs=[pack], open_=opened(ORDERS)))
-    cut = part_of(repository, Window(since=8), 0, len(stamps))
+    cut = part_of(repository, 0, len(stamps), Window(since=8))
     assert restored(store, repository, cut)[0] == [9, 3, 4, 9, 1]
-    by_filter = part_of(repository, Window(since=8, rule=FILTER), 0, len(stamps))
+    by_filter = part_of(repository, 0, len(stamps), Window(since=8, rule=FILTER))
     times, size = restored(store, repository, by_filter)
     assert times == [9, 9]
     assert size == 2 * len(log.entries[0].data), "and not what lies between the two"
@@ -233,7 +219,7 @@ def test_markers_are_met_whatever_chunk_they_lie_in() -> None:
         pack = writer.finish()
     repository.commit(draft(packs=[pack], open_=opened(ORDERS)))
     for rule in (CUT, FILTER):
-        part = part_of(repository, Window(since=8, rule=rule), 0, 4)
+        part = part_of(repository, 0, 4, Window(since=8, rule=rule))
         assert restored(CountingStore(), repository, part)[0] == [9 + COMMIT]
 
 
@@ -252,7 +238,7 @@ def test_a_cut_that_begins_in_a_run_that_is_walked_takes_the_early_runs_behind_i
             writer.end_run(last, aborted=[] if first else [AbortedTransaction(7, 0)])
             pack = writer.finish()
         repository.commit(draft(packs=[pack], open_=() if first else opened(ORDERS)))
-    part = part_of(repository, Window(since=8), 0, 6)
+    part = part_of(repository, 0, 6, Window(since=8))
     assert restored(CountingStore(), repository, part)[0] == [9, 3, 4]
 
 

@@ -10,6 +10,7 @@ import pytest
 from tests.support.repositories import Clock, Journal, backup, generation, piece
 
 from kafkeep.errors import CorruptChain
+from kafkeep.repository.cache import CommitCache
 from kafkeep.repository.names import log_name
 from kafkeep.repository.repository import Repository
 from kafkeep.repository.stores.base import Store
@@ -125,7 +126,10 @@ def test_a_folder_that_cannot_be_used_means_no_cache(tmp_path: Path) -> None:
     with open_cached(store, tmp_path / "file") as found:
         assert found.state == repository.state
     folder = tmp_path / "folder"
-    (folder / f"{repository.id}.sqlite").mkdir(parents=True)
+    cache = CommitCache(folder, repository.id, repository.store.url)
+    cache.close()
+    cache.path.unlink()
+    cache.path.mkdir()
     with open_cached(store, folder) as found:
         assert found.state == repository.state
 

@@ -29,6 +29,7 @@ from kafkeep.repository.stores.wrappers import (
     MUTATING,
     CountingStore,
     FaultyStore,
+    Rate,
     RetryingStore,
     SimulatedCrash,
     ThrottledStore,
@@ -376,7 +377,8 @@ def test_throttling_keeps_to_its_rate() -> None:
     def pause(seconds: float) -> None:
         now[0] += seconds
 
-    store = ThrottledStore(MemoryStore(), bytes_per_second=1000, clock=lambda: now[0], pause=pause)
+    rate = Rate(1000, clock=lambda: now[0], pause=pause)
+    store = ThrottledStore(MemoryStore(), upload=rate, download=rate)
     store.put_new("log/000000000000", b"x" * 5000)
     assert now[0] == pytest.approx(5)
     store.get("log/000000000000")
@@ -386,7 +388,7 @@ def test_throttling_keeps_to_its_rate() -> None:
         upload.publish("log/000000000001")
     assert now[0] == pytest.approx(12)
     with pytest.raises(ValueError, match="above zero"):
-        ThrottledStore(MemoryStore(), bytes_per_second=0)
+        Rate(0)
 
 
 def test_after_a_crash_every_call_is_dead_and_uploads_leave_their_litter(tmp_path: Path) -> None:

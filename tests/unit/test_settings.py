@@ -240,3 +240,39 @@ def test_hostile_files_end_in_an_error(tmp_path: Path) -> None:
     (tmp_path / "kafkeep.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(SettingsError, match="is not TOML"):
         load(None, env={}, cwd=tmp_path, home=tmp_path)
+
+
+CONTROLLERS = """
+[cluster.p]
+bootstrap = "k:1"
+security = "tls"
+controllers = ["c1:9093", "[::1]:9093"]
+"""
+
+
+def test_controllers_have_the_clusters_security_unless_they_have_their_own(tmp_path: Path) -> None:
+    cluster = read(tmp_path, CONTROLLERS).settings.cluster["p"]
+    assert cluster.controllers == ("c1:9093", "[::1]:9093") and cluster.controller_security is None
+    text = CONTROLLERS + 'controller_security = "plaintext"\n[cluster.p.tls]\nca_file = "/ca.pem"\n'
+    assert read(tmp_path, text).settings.cluster["p"].controller_security == "PLAINTEXT"
+    # Each table serves whichever listener has a use for it.
+    text = LOGIN.replace("sasl_tls", "plaintext") + 'password = { env = "P" }\n'
+    own = 'security = "plaintext"\ncontrollers = "c:1"\ncontroller_security = "sasl_plaintext"'
+    assert read(tmp_path, text.replace('security = "plaintext"', own)).settings.cluster["p"].sasl is not None
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ('[cluster.p]\nbootstrap = "k:1"\ncontrollers = "c"\n', "'c' is not host:port"),
+        ('[cluster.p]\nbootstrap = "k:1"\ncontroller_security = "tls"\n', "no effect without controllers"),
+        (CONTROLLERS + 'controller_security = "ssl3"\n', "should be plaintext, tls, sasl_plaintext or sasl_tls"),
+        (CONTROLLERS + 'controller_security = "sasl_tls"\n', "controller_security SASL_SSL needs a sasl table"),
+        (
+            CONTROLLERS.replace('"tls"', '"plaintext"') + '[cluster.p.tls]\nca_file = "/ca.pem"\n',
+            "a tls table has no effect with security PLAINTEXT",
+        ),
+    ],
+)
+def test_what_is_wrong_with_controllers_is_named(tmp_path: Path, text: str, why: str) -> None:
+    assert why in refused(tmp_path, text).message

@@ -27,8 +27,13 @@ class BackupOptions:
     watermark, and the point leaves out what would make a transaction partial."""
     consistent_wait_seconds: float = 30.0
     """How long to look for a moment at which no transaction of a producer is being decided."""
-    settings: bool = False
-    """Whether points also hold the cluster's settings and permissions."""
+    settings: bool = True
+    """Whether points also hold the cluster's settings and permissions. False is for a login that may only read records."""
+    credentials: bool = False
+    """Whether points also hold secrets in the configs of connectors, and what SCRAM users log in by where the controllers
+    are asked."""
+    metadata_route: str = "admin"
+    """Where settings and permissions come from: one of `controller_reading.ROUTES`."""
     connections_per_broker: int = 2
     fetch_bytes: int = 4 * MIB
     """Most bytes one Fetch response may hold."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -12,25 +13,36 @@ from kafkeep.cli.common import (
     TAG,
     Run,
     Stop,
+    check_metadata_route,
     cluster_option,
     flat,
+    limit_options,
+    metadata_route_options,
     opened_cluster,
     opened_repository,
     pass_run,
     repo_option,
     stop_on_signals,
     topics_options,
+    warn_of_credentials,
 )
 from kafkeep.cli.render import Part
+from kafkeep.cli.services import has_connect, opened_services
 from kafkeep.cli.text import count_text, plural, size_text
 from kafkeep.errors import UsageError
+from kafkeep.inventory import is_of_settings
 
 if TYPE_CHECKING:
     from kafkeep.capture.result import BackupResult, FollowResult
+    from kafkeep.model import Failure, Gap
+
+SHOWN: Final = 5
+"""Parts of the settings that are named at the end; each is told as it fails, and `kafkeep show` lists them."""
 
 
 @click.command()
 @repo_option
+@limit_options
 @cluster_option
 @topics_options
 @click.option("--name", metavar="NAME", help="Name of the recovery point.")
@@ -62,10 +74,13 @@ if TYPE_CHECKING:
     help="With --consistent transactions: how long to look for moments between transactions.",
 )
 @click.option(
-    "--settings",
-    is_flag=True,
-    help="Also the cluster's configs, ACLs, quotas and users, as `metadata backup` keeps them.",
+    "--settings/--no-settings",
+    default=True,
+    show_default=True,
+    help="Also the cluster's configs, ACLs, quotas and users, as `metadata backup` keeps them. Without them for a login "
+    "that may only read records.",
 )
+@metadata_route_options
 @click.option(
     "--connections", type=click.IntRange(1, 64), default=2, show_default=True, help="Connections to each broker."
 )
@@ -88,6 +103,10 @@ def backup(run: Run, repo: str, cluster: str, follow: bool, interval: float, **g
     from kafkeep.capture.options import BackupOptions
 
     _check_sizes(given["fetch_size"], given["pack_size"])
+    check_metadata_route(given["metadata_route"], given["include_credentials"] and not has_connect(run, cluster))
+    warn_of_credentials(run, given["metadata_route"], given["include_credentials"])
+    if given["metadata_route"] == "controller" and not given["settings"]:
+        raise UsageError("--metadata-route controller has no effect with --no-settings", hint="Give one of the two.")
     options = BackupOptions(
         topics=flat(given["topics"], ("*",)),
         exclude=flat(given["exclude"]),
@@ -97,6 +116,8 @@ def backup(run: Run, repo: str, cluster: str, follow: bool, interval: float, **g
         consistent=given["consistent"],
         consistent_wait_seconds=given["consistent_wait"],
         settings=given["settings"],
+        credentials=given["include_credentials"],
+        metadata_route=given["metadata_route"],
         connections_per_broker=given["connections"],
         fetch_bytes=given["fetch_size"],
         pack_bytes=given["pack_size"],
@@ -106,13 +127,21 @@ def backup(run: Run, repo: str, cluster: str, follow: bool, interval: float, **g
         stop_on_signals(run.output.note) as stop,
         opened_repository(run, repo) as repository,
         opened_cluster(run, cluster) as source,
+        opened_services(run, cluster) as services,
     ):
         if follow:
             followed = capture.follow(
-                source, repository, options, interval_seconds=interval, now=run.now, sink=sink, stop=stop.event
+                source,
+                repository,
+                options,
+                interval_seconds=interval,
+                services=services,
+                now=run.now,
+                sink=sink,
+                stop=stop.event,
             )
             return _finish(run, followed, follow_parts(followed), follow_status(followed))
-        result = capture.backup(source, repository, options, now=run.now, sink=sink, stop=stop.event)
+        result = capture.backup(source, repository, options, services=services, now=run.now, sink=sink, stop=stop.event)
         return _finish(run, result, backup_parts(result), backup_status(result, stop))
 
 
@@ -155,7 +184,8 @@ def backup_parts(result: BackupResult) -> tuple[Part, ...]:
     elif result.interrupted:
         head = "ended before the recovery point was made"
     else:
-        head = "nothing new: the newest recovery point holds all of it"
+        held = "tells the same" if result.failures else "holds all of it"
+        head = f"nothing new: the newest recovery point {held}"
     lines = [head]
     if result.records or result.packs:
         rate = result.raw_bytes / result.seconds if result.seconds > 0 else 0.0
@@ -163,7 +193,7 @@ def backup_parts(result: BackupResult) -> tuple[Part, ...]:
             f"  {count_text(result.records)} new records, {size_text(result.raw_bytes)} read, "
             f"{size_text(result.stored_bytes)} stored in {plural(result.packs, 'pack')}, {size_text(rate)}/s"
         )
-    return (*lines, *_shortfalls(len(result.gaps), len(result.failures)))
+    return (*lines, *_shortfalls(result.gaps, result.failures))
 
 
 def follow_parts(result: FollowResult) -> tuple[Part, ...]:
@@ -172,10 +202,18 @@ def follow_parts(result: FollowResult) -> tuple[Part, ...]:
         f"{plural(result.rounds, 'round')}, {plural(len(result.points), 'recovery point')}, "
         f"{count_text(result.records)} records, {size_text(result.raw_bytes)}"
     )
-    return (head, *_shortfalls(len(result.gaps), len(result.failures)))
+    return (head, *_shortfalls(result.gaps, result.failures))
 
 
-def _shortfalls(gaps: int, failures: int) -> tuple[str, ...]:
-    parts = [plural(gaps, "gap")] if gaps else []
-    parts += [plural(failures, "failed part")] if failures else []
-    return (f"  with {' and '.join(parts)}: `kafkeep show` lists them",) if parts else ()
+def _shortfalls(gaps: Sequence[Gap], failures: Sequence[Failure]) -> tuple[str, ...]:
+    parts = [plural(len(gaps), "gap")] if gaps else []
+    parts += [plural(len(failures), "failed part")] if failures else []
+    lines = [f"  with {' and '.join(parts)}: `kafkeep show` lists them"] if parts else []
+    unread = [failure.subject for failure in failures if is_of_settings(failure.subject)]
+    if unread:
+        more = f" and {len(unread) - SHOWN} more" if len(unread) > SHOWN else ""
+        lines += [
+            f"  settings and permissions that were not read: {', '.join(unread[:SHOWN])}{more}",
+            "  a login that shall only read records takes --no-settings",
+        ]
+    return tuple(lines)

@@ -44,6 +44,8 @@ class Run:
         self.verbosity = 0
         self.rng = random.SystemRandom()
         self.output = self._output(json)
+        self.limits: dict[str, int] = {}
+        """Bytes per second by `upload` and `download`, where the command line gives them."""
         self._loaded: Loaded | None = None
 
     def begin(self, *, config: Path | None, json: bool, verbosity: int) -> None:
@@ -102,6 +104,27 @@ def repo_option(verb: Verb) -> Verb:
     )(verb)
 
 
+def limit_options(verb: Verb) -> Verb:
+    """--limit-upload and --limit-download, which the store that is opened goes by."""
+
+    def remember(context: click.Context, option: click.Parameter, value: int | None) -> None:
+        run = context.find_object(Run)
+        if value is not None and run is not None:
+            if value < 1:
+                raise UsageError("a limit is above zero", hint="Leave the option out to have none.")
+            run.limits[str(option.name).removeprefix("limit_")] = value
+
+    for name, what in (("download", "read from"), ("upload", "write to")):
+        verb = click.option(
+            f"--limit-{name}",
+            type=SIZE,
+            expose_value=False,
+            callback=remember,
+            help=f"Most to {what} the store in a second, for example 20MiB.  [default: the setting, else no limit]",
+        )(verb)
+    return verb
+
+
 def cluster_option(verb: Verb) -> Verb:
     return click.option(
         "--cluster",
@@ -124,6 +147,47 @@ def topics_options(verb: Verb) -> Verb:
         type=PATTERNS,
         help="Topics: globs with commas between them, or one regular expression after re:. Repeatable.  [default: *]",
     )(verb)
+
+
+def metadata_route_options(verb: Verb) -> Verb:
+    """--metadata-route and --include-credentials."""
+    verb = click.option(
+        "--include-credentials",
+        is_flag=True,
+        help="Also secrets in the configs of connectors, and with --metadata-route controller salts and keys of SCRAM "
+        "users, with which passwords can be guessed at. The repository is not encrypted.",
+    )(verb)
+    return click.option(
+        "--metadata-route",
+        type=click.Choice(["admin", "controller"]),
+        default="admin",
+        show_default=True,
+        help="Where settings and permissions come from: the brokers, part by part, or the controllers' own log, all at one "
+        "moment. The latter needs the cluster's key `controllers` and the right CLUSTER_ACTION.",
+    )(verb)
+
+
+def check_metadata_route(route: str, credentials: bool) -> None:
+    """UsageError for credentials that the brokers do not show."""
+    if credentials and route != "controller":
+        raise UsageError(
+            "--include-credentials needs --metadata-route controller, or Kafka Connect in the cluster's settings",
+            hint="Brokers show no credentials; only the controllers' own log and configs of connectors have them.",
+        )
+
+
+def warn_of_credentials(run: Run, route: str, credentials: bool) -> None:
+    """Says once, before anything is read, what it means to keep users' credentials."""
+    from kafkeep.events import Warned
+
+    if credentials and route == "controller":
+        run.output.event(
+            Warned(
+                "the repository will hold salts and keys of SCRAM users",
+                "Whoever can read it can guess at their passwords and pose as the cluster before them. It is not "
+                "encrypted: keep it where only those may read who may read the controllers' disks.",
+            )
+        )
 
 
 def flat(values: tuple[tuple[str, ...], ...], default: tuple[str, ...] = ()) -> tuple[str, ...]:
@@ -155,11 +219,11 @@ def store_url(run: Run, spec: str) -> str:
 
 @contextmanager
 def opened_store(run: Run, spec: str) -> Iterator[Store]:
-    from kafkeep.repository.stores.factory import open_store
+    from kafkeep.cli.stores import open_configured
 
     url = store_url(run, spec)
     run.start_logs()
-    store = open_store(url)
+    store = open_configured(run, spec, url)
     try:
         yield store
     finally:

@@ -14,6 +14,7 @@ from kafkeep.cli.common import (
     Run,
     cluster_option,
     flat,
+    limit_options,
     opened_cluster,
     opened_repository,
     pass_run,
@@ -21,6 +22,7 @@ from kafkeep.cli.common import (
     topics_options,
 )
 from kafkeep.cli.render import Grid, Part
+from kafkeep.cli.spooling import spool_folder, spool_option
 from kafkeep.cli.text import count_text, plural, size_text
 from kafkeep.errors import UsageError
 
@@ -53,6 +55,7 @@ class Percent(click.ParamType[float]):
 @click.command()
 @click.argument("point")
 @repo_option
+@limit_options
 @cluster_option
 @topics_options
 @click.option(
@@ -84,6 +87,7 @@ class Percent(click.ParamType[float]):
     metavar="N",
     help="Chooses the sample: the same number, the same chunks.  [default: by chance; the report tells it]",
 )
+@spool_option
 @click.option(
     "--threads", type=click.IntRange(1, 64), default=2, show_default=True, help="Partitions compared side by side."
 )
@@ -100,6 +104,7 @@ def compare(
     differences: int,
     sample: float | None,
     seed: int | None,
+    spool_dir: Path | None,
     threads: int,
 ) -> int:
     """Prove that a cluster holds what a recovery point holds, record by record.
@@ -128,6 +133,7 @@ def compare(
         map_file=str(map_file) if map_file is not None else None,
         most_differences=differences,
         sample=choice,
+        spool_dir=spool_folder(spool_dir),
         threads=threads,
     )
     with opened_repository(run, repo) as repository, opened_cluster(run, cluster) as target:
@@ -161,7 +167,7 @@ def compare_parts(report: CompareReport) -> tuple[Part, ...]:
     """The report for people: partitions, the first differences, the verdict."""
     rows = tuple(
         (
-            str(part.source),
+            f"{part.source.topic} by key" if part.pairing == "key" else str(part.source),
             str(part.target),
             part.pairing,
             count_text(part.records),

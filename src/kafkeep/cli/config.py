@@ -71,10 +71,15 @@ def check(run: Run) -> int:
     Exit status: 0 all is well, 2 something is not, and the message says what.
     """
     from kafkeep.cli.connect import configured
+    from kafkeep.cli.services import service_configs
+    from kafkeep.cli.stores import store_options
 
     checked = _checked(run)
     for name, cluster in run.settings.settings.cluster.items():
         configured(run, name, cluster)
+        service_configs(run, name)
+    for name, repository in run.settings.settings.repository.items():
+        store_options(run, name, repository.url, repository)
     run.output.show(
         f"{checked.file or 'no settings file'}: {len(checked.clusters)} clusters, "
         f"{len(checked.repositories)} repositories, no errors"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from kafkeep.cli.common import Run
 from kafkeep.cli.secrets import check_private_file, read_secret
 from kafkeep.errors import SettingsError
@@ -49,18 +51,27 @@ def configured(run: Run, name: str, cluster: ClusterSettings) -> ClusterConfig:
     """A `[cluster.NAME]` with its secrets. Options that weaken security are told as warnings each time."""
     key = f"cluster.{name}"
     sasl = _sasl(run, f"{key}.sasl", cluster.sasl) if cluster.sasl is not None else None
-    if cluster.security == "SASL_PLAINTEXT" and sasl is not None and sasl.mechanism in ("PLAIN", "OAUTHBEARER"):
+    tls = _tls(run, f"{key}.tls", cluster.tls) if cluster.tls is not None else TlsConfig()
+    securities = [cluster.security] + ([cluster.controller_security] if cluster.controller_security is not None else [])
+    if "SASL_PLAINTEXT" in securities and sasl is not None and sasl.mechanism in ("PLAIN", "OAUTHBEARER"):
         _warn(run, f"{key} sends its {sasl.mechanism} login unencrypted", "Use security sasl_tls.")
-    return ClusterConfig(
-        name=name,
-        bootstrap=cluster.bootstrap,
-        security_protocol=cluster.security,
-        tls=_tls(run, f"{key}.tls", cluster.tls) if cluster.tls is not None else TlsConfig(),
-        sasl=sasl,
-        client_id=cluster.client_id,
-        connect_timeout_seconds=cluster.connect_timeout_seconds,
-        request_timeout_seconds=cluster.request_timeout_seconds,
-    )
+
+    def listener(name: str, bootstrap: tuple[str, ...], security: str) -> ClusterConfig:
+        return ClusterConfig(
+            name=name,
+            bootstrap=bootstrap,
+            security_protocol=security,
+            tls=tls,
+            sasl=sasl if security.startswith("SASL_") else None,
+            client_id=cluster.client_id,
+            connect_timeout_seconds=cluster.connect_timeout_seconds,
+            request_timeout_seconds=cluster.request_timeout_seconds,
+        )
+
+    found = listener(name, cluster.bootstrap, cluster.security)
+    if cluster.controllers is None:
+        return found
+    return replace(found, controllers=listener(f"{name} (controllers)", cluster.controllers, securities[-1]))
 
 
 def _warn(run: Run, message: str, hint: str) -> None:

@@ -10,13 +10,16 @@ import click
 from kafkeep.cli.common import (
     TAG,
     Run,
+    check_metadata_route,
     cluster_option,
     flat,
+    metadata_route_options,
     opened_cluster,
     opened_repository,
     pass_run,
     repo_option,
     topics_options,
+    warn_of_credentials,
 )
 from kafkeep.cli.metadata_text import (
     backup_parts,
@@ -28,8 +31,10 @@ from kafkeep.cli.metadata_text import (
     result_status,
 )
 from kafkeep.cli.secrets import check_private_file
+from kafkeep.cli.services import has_connect, opened_services
 from kafkeep.errors import UsageError
-from kafkeep.metadata.options import AREAS, DIFFERENCE_AREAS, EXISTING
+from kafkeep.metadata.options import APPLY_AREAS, DIFFERENCE_AREAS, EXISTING
+from kafkeep.metadata.steps_services import KEEP, SCHEMA_IDS
 from kafkeep.secret import Secret
 
 if TYPE_CHECKING:
@@ -50,8 +55,17 @@ def metadata() -> None:
 @cluster_option
 @click.option("--name", metavar="NAME", help="Name of the recovery point.")
 @click.option("--tag", "tags", multiple=True, type=TAG, help="A note on the recovery point. Repeatable.")
+@metadata_route_options
 @pass_run
-def backup(run: Run, repo: str, cluster: str, name: str | None, tags: tuple[tuple[str, str], ...]) -> int:
+def backup(
+    run: Run,
+    repo: str,
+    cluster: str,
+    name: str | None,
+    tags: tuple[tuple[str, str], ...],
+    metadata_route: str,
+    include_credentials: bool,
+) -> int:
     """Make a recovery point of all but the records: topics, configs, ACLs, quotas, users, groups and their positions.
 
     Takes seconds. `latest` goes on to mean the newest point with records for the verbs that need records.
@@ -60,10 +74,63 @@ def backup(run: Run, repo: str, cluster: str, name: str | None, tags: tuple[tupl
     """
     from kafkeep.metadata import run as operation
 
-    with opened_repository(run, repo) as repository, opened_cluster(run, cluster) as source:
-        point = operation.back_up_metadata(source, repository, name=name, tags=tags, now=run.now, sink=run.output.event)
+    check_metadata_route(metadata_route, include_credentials and not has_connect(run, cluster))
+    warn_of_credentials(run, metadata_route, include_credentials)
+    with (
+        opened_repository(run, repo) as repository,
+        opened_cluster(run, cluster) as source,
+        opened_services(run, cluster) as services,
+    ):
+        point = operation.back_up_metadata(
+            source,
+            repository,
+            name=name,
+            tags=tags,
+            now=run.now,
+            route=metadata_route,
+            credentials=include_credentials,
+            services=services,
+            sink=run.output.event,
+        )
         image = operation.image_of_point(repository, point)
     return _finish(run, "metadata backup", point, backup_parts(point, image), 0 if point.complete else 3)
+
+
+@metadata.command("import")
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@repo_option
+@click.option("--name", metavar="NAME", help="Name of the recovery point.")
+@click.option("--tag", "tags", multiple=True, type=TAG, help="A note on the recovery point. Repeatable.")
+@click.option("--other-cluster", is_flag=True, help="Take a document of another cluster than the repository's.")
+@pass_run
+def import_(
+    run: Run, file: Path, repo: str, name: str | None, tags: tuple[tuple[str, str], ...], other_cluster: bool
+) -> int:
+    """Make a recovery point of metadata.json or metadata.yaml of an export, edited or not.
+
+    The point can be compared, applied and exported like any other. Its tags say that it was imported, of what, and when
+    that was so; `latest` and `@time` never mean it.
+
+    Exit status: 0 done, 3 done, and the document says that some part could not be read.
+    """
+    from kafkeep.metadata import run as operation
+    from kafkeep.metadata.imports import import_image
+
+    document = _document(file)
+    with opened_repository(run, repo) as repository:
+        point = import_image(
+            repository,
+            document,
+            file=file.name,
+            name=name,
+            tags=tags,
+            other_cluster=other_cluster,
+            now=run.now,
+            sink=run.output.event,
+        )
+        image = operation.image_of_point(repository, point)
+    parts = backup_parts(point, image)
+    return _finish(run, "metadata import", point, parts, 0 if point.complete else 3)
 
 
 @metadata.command()
@@ -107,7 +174,7 @@ def export(run: Run, point: str, repo: str, folder: Path, layout: str) -> int:
     help="metadata.json or metadata.yaml of an export, edited or not, instead of POINT.",
 )
 @click.option(
-    "--only", "only", multiple=True, type=click.Choice(AREAS), help="Only this part. Repeatable.  [default: all]"
+    "--only", "only", multiple=True, type=click.Choice(APPLY_AREAS), help="Only this part. Repeatable.  [default: all]"
 )
 @topics_options
 @click.option(
@@ -127,6 +194,19 @@ def export(run: Run, point: str, repo: str, folder: Path, layout: str) -> int:
     metavar="FILE",
     help="Passwords of SCRAM users: a line for each, the name, one tab, the password. No cluster shows them.",
 )
+@click.option(
+    "--schema-ids",
+    type=click.Choice(SCHEMA_IDS),
+    default=KEEP,
+    show_default=True,
+    help="keep: schemas have the ids that records carry, or the plan is refused. map: the registry gives ids, and the "
+    "result says which became which.",
+)
+@click.option(
+    "--resume-connectors",
+    is_flag=True,
+    help="Start connectors that ran before. They are made stopped, and stay so without this.",
+)
 @click.option("--dry-run", is_flag=True, help="Print the plan and change nothing.")
 @pass_run
 def apply(
@@ -145,17 +225,20 @@ def apply(
     image = _source(run, point, repo, file)
     options = apply_options(given)
     passwords = read_passwords(given["passwords"])
-    with opened_cluster(run, cluster) as target:
-        plan = operation.prepare(target, image, options, passwords=passwords.keys(), now=run.now, sink=run.output.event)
+    sink = run.output.event
+    with opened_cluster(run, cluster) as target, opened_services(run, cluster) as services:
+        plan = operation.prepare(
+            target, image, options, passwords=passwords.keys(), now=run.now, services=services, sink=sink
+        )
         if dry_run:
-            return _finish(run, "metadata apply", plan, plan_parts(plan), plan_status(plan))
+            return _finish(run, "metadata apply", plan, plan_parts(plan, brief=_brief(run)), plan_status(plan))
         if plan.removals and not given["yes"]:
             raise UsageError(
                 f"--prune-extra would remove {len(plan.removals)} thing(s)",
                 hint="See them with --dry-run, and confirm with --yes.",
             )
-        result = apply_metadata(target, plan, passwords=passwords, rng=run.rng, sink=run.output.event)
-    return _finish(run, "metadata apply", result, result_parts(result), result_status(result))
+        result = apply_metadata(target, plan, passwords=passwords, rng=run.rng, services=services, sink=sink)
+    return _finish(run, "metadata apply", result, result_parts(result, brief=_brief(run)), result_status(result))
 
 
 @metadata.command()
@@ -189,28 +272,35 @@ def diff(run: Run, left: str, right: str | None, repo: str, cluster: str | None,
         if right is not None:
             second = operation.image_of_point(repository, repository.point(right, with_records=False))
     if cluster is not None:
-        with opened_cluster(run, cluster) as live:
-            second, _ = operation.image_of_cluster(live, now=run.now, sink=run.output.event)
+        with opened_cluster(run, cluster) as live, opened_services(run, cluster) as services:
+            second, _ = operation.image_of_cluster(live, now=run.now, services=services, sink=run.output.event)
     found = compare_images(first, second, only or DIFFERENCE_AREAS)
     status = 22 if found.differences else (3 if found.not_compared else 0)
-    return _finish(run, "metadata diff", found, diff_parts(found), status)
+    return _finish(run, "metadata diff", found, diff_parts(found, brief=_brief(run)), status)
 
 
 def _source(run: Run, point: str | None, repo: str | None, file: Path | None) -> ClusterImage:
     from kafkeep.metadata import run as operation
-    from kafkeep.metadata.documents import read_document
 
     if (point is None) == (file is None) or (point is None) != (repo is None):
         raise UsageError("metadata apply takes POINT and --repo, or --file", hint="Give one of the two.")
     if file is not None:
-        try:
-            return read_document(file.read_text(encoding="utf-8"), str(file))
-        except OSError as error:
-            raise UsageError(f"{file} cannot be read: {error.strerror}") from error
-        except UnicodeDecodeError as error:
-            raise UsageError(f"{file} is not UTF-8 text") from error
+        return _document(file)
     with opened_repository(run, repo or "") as repository:
         return operation.image_of_point(repository, repository.point(point or "", with_records=False))
+
+
+def _document(file: Path) -> ClusterImage:
+    """The image of a document that a person may have edited. Raises `UsageError`."""
+    from kafkeep.metadata.documents import read_document
+
+    try:
+        # Not as a text file: that would make line feeds of the carriage returns in it.
+        return read_document(file.read_bytes().decode("utf-8-sig"), str(file))
+    except OSError as error:
+        raise UsageError(f"{file} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{file} is not UTF-8 text") from error
 
 
 def apply_options(given: dict[str, Any]) -> ApplyOptions:
@@ -218,12 +308,14 @@ def apply_options(given: dict[str, Any]) -> ApplyOptions:
     from kafkeep.metadata.options import ApplyOptions
 
     return ApplyOptions(
-        only=frozenset(given["only"] or AREAS),
+        only=frozenset(given["only"] or APPLY_AREAS),
         topics=flat(given["topics"], ("*",)),
         exclude=flat(given["exclude"]),
         existing=given["existing"],
         prune_extra=given["prune_extra"],
         replication_factor=given["replication_factor"],
+        schema_ids=given["schema_ids"],
+        resume_connectors=given["resume_connectors"],
     )
 
 
@@ -245,6 +337,11 @@ def read_passwords(file: Path | None) -> dict[str, Secret]:
             raise UsageError(f"--users-file {file}: line {number} is not a name, a tab and a password")
         found[name] = Secret(password)
     return found
+
+
+def _brief(run: Run) -> bool:
+    """Tables are made to fit a terminal; in a file or a pipe values are whole."""
+    return run.output.out.isatty()
 
 
 def _finish(run: Run, verb: str, value: object, parts: tuple[Part, ...], status: int) -> int:

@@ -25,6 +25,7 @@ from kafkeep.model import (
 )
 
 if TYPE_CHECKING:
+    from kafkeep.repository.changes import Pin
     from kafkeep.repository.repository import Repository
     from kafkeep.repository.state import PointView, State
 
@@ -51,9 +52,10 @@ class PointLine:
     consistency: str
     selection: tuple[str, ...]
     tags: tuple[tuple[str, str], ...]
+    pin: Pin | None
 
     @classmethod
-    def of(cls, point: RecoveryPoint, *, lost: int = 0) -> PointLine:
+    def of(cls, point: RecoveryPoint, *, lost: int = 0, pin: Pin | None = None) -> PointLine:
         return cls(
             number=point.number,
             name=point.name,
@@ -69,6 +71,7 @@ class PointLine:
             consistency=point.consistency,
             selection=point.selection,
             tags=point.tags,
+            pin=pin,
         )
 
 
@@ -116,7 +119,10 @@ def points(run: Run, repo: str) -> int:
     """
     with opened_repository(run, repo) as repository:
         state = repository.state
-        lines = tuple(PointLine.of(point, lost=lost_offsets(state, point)) for point in repository.points())
+        lines = tuple(
+            PointLine.of(point, lost=lost_offsets(state, point), pin=state.pins.get(point.number))
+            for point in repository.points()
+        )
         found = PointList(len(lines), repository.id)
     for point in lines:
         run.output.item("point", point)
@@ -142,7 +148,8 @@ def show(run: Run, point: str, repo: str, by_partition: bool) -> int:
     with opened_repository(run, repo) as repository:
         found = repository.point(point, with_records=False)
         view = repository.view(found)
-        described = describe(found, view, metadata_of(repository, found), gaps_of(repository, view))
+        metadata, pin = metadata_of(repository, found), repository.state.pins.get(found.number)
+        described = describe(found, view, metadata, gaps_of(repository, view), pin=pin)
     run.output.show(*description_parts(described, by_partition=by_partition))
     run.output.summary("show", described, 0)
     return 0
@@ -200,11 +207,16 @@ def gaps_of(repository: Repository, view: PointView) -> dict[Generation, tuple[G
 
 
 def describe(
-    point: RecoveryPoint, view: PointView, metadata: ClusterMetadata, gaps: Mapping[Generation, tuple[Gap, ...]]
+    point: RecoveryPoint,
+    view: PointView,
+    metadata: ClusterMetadata,
+    gaps: Mapping[Generation, tuple[Gap, ...]],
+    *,
+    pin: Pin | None = None,
 ) -> PointDescription:
     """The point, what the repository holds for it, and its metadata."""
     return PointDescription(
-        point=PointLine.of(point, lost=sum(map(_offsets_in, gaps.values()))),
+        point=PointLine.of(point, lost=sum(map(_offsets_in, gaps.values())), pin=pin),
         partitions=tuple(
             PartitionShare(
                 cut=part.cut,
@@ -223,7 +235,7 @@ def describe(
 
 
 def points_grid(lines: Iterable[PointLine]) -> Grid:
-    heads = (">point", "name", "finished", ">topics", ">partitions", ">offsets", ">lost", "complete", "tags")
+    heads = (">point", "name", "finished", ">topics", ">partitions", ">offsets", ">lost", "complete", "tags and pins")
     rows = tuple(
         (
             str(line.number),
@@ -234,11 +246,18 @@ def points_grid(lines: Iterable[PointLine]) -> Grid:
             count_text(line.offsets),
             count_text(line.lost) if line.lost else "",
             "yes" if line.complete else f"no, {plural(line.failures, 'part')} failed",
-            _tags(line.tags),
+            _tags(line.tags) + _pin(line.pin, before=", " if line.tags else ""),
         )
         for line in lines
     )
     return Grid(heads, rows)
+
+
+def _pin(pin: Pin | None, *, before: str = "") -> str:
+    if pin is None:
+        return ""
+    end = f", until {pin.until}" if pin.until is not None else f", until {pin.until_tag}" if pin.until_tag else ""
+    return f"{before}pinned: {pin.reason}{end}"
 
 
 def _tags(tags: tuple[tuple[str, str], ...]) -> str:
@@ -255,6 +274,7 @@ def description_parts(described: PointDescription, *, by_partition: bool) -> tup
         f"  chosen: {', '.join(line.selection)}",
     ]
     parts += [f"  tags: {_tags(line.tags)}"] if line.tags else []
+    parts += [f"  {_pin(line.pin)}"] if line.pin is not None else []
     parts += ["", _partition_grid(described) if by_partition else _topic_grid(described)]
     if described.groups:
         rows = tuple((group.group_id, group.type, group.state, str(len(group.offsets))) for group in described.groups)

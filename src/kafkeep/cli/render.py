@@ -50,6 +50,8 @@ class Grid:
     heads: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     title: str = ""
+    styles: tuple[str, ...] = ()
+    """Of the rows (rich's words), where colours are wanted; none for all when empty."""
 
 
 Part = str | Grid
@@ -359,8 +361,9 @@ def _table(grid: Grid, clean: Callable[[str], str], *, colour: bool) -> Any:
             justify="right" if right else "left",
             overflow="fold",
         )
-    for row in grid.rows:
-        table.add_row(*(_text(clean(cell)) for cell in row))
+    styles = grid.styles if grid.styles and colour else ("",) * len(grid.rows)
+    for row, style in zip(grid.rows, styles, strict=True):
+        table.add_row(*(_text(clean(cell), style) for cell in row))
     return table
 
 

@@ -15,6 +15,7 @@ from kafkeep.cli.common import (
     Run,
     cluster_option,
     flat,
+    limit_options,
     opened_cluster,
     opened_repository,
     pass_run,
@@ -23,10 +24,26 @@ from kafkeep.cli.common import (
     topics_options,
 )
 from kafkeep.cli.offsets_file import Offsets, merged_offsets, read_offsets
+from kafkeep.cli.recovering import (
+    Sides,
+    check_offset_map,
+    passwords_of,
+    services_for,
+    settings_due,
+    settings_options,
+    settings_wanted,
+)
+from kafkeep.cli.recovery_text import plan_parts, plan_status, result_parts, result_status, told
 from kafkeep.cli.render import Part
-from kafkeep.cli.restore_text import plan_parts, plan_status, result_parts, result_status
 from kafkeep.cli.resuming import NEWEST, check_alone, job_options
-from kafkeep.cli.selectors import group_patterns, merge_partitions, parse_partitions, parse_until_offset
+from kafkeep.cli.selectors import (
+    group_patterns,
+    merge_partitions,
+    parse_partitions,
+    parse_repartition,
+    parse_until_offset,
+)
+from kafkeep.cli.spooling import spool_folder, spool_option
 from kafkeep.errors import UsageError
 from kafkeep.times import milliseconds
 
@@ -38,6 +55,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("point")
 @repo_option
+@limit_options
 @cluster_option
 @topics_options
 @click.option(
@@ -53,6 +71,14 @@ if TYPE_CHECKING:
     type=Parsed("topic:numbers", parse_partitions),
     help="Records of these partitions only, for example orders:0,2,5-7. Repeatable.",
 )
+@click.option(
+    "--repartition",
+    multiple=True,
+    type=Parsed("topic=number", parse_repartition),
+    help="Spread the records of this topic (its name at the source) by key over so many partitions, for example orders=12: "
+    "offsets are then not mapped one to one. Repeatable.",
+)
+@spool_option
 @click.option("--until", type=MOMENT, help="Nothing with a later record timestamp; --until-rule says how.")
 @click.option("--since", type=MOMENT, help="Nothing with an earlier record timestamp.")
 @click.option(
@@ -138,6 +164,7 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="Write where every record went.",
 )
+@settings_options
 @click.option(
     "--resume",
     is_flag=False,
@@ -161,20 +188,21 @@ def restore(
 
     POINT is a number, a name, `latest`, or `@2026-11-20T10:00:00Z`: the newest that was finished by then. Topics are
     created as they were at the source and are guarded (retention off) until their records are in. Only committed
-    records are restored. Positions of groups are moved to the same records, wherever these now lie.
+    records are restored. Positions of groups are moved to the same records, wherever these now lie. --with all brings
+    the settings, quotas, users and ACLs of the whole cluster as well, behind the records.
 
-    Exit status: 0 done, 3 done with refused or failed parts, 20 damage found before anything was written, 21 done with
-    declared loss that was allowed, 24 a guard refused, or loss is declared and not allowed. A dry run ends alike.
+    Exit status: 0 done, 3 done with refused or failed parts, 4 --resume found all of it there, 20 damage found before
+    anything was written, 21 done with declared loss that was allowed, 24 a guard refused, or loss is declared and not
+    allowed. A dry run ends alike.
     """
-    from kafkeep.restore import run as operation
     from kafkeep.restore.unfinished import find_job
 
     if resume is not None:
         check_alone(click.get_current_context())
-    options = restore_options(given)
+    options, wanted = restore_options(given), settings_wanted(given, resumed=resume is not None)
+    passwords = passwords_of(given["users_file"])
     if offset_map is not None:
         check_writable(offset_map, "--offset-map")
-    sink = run.output.event
     with (
         stop_on_signals(run.output.note) as stop,
         opened_repository(run, repo) as repository,
@@ -182,14 +210,17 @@ def restore(
     ):
         found = repository.point(point)
         job = None if resume is None else find_job(repository, resume, found.number, target.cluster_id())
-        options = options if job is None else job_options(job, given)
-        plan = operation.prepare(target, repository, found, options, now=run.now, job=job)
-        if dry_run:
-            return _finish(run, plan, plan_parts(plan), plan_status(plan))
-        result = operation.restore(target, repository, plan, options, now=run.now, sink=sink, stop=stop.event)
-        if offset_map is not None:
-            write_offset_map(offset_map, result)
-        return _finish(run, result, result_parts(result), result_status(result, stop))
+        check_offset_map(job, offset_map)
+        options, settings = options if job is None else job_options(job, given), settings_due(job, wanted)
+        with services_for(run, cluster, settings) as services:
+            sides = Sides(run, target, repository, services, passwords)
+            plan = sides.plan(found, options, settings, job)
+            if dry_run:
+                return _finish(run, told(plan), plan_parts(plan), plan_status(plan))
+            result = sides.recover(plan, options, settings, stop)
+        if offset_map is not None and result.records is not None:
+            write_offset_map(offset_map, result.records)
+        return _finish(run, told(result), result_parts(result), result_status(result, stop))
 
 
 def _finish(run: Run, result: object, parts: tuple[Part, ...], status: int) -> int:
@@ -224,6 +255,8 @@ def restore_options(given: dict[str, Any]) -> RestoreOptions:
         until_rule=given["until_rule"],
         until_offsets=tuple(offsets.ends.items()),
         from_offsets=tuple(offsets.begins.items()),
+        repartition=given["repartition"],
+        spool_dir=spool_folder(given["spool_dir"]) if given["repartition"] else None,
         allow_loss=given["allow_loss"],
         whole_history=given["whole_history"],
         route=given["route"],
@@ -284,6 +317,11 @@ def write_offset_map(path: Path, result: RestoreResult) -> None:
                 "end": part.offset_map.end,
             }
             for part in result.partitions
+        ],
+        # Their offsets have no map: who looks for one finds why.
+        "repartitioned": [
+            {"topic": topic.source, "target_topic": topic.target, "partitions": len(topic.partitions)}
+            for topic in result.repartitioned
         ],
     }
     try:

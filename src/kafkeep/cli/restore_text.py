@@ -11,8 +11,8 @@ from kafkeep.cli.text import count_text, plural, size_text
 
 if TYPE_CHECKING:
     from kafkeep.model import Gap
-    from kafkeep.restore.plan import PartitionRestore, PositionNotSet, RestorePlan
-    from kafkeep.restore.result import RestoreResult
+    from kafkeep.restore.plan import GroupRestore, PartitionRestore, PositionNotSet, RestorePlan, TopicRestore
+    from kafkeep.restore.result import RestoredGroup, RestoreResult
 
 SHOWN: Final = 200
 """So many groups, gaps and positions are shown; --json has all."""
@@ -49,10 +49,10 @@ def plan_parts(plan: RestorePlan) -> tuple[Part, ...]:
     if plan.job is not None:
         there = sum(records for _, records in plan.present)
         head += f"\ncontinues {plan.job}: {count_text(there)} records are there already"
-    parts: list[Part] = [head, _topic_grid(plan), *_by_time(plan), *_loss(plan)]
+    parts: list[Part] = [head, _topic_grid(plan), *_repartitioned(plan), *_by_time(plan), *_loss(plan)]
     if plan.groups:
         groups = tuple(
-            (group.group_id, str(len(group.positions)), str(len(group.not_set)) if group.not_set else "")
+            (group.group_id, _positions_text(group), str(len(group.not_set)) if group.not_set else "")
             for group in plan.groups[:SHOWN]
         )
         parts += ["", Grid(("group", ">positions", ">not set"), groups), *_more(len(plan.groups))]
@@ -75,7 +75,7 @@ def _topic_grid(plan: RestorePlan) -> Grid:
                 topic.source,
                 topic.target,
                 topic.action,
-                str(topic.partitions),
+                _partitions_text(topic),
                 str(topic.replication_factor),
                 count_text(sum(part.most_records for part in own)),
                 size_text(sum(part.raw_bytes for part in own)),
@@ -84,6 +84,30 @@ def _topic_grid(plan: RestorePlan) -> Grid:
         )
     heads = ("topic", "target", "action", ">partitions", ">replicas", ">records up to", ">size", ">lost offsets")
     return Grid(heads, tuple(rows))
+
+
+def _partitions_text(topic: TopicRestore) -> str:
+    before = topic.repartitioned_from
+    return str(topic.partitions) if before is None else f"{before} to {topic.partitions}"
+
+
+def _positions_text(group: GroupRestore) -> str:
+    """The positions that are set; those on repartitioned topics are known by the topic alone before the records are."""
+    topics = ", ".join(f"{spread.target} by key" for spread in group.spread)
+    direct = str(len(group.positions)) if group.positions or not topics else ""
+    return " + ".join(text for text in (direct, topics) if text)
+
+
+def _repartitioned(plan: RestorePlan) -> list[Part]:
+    if not plan.repartitioned:
+        return []
+    named = ", ".join(f"{topic.target} ({_partitions_text(topic)})" for topic in plan.repartitioned[:SHOWN])
+    return [
+        (
+            f"repartitioned by key (murmur2, as Java's producer does): {named}; offsets are not mapped one to one; "
+            f"about {size_text(plan.spool_bytes)} of the folder for temporary files are needed meanwhile"
+        )
+    ]
 
 
 def _by_time(plan: RestorePlan) -> list[Part]:
@@ -139,11 +163,22 @@ def result_parts(result: RestoreResult) -> tuple[Part, ...]:
         )
         for part in result.partitions
     )
+    rows += tuple(
+        (
+            f"{topic.source} by key",
+            str(part.target),
+            f"of {plural(topic.source_partitions, 'partition')}",
+            count_text(part.offset_map.records),
+            str(part.offset_map.end),
+            "yes" if part.complete else "no",
+        )
+        for topic in result.repartitioned
+        for part in topic.partitions
+    )
     head = "ended before all was restored from" if result.interrupted else "restored"
     parts: list[Part] = [Grid(("partition", "target", "source offsets", ">records", ">target end", "complete"), rows)]
     if result.groups:
-        groups = tuple((group.group_id, str(len(group.positions))) for group in result.groups[:SHOWN])
-        parts += ["", Grid(("group", ">positions set"), groups), *_more(len(result.groups))]
+        parts += ["", _group_grid(result.groups[:SHOWN]), *_more(len(result.groups))]
     parts += _not_set(result.not_set)
     if result.failures:
         failed = tuple((failure.subject, failure.reason, failure.message) for failure in result.failures)
@@ -163,6 +198,13 @@ def result_parts(result: RestoreResult) -> tuple[Part, ...]:
     if result.loss_report:
         parts.append(f"  loss report {result.loss_report}")
     return tuple(parts)
+
+
+def _group_grid(groups: Sequence[RestoredGroup]) -> Grid:
+    if not any(group.read_again for group in groups):
+        return Grid(("group", ">positions set"), tuple((group.group_id, str(len(group.positions))) for group in groups))
+    rows = tuple((group.group_id, str(len(group.positions)), count_text(group.read_again)) for group in groups)
+    return Grid(("group", ">positions set", ">consumed records read again"), rows)
 
 
 def _more(count: int) -> list[Part]:

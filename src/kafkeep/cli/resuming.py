@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 from click.core import ParameterSource
 
+from kafkeep.cli.spooling import spool_folder
 from kafkeep.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,7 +18,20 @@ if TYPE_CHECKING:
 
 NEWEST: Final = "newest"
 """What --resume means without a value."""
-_BESIDE: Final = frozenset({"point", "repo", "cluster", "resume", "dry_run", "connections", "preflight", "offset_map"})
+_BESIDE: Final = frozenset(
+    {
+        "point",
+        "repo",
+        "cluster",
+        "resume",
+        "dry_run",
+        "connections",
+        "preflight",
+        "offset_map",
+        "users_file",
+        "spool_dir",
+    }
+)
 """Parameters that decide nothing about what is sent."""
 
 
@@ -33,7 +47,8 @@ def check_alone(context: click.Context) -> None:
     if given:
         raise UsageError(
             f"{', '.join(given)} beside --resume: a restore is continued with the options that it was begun with",
-            hint="Beside --resume there may be --dry-run, --connections, --preflight and --offset-map.",
+            hint="Beside --resume there may be --dry-run, --connections, --preflight, --offset-map, --users-file and "
+            "--spool-dir.",
         )
     job = context.params["resume"]
     if job != NEWEST and not str(job).startswith("audit/"):
@@ -45,4 +60,10 @@ def check_alone(context: click.Context) -> None:
 
 def job_options(record: JobRecord, given: Mapping[str, Any]) -> RestoreOptions:
     """The job's own, but for those that do not decide what is sent."""
-    return replace(record.beginning.options, connections_per_broker=given["connections"], preflight=given["preflight"])
+    options = record.beginning.options
+    return replace(
+        options,
+        connections_per_broker=given["connections"],
+        preflight=given["preflight"],
+        spool_dir=spool_folder(given["spool_dir"]) if options.repartition else None,
+    )

@@ -30,6 +30,15 @@ def parse_partitions(text: str) -> tuple[str, frozenset[int]]:
     return topic, frozenset(found)
 
 
+def parse_repartition(text: str) -> tuple[str, int]:
+    """`orders=12` as the topic of the source and its partitions on the target."""
+    topic, equals, number = text.rpartition("=")
+    match = _NUMBERS.fullmatch(number.strip())
+    if not (topic and equals) or match is None or match[2] is not None or not 1 <= int(match[1]) <= MAX_PARTITION:
+        raise UsageError(f"{text!r} does not name a topic and its partitions", hint="Write it like orders=12.")
+    return topic, int(match[1])
+
+
 def merge_partitions(given: Iterable[tuple[str, frozenset[int]]]) -> tuple[tuple[str, frozenset[int]], ...]:
     """One entry for each topic, in the order of first mention."""
     merged: dict[str, frozenset[int]] = {}

@@ -28,6 +28,8 @@ class CompareOptions:
     """An offset map written by `restore --offset-map`; otherwise the repository's own record of the restore is used."""
     sample: SampleChoice | None = None
     """None compares everything."""
+    spool_dir: str | None = None
+    """Folder for the records of repartitioned topics while they are compared; without one these are not compared."""
     threads: int = 2
     fetch_bytes: int = 8 * 1024 * 1024
     piece_bytes: int = 256 * 1024 * 1024

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from kafkeep.compare.align import NOWHERE, ExpectedOffset
 from kafkeep.compare.report import BY_MAP, BY_OFFSET, BY_ORDER, NOTHING_EXCUSED, Excused
-from kafkeep.model import Generation, OffsetRange, TopicPartition
+from kafkeep.model import Failure, Generation, OffsetRange, TopicPartition
 from kafkeep.offset_map import MappedPartitions, OffsetMap
 from kafkeep.repository.state import PartitionView
 
@@ -137,6 +137,15 @@ def map_of(mapped: MappedPartitions, source: Generation, target: TopicPartition,
     if found is None or not found.complete or found.source != source:
         return None
     return found.offsets if found.target_topic_id in (None, topic_id) else None
+
+
+def other_count(source: Generation, target: TopicPartition, found: int, had: int) -> Failure:
+    """By order alone a partition is not held against one of a topic that was spread over another number of them."""
+    message = (
+        f"{target.topic} has {found} partitions, the point holds {had} of {source.topic}, and no record of a restore says "
+        "which records went where"
+    )
+    return Failure(str(target), "partition-count", message)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from kafkeep.compare.options import SampleChoice
 from kafkeep.model import Failure, Generation, TopicPartition
 
-BY_MAP, BY_OFFSET, BY_ORDER = "offset-map", "same-offset", "order"
+BY_MAP, BY_OFFSET, BY_ORDER, BY_KEY = "offset-map", "same-offset", "order", "key"
 """How a record of the point and a record of the cluster were paired: through the offset map of the restore, at the same
-offset (the cluster is the source itself), or by order alone (offsets are then not compared)."""
+offset (the cluster is the source itself), or by order alone (offsets are then not compared); or, where a restore
+spread the records by key, by spreading them once more."""
+ALL_PARTITIONS = -1
+"""Stands for the source partition of records that come from all of them."""
 
 IDENTICAL, SAMPLE_IDENTICAL, DIFFERENT, NOTHING_COMPARED = (
     "identical",
@@ -76,6 +79,7 @@ NOTHING_EXCUSED = Excused()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComparedPartition:
     source: Generation
+    """Its partition is `ALL_PARTITIONS` where records were spread by key."""
     target: TopicPartition
     pairing: str
     records: int

@@ -17,9 +17,11 @@ from kafkeep.compare.plan import (
     cut_into_tasks,
     in_leader_order,
     map_of,
+    other_count,
     plan_partition,
 )
 from kafkeep.compare.report import BY_OFFSET, ComparedPartition, CompareReport, Difference
+from kafkeep.compare.spread import ComparedTopic, compare_spread, split_off, why_not
 from kafkeep.compare.target import Connections, TargetReader
 from kafkeep.errors import CorruptBatch, KafkaError, NothingToDo
 from kafkeep.events import EventSink, PartitionDone, Stage, WorkPlanned, ignore
@@ -28,10 +30,11 @@ from kafkeep.kafka.codes import request_error
 from kafkeep.kafka.topology import Topology
 from kafkeep.model import Failure, Generation, RecoveryPoint, TopicPartition
 from kafkeep.offset_map import MappedPartitions
+from kafkeep.point_documents import metadata_of
 from kafkeep.renaming import renamed
 from kafkeep.repository.repository import Repository
 from kafkeep.repository.state import PartitionView
-from kafkeep.restore_reports import mapped_by_restores, mapped_in_file
+from kafkeep.restore_reports import SpreadRestore, mapped_by_restores, mapped_in_file, spread_by_restores
 from kafkeep.work.threads import Emitted, Finished, run_on_threads
 
 _CLEANUP_POLICY = "cleanup.policy"
@@ -64,18 +67,63 @@ def compare(
         for view in views
     }
     topology = cluster.topology(sorted({target.topic for target in targets.values()}))
-    plans, failures = _plan(cluster, views, targets, topology, mapped, same_cluster=cluster_id == point.cluster_id)
-    sink(WorkPlanned("compare", len(plans), sum(run.facts.records for plan in plans for run in plan.view.runs), None))
+    views, spread = split_off(views, targets, spread_by_restores(repository, point, cluster_id), topology)
+    counts = {
+        renamed(topic.name, options.renames): len(topic.partitions) for topic in metadata_of(repository, point).topics
+    }
+    same_cluster = cluster_id == point.cluster_id
+    plans, failures = _plan(cluster, views, targets, topology, mapped, counts, same_cluster=same_cluster)
+    every = [*(plan.view for plan in plans), *(view for _, found in spread for view in found)]
+    sink(WorkPlanned("compare", len(every), sum(run.facts.records for view in every for run in view.runs), None))
     outcomes = _compare_all(cluster, repository, plans, topology, options, sink)
+    topics = [_compare_spread(cluster, repository, *found, topology, options, sink) for found in spread]
+    return replace(_report(point, cluster_id, outcomes, topics, failures, options), seconds=time.monotonic() - began)
+
+
+def _report(
+    point: RecoveryPoint,
+    cluster_id: str,
+    outcomes: Sequence[_Outcome],
+    topics: Sequence[ComparedTopic],
+    failures: Sequence[Failure],
+    options: CompareOptions,
+) -> CompareReport:
     return CompareReport(
         point=point.number,
         target_cluster=cluster_id,
-        partitions=tuple(_compared(outcome) for outcome in outcomes if outcome.failure is None),
-        differences=tuple(found for outcome in outcomes for found in outcome.first(options.most_differences)),
-        failures=(*failures, *(outcome.failure for outcome in outcomes if outcome.failure is not None)),
-        seconds=time.monotonic() - began,
+        partitions=(
+            *(_compared(outcome) for outcome in outcomes if outcome.failure is None),
+            *(part for topic in topics for part in topic.partitions),
+        ),
+        differences=(
+            *(found for outcome in outcomes for found in outcome.first(options.most_differences)),
+            *(found for topic in topics for found in topic.differences),
+        ),
+        failures=(
+            *failures,
+            *(outcome.failure for outcome in outcomes if outcome.failure is not None),
+            *(failure for topic in topics for failure in topic.failures),
+        ),
+        seconds=0.0,
         sample=options.sample,
     )
+
+
+def _compare_spread(
+    cluster: Cluster,
+    repository: Repository,
+    restored: SpreadRestore,
+    views: Sequence[PartitionView],
+    topology: Topology,
+    options: CompareOptions,
+    sink: EventSink,
+) -> ComparedTopic:
+    """A topic that a restore repartitioned; by name among the failures where it cannot be compared."""
+    found_partitions = len(topology.topics[restored.target].partitions)
+    problem = why_not(repository, restored, views, found_partitions, options)
+    if problem is not None or options.spool_dir is None:
+        return ComparedTopic((), (), () if problem is None else (problem,))
+    return compare_spread(cluster, repository, restored, views, topology, options, options.spool_dir, sink)
 
 
 @dataclass(slots=True)
@@ -175,6 +223,7 @@ def _plan(
     targets: Mapping[Generation, TopicPartition],
     topology: Topology,
     mapped: MappedPartitions,
+    counts: Mapping[str, int],
     *,
     same_cluster: bool,
 ) -> tuple[list[ComparePlan], list[Failure]]:
@@ -205,6 +254,9 @@ def _plan(
         ends = LogEnds(start[target].offset, stable[target].offset, high.get(target, stable[target]).offset)
         is_same = view.generation in same
         offsets = None if is_same else map_of(mapped, view.generation, target, topic.topic_id)
+        if offsets is None and not is_same and len(topic.partitions) != counts.get(topic.name, len(topic.partitions)):
+            failures.append(other_count(view.generation, target, len(topic.partitions), counts[topic.name]))
+            continue
         compacts = is_same and policies.compacts(target.topic)
         plan = plan_partition(view, target, ends, offsets=offsets, same=is_same, compacts=compacts)
         plans.append(replace(plan, notes=(*plan.notes, *policies.notes(target.topic))) if is_same else plan)

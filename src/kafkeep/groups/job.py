@@ -19,7 +19,8 @@ from kafkeep.groups.plan import GroupsPlan
 from kafkeep.groups.result import GroupsResult
 from kafkeep.groups.survey import OFFSETS, SHARE
 from kafkeep.model import GroupOffset, TopicPartition
-from kafkeep.repository.repository import Repository, read_audit
+from kafkeep.repository.objects import read_audit
+from kafkeep.repository.repository import Repository
 from kafkeep.times import rfc3339
 
 STARTED: Final = "groups-started"

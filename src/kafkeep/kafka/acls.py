@@ -12,34 +12,8 @@ from kafkeep.kafka.control import ControlClient
 from kafkeep.kafka.links import Fields
 from kafkeep.kafka.routing import refused
 from kafkeep.kafka.settings_apis import CREATE_ACLS, DELETE_ACLS, DESCRIBE_ACLS
+from kafkeep.kafka.words import OPERATIONS, PATTERN_TYPES, PERMISSIONS, RESOURCE_TYPES, word
 
-# Numbers of clients/common/resource/ResourceType.java, PatternType.java, acl/AclOperation.java, AclPermissionType.java.
-RESOURCE_TYPES: Final = {
-    2: "TOPIC",
-    3: "GROUP",
-    4: "CLUSTER",
-    5: "TRANSACTIONAL_ID",
-    6: "DELEGATION_TOKEN",
-    7: "USER",
-}
-PATTERN_TYPES: Final = {3: "LITERAL", 4: "PREFIXED"}
-OPERATIONS: Final = {
-    2: "ALL",
-    3: "READ",
-    4: "WRITE",
-    5: "CREATE",
-    6: "DELETE",
-    7: "ALTER",
-    8: "DESCRIBE",
-    9: "CLUSTER_ACTION",
-    10: "DESCRIBE_CONFIGS",
-    11: "ALTER_CONFIGS",
-    12: "IDEMPOTENT_WRITE",
-    13: "CREATE_TOKENS",
-    14: "DESCRIBE_TOKENS",
-    15: "TWO_PHASE_COMMIT",
-}
-PERMISSIONS: Final = {2: "DENY", 3: "ALLOW"}
 _ANY: Final = 1
 ACLS_PER_REQUEST: Final = 1000
 """A KRaft controller writes at most 10 000 metadata records per call."""
@@ -68,13 +42,13 @@ def describe_acls(client: ControlClient) -> tuple[Acl, ...] | None:
     return tuple(
         sorted(
             Acl(
-                _named(RESOURCE_TYPES, resource.resource_type),
+                word(RESOURCE_TYPES, resource.resource_type),
                 resource.resource_name,
-                _named(PATTERN_TYPES, resource.pattern_type),
+                word(PATTERN_TYPES, resource.pattern_type),
                 acl.principal,
                 acl.host,
-                _named(OPERATIONS, acl.operation),
-                _named(PERMISSIONS, acl.permission_type),
+                word(OPERATIONS, acl.operation),
+                word(PERMISSIONS, acl.permission_type),
             )
             for resource in answer.resources
             for acl in resource.acls
@@ -137,11 +111,6 @@ def _filter(acl: Acl) -> Fields:
         "operation": _number(OPERATIONS, acl.operation),
         "permission_type": _number(PERMISSIONS, acl.permission),
     }
-
-
-def _named(names: Mapping[int, str], number: int) -> str:
-    # A word that is not known here is kept by its number, so that nothing is lost in silence.
-    return names.get(number, f"CODE_{number}")
 
 
 def _number(names: Mapping[int, str], name: str) -> int:

@@ -108,6 +108,8 @@ class ClusterConfig:
     """For one connection until it may carry requests: TCP, TLS and login."""
     request_timeout_seconds: float = 30.0
     """How long a broker may stay silent on a request, its own waiting time (max_wait, acks timeout) not counted."""
+    controllers: ClusterConfig | None = None
+    """How to reach the controllers at the listener of their own; None where nobody has said."""
 
     def __post_init__(self) -> None:
         if self.security_protocol not in SECURITY_PROTOCOLS:

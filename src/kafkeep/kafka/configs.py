@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
-from kafkeep.errors import KafkaError, KafkaUnsupported
+from kafkeep.errors import KafkaError, KafkaUnreachable, KafkaUnsupported
 from kafkeep.inventory import (
     BROKER,
     CLIENT_METRICS,
@@ -64,7 +64,9 @@ def list_config_resources(client: ControlClient, kind: str) -> tuple[str, ...]:
 def describe_configs(
     client: ControlClient, resources: Collection[Resource]
 ) -> dict[Resource, ResourceConfigs | KafkaError]:
-    """All configs of each resource with their sources, sorted by name; each broker is asked for its own."""
+    """All configs of each resource with their sources, sorted by name; each broker is asked for its own, and one that
+    does not answer is told in its place.
+    """
     found: dict[Resource, ResourceConfigs | KafkaError] = {}
     brokers = [resource for resource in resources if resource[0] == BROKER]
     others = [resource for resource in resources if resource[0] != BROKER]
@@ -75,7 +77,13 @@ def describe_configs(
     retry = client.retry("describe configs")
     for target, batch in batches:
         body = {"resources": [_resource(kind, name) for kind, name in batch]}
-        answer = client.send(DESCRIBE_CONFIGS, body, to=target, retry=retry)
+        try:
+            answer = client.send(DESCRIBE_CONFIGS, body, to=target, retry=retry)
+        except KafkaUnreachable as error:
+            if target == "any":
+                raise
+            found |= dict.fromkeys(batch, error)
+            continue
         told = {(item.resource_type, item.resource_name): item for item in answer.results}
         found |= {(kind, name): _described(kind, name, told.get((RESOURCE_TYPES[kind], name))) for kind, name in batch}
     return found
@@ -90,7 +98,8 @@ def _described(kind: str, name: str, result: Any | None) -> ResourceConfigs | Ka
     code = ErrorCode.UNKNOWN_SERVER_ERROR if result is None else result.error_code
     if result is None or code:
         message = None if result is None else result.error_message
-        return refused(code, what, right="DESCRIBE_CONFIGS on the cluster", message=message)
+        where = "the group" if kind == GROUP else "the cluster"
+        return refused(code, what, right=f"DESCRIBE_CONFIGS on {where}", message=message)
     return ResourceConfigs(
         kind,
         name,

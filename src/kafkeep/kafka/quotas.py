@@ -10,6 +10,7 @@ from kafkeep.kafka.control import ControlClient
 from kafkeep.kafka.links import Fields
 from kafkeep.kafka.routing import refused
 from kafkeep.kafka.settings_apis import ALTER_QUOTAS, DESCRIBE_QUOTAS
+from kafkeep.kafka.words import quota_place
 
 QUOTAS_PER_REQUEST = 1000
 """A KRaft controller writes at most 10 000 metadata records per call."""
@@ -28,18 +29,14 @@ def describe_quotas(client: ControlClient) -> tuple[Quota, ...]:
         raise refused(answer.error_code, "describe client quotas", right=right, message=answer.error_message)
     found = [
         Quota(
-            QuotaEntity(tuple(sorted(((part.entity_type, part.entity_name) for part in entry.entity), key=_place))),
+            QuotaEntity(
+                tuple(sorted(((part.entity_type, part.entity_name) for part in entry.entity), key=quota_place))
+            ),
             tuple(sorted((value.key, float(value.value)) for value in entry.values)),
         )
         for entry in (answer.entries if answer.entries is not None else ())
     ]
-    return tuple(sorted(found, key=lambda quota: [_place(part) for part in quota.entity.parts]))
-
-
-def _place(part: tuple[str, str | None]) -> tuple[str, bool, str]:
-    """A default lies in front of the named ones."""
-    kind, name = part
-    return kind, name is not None, "" if name is None else name
+    return tuple(sorted(found, key=lambda quota: [quota_place(part) for part in quota.entity.parts]))
 
 
 def alter_quotas(

@@ -22,7 +22,8 @@ from kafkeep.inventory import (
     ResourceConfigs,
     ScramUser,
 )
-from kafkeep.kafka import acls, configs, group_members, quotas, standing, users
+from kafkeep.kafka import acls, config_changes, configs, features, group_members, quotas, standing, users
+from kafkeep.kafka.config_changes import ConfigChange
 from kafkeep.kafka.configs import Resource
 from kafkeep.kafka.control import ControlClient
 from kafkeep.kafka.groups import GroupListing
@@ -90,9 +91,21 @@ class SettingsAdmin:
         """Sets and deletes configs of one resource in one step; None when it is done."""
         return configs.alter_configs(self._client, kind, name, set=set, delete=delete, validate_only=validate_only)
 
+    def alter_many_configs(self, changes: Sequence[ConfigChange]) -> list[KafkaError | None]:
+        """The same for many resources, topics too, each of them named once, in few requests: None for each that is done."""
+        return config_changes.alter_many(self._client, changes)
+
     def features(self) -> tuple[Feature, ...]:
         """Finalized feature levels, `metadata.version` among them."""
         return standing.finalized_features(self._client)
+
+    def supported_features(self) -> dict[str, int]:
+        """The highest level of each feature that the brokers know."""
+        return features.supported_features(self._client)
+
+    def raise_features(self, levels: Mapping[str, int]) -> dict[str, KafkaError | None]:
+        """Finalizes features at these levels; None for each that is done. No level is ever lowered."""
+        return features.raise_features(self._client, levels)
 
     def quorum(self) -> Quorum | None:
         """The controllers; None where there is no quorum to describe. Raises KafkaAccessDenied, KafkaError."""

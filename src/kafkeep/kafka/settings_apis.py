@@ -27,6 +27,8 @@ from kafka.protocol.admin import (
     ListConfigResourcesResponse,
     ListPartitionReassignmentsRequest,
     ListPartitionReassignmentsResponse,
+    UpdateFeaturesRequest,
+    UpdateFeaturesResponse,
 )
 from kafka.protocol.api_message import ApiMessage
 from kafka.protocol.metadata import ApiVersionsRequest, ApiVersionsResponse
@@ -73,5 +75,7 @@ LIST_REASSIGNMENTS: Final = Api(ListPartitionReassignmentsRequest, ListPartition
 LIST_CONFIG_RESOURCES: Final = Api(ListConfigResourcesRequest, ListConfigResourcesResponse)
 # Finalized features come with version 3 on (KIP-584).
 API_VERSIONS: Final = Api(ApiVersionsRequest, ApiVersionsResponse, lowest=3)
+# Before version 1 there is no word for an update that only raises.
+UPDATE_FEATURES: Final = Api(UpdateFeaturesRequest, UpdateFeaturesResponse, lowest=1)
 DESCRIBE_SHARE_GROUPS: Final = Api(ShareGroupDescribeRequest, ShareGroupDescribeResponse)
 DESCRIBE_STREAMS_GROUPS: Final = Api(StreamsGroupDescribeRequest, StreamsGroupDescribeResponse)

@@ -79,8 +79,10 @@ def describe_log_dirs(client: ControlClient, nodes: Collection[int]) -> dict[int
         except KafkaError as error:
             found[node] = error
             continue
-        # Before version 3 a login without the right gets an empty answer that says nothing of it.
         code = getattr(answer, "error_code", 0)
+        if not code and not answer.results:
+            # Before version 3 that is all a login without the right is told: every broker has a directory.
+            code = ErrorCode.CLUSTER_AUTHORIZATION_FAILED
         if code:
             found[node] = refused(code, what, right=_DESCRIBE_CLUSTER)
         else:

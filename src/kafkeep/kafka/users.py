@@ -17,10 +17,9 @@ from kafkeep.kafka.control import ControlClient
 from kafkeep.kafka.links import Fields
 from kafkeep.kafka.routing import refused
 from kafkeep.kafka.settings_apis import ALTER_SCRAM, DESCRIBE_SCRAM
+from kafkeep.kafka.words import MECHANISMS, word
 from kafkeep.secret import Secret
 
-MECHANISMS: Final = {1: "SCRAM-SHA-256", 2: "SCRAM-SHA-512"}
-"""Numbers of clients/admin/ScramMechanism.java."""
 _HASHES: Final = {"SCRAM-SHA-256": "sha256", "SCRAM-SHA-512": "sha512"}
 _RIGHT_TO_READ: Final = "DESCRIBE on the cluster"
 _RIGHT_TO_CHANGE: Final = "ALTER on the cluster"
@@ -54,8 +53,7 @@ def describe_scram_users(client: ControlClient) -> tuple[ScramUser, ...]:
             what = f"describe SCRAM user {item.user}"
             raise refused(item.error_code, what, right=_RIGHT_TO_READ, message=item.error_message)
         found += [
-            ScramUser(item.user, MECHANISMS.get(info.mechanism, f"CODE_{info.mechanism}"), info.iterations)
-            for info in item.credential_infos
+            ScramUser(item.user, word(MECHANISMS, info.mechanism), info.iterations) for info in item.credential_infos
         ]
     return tuple(sorted(found))
 

@@ -7,19 +7,15 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Final, Protocol, TypeVar
 
-from kafkeep.errors import (
-    KafkaError,
-    KafkaLoginError,
-    KafkaProtocolError,
-    KafkaRequestError,
-    KafkaUnreachable,
-    PlanRefused,
-)
+from kafkeep.errors import KafkaError, KafkaRequestError, KafkeepError, PlanRefused
 from kafkeep.events import EventSink, Stage, ignore
+from kafkeep.inventory import ScramUser
 from kafkeep.kafka.admin import NewTopic
 from kafkeep.kafka.cluster import Cluster
 from kafkeep.kafka.codes import ErrorCode
+from kafkeep.kafka.config_changes import TOPIC, ConfigChange
 from kafkeep.kafka.users import NewScramUser
+from kafkeep.metadata.apply_services import SERVICE_STEPS, ServiceHands
 from kafkeep.metadata.plan import (
     AddAcl,
     CreateTopic,
@@ -27,7 +23,9 @@ from kafkeep.metadata.plan import (
     RemoveAcl,
     RemoveTopic,
     RemoveUser,
+    SchemaId,
     SetConfigs,
+    SetFeature,
     SetQuota,
     SetTopicConfigs,
     SetUser,
@@ -35,8 +33,10 @@ from kafkeep.metadata.plan import (
 )
 from kafkeep.model import Failure
 from kafkeep.secret import Secret
+from kafkeep.services import NO_SERVICES, Services
 
 SALT_BYTES: Final = 24
+USERS_PER_REQUEST: Final = 500
 S = TypeVar("S", bound=Step)
 
 
@@ -55,6 +55,8 @@ class StepResult:
 class MetadataResult:
     plan: MetadataPlan
     steps: tuple[StepResult, ...]
+    schema_ids: tuple[SchemaId, ...] = ()
+    """Only with new ids of schemas: where each schema of the point is."""
 
     @property
     def failures(self) -> tuple[Failure, ...]:
@@ -72,6 +74,7 @@ def apply_metadata(
     *,
     passwords: Mapping[str, Secret],
     rng: Random,
+    services: Services = NO_SERVICES,
     sink: EventSink = ignore,
 ) -> MetadataResult:
     """Does the plan's steps in their order; one that is refused does not stop the others.
@@ -81,16 +84,17 @@ def apply_metadata(
     if plan.refusals:
         raise PlanRefused("; ".join(f"{refusal.subject}: {refusal.reason}" for refusal in plan.refusals))
     hands = _Hands(cluster, passwords, rng)
+    beside = ServiceHands(services, plan)
     results: list[StepResult] = []
     for _, steps in groupby(plan.steps, key=type):
         todo = list(steps)
         sink(Stage(todo[0].area, f"{len(todo)} step(s)"))
-        answers = hands.do(todo)
+        answers = beside.do(todo) if isinstance(todo[0], SERVICE_STEPS) else [*hands.do(todo)]
         results += [StepResult(step, _failure(step, answer)) for step, answer in zip(todo, answers, strict=True)]
-    return MetadataResult(plan=plan, steps=tuple(results))
+    return MetadataResult(plan=plan, steps=tuple(results), schema_ids=beside.schema_ids)
 
 
-def _failure(step: Step, answer: KafkaError | None) -> Failure | None:
+def _failure(step: Step, answer: KafkeepError | None) -> Failure | None:
     return None if answer is None else Failure(f"{step.area}: {step.subject}", answer.slug, answer.message)
 
 
@@ -105,12 +109,14 @@ class _Hands:
     def do(self, steps: Sequence[Step]) -> list[KafkaError | None]:
         """The answer to each of these steps, which are all of one kind."""
         match steps[0]:
+            case SetFeature():
+                return self._raise_features(_all(SetFeature, steps))
             case CreateTopic():
                 return self._create_topics(_all(CreateTopic, steps))
             case RemoveTopic():
                 return self._remove_topics(_all(RemoveTopic, steps))
             case SetTopicConfigs():
-                return [_answer(self._set_topic_configs, step) for step in _all(SetTopicConfigs, steps)]
+                return self._set_topic_configs(_all(SetTopicConfigs, steps))
             case SetConfigs():
                 return self._set_configs(_all(SetConfigs, steps))
             case SetQuota():
@@ -124,6 +130,10 @@ class _Hands:
             case RemoveAcl():
                 return self._remove_acls(_all(RemoveAcl, steps))
         raise TypeError(f"no way to do a {type(steps[0]).__name__}")
+
+    def _raise_features(self, steps: Sequence[SetFeature]) -> list[KafkaError | None]:
+        answers = self._cluster.settings.raise_features({step.subject: step.level for step in steps})
+        return [answers[step.subject] for step in steps]
 
     def _create_topics(self, steps: Sequence[CreateTopic]) -> list[KafkaError | None]:
         wanted = [
@@ -145,27 +155,26 @@ class _Hands:
             None if _is(answers[s.subject], ErrorCode.UNKNOWN_TOPIC_OR_PARTITION) else answers[s.subject] for s in steps
         ]
 
-    def _set_topic_configs(self, step: SetTopicConfigs) -> None:
-        self._cluster.admin.alter_topic_configs(step.subject, set=_set(step), delete=_unset(step))
+    def _set_topic_configs(self, steps: Sequence[SetTopicConfigs]) -> list[KafkaError | None]:
+        return self._cluster.settings.alter_many_configs([_config_change(TOPIC, step.subject, step) for step in steps])
 
     def _set_configs(self, steps: Sequence[SetConfigs]) -> list[KafkaError | None]:
-        alter = self._cluster.settings.alter_configs
-        return [alter(step.kind, step.name, set=_set(step), delete=_unset(step)) for step in steps]
+        return self._cluster.settings.alter_many_configs([_config_change(step.kind, step.name, step) for step in steps])
 
     def _set_quotas(self, steps: Sequence[SetQuota]) -> list[KafkaError | None]:
         answers = self._cluster.settings.alter_quotas({step.entity: dict(step.values) for step in steps})
         return [answers[step.entity] for step in steps]
 
     def _set_users(self, steps: Sequence[SetUser]) -> list[KafkaError | None]:
-        """One request for each: a request may name a user only once, a user may have two mechanisms."""
-        answers: list[KafkaError | None] = []
-        for step in steps:
-            new = NewScramUser(step.user, self._passwords[step.user.name], self._rng.randbytes(SALT_BYTES))
-            answers.append(self._cluster.settings.upsert_scram_users([new])[step.user.name])
-        return answers
+        def upsert(users: Sequence[ScramUser]) -> dict[str, KafkaError | None]:
+            return self._cluster.settings.upsert_scram_users(
+                [NewScramUser(user, self._passwords[user.name], self._rng.randbytes(SALT_BYTES)) for user in users]
+            )
+
+        return _by_user([step.user for step in steps], upsert)
 
     def _remove_users(self, steps: Sequence[RemoveUser]) -> list[KafkaError | None]:
-        return [self._cluster.settings.delete_scram_users([step.user])[step.user.name] for step in steps]
+        return _by_user([step.user for step in steps], self._cluster.settings.delete_scram_users)
 
     def _add_acls(self, steps: Sequence[AddAcl]) -> list[KafkaError | None]:
         answers = self._cluster.settings.create_acls([step.acl for step in steps])
@@ -181,22 +190,27 @@ def _all(kind: type[S], steps: Sequence[Step]) -> list[S]:
     return [step for step in steps if isinstance(step, kind)]
 
 
-def _set(step: Step) -> dict[str, str]:
-    return {change.key: change.after for change in step.changes if change.after is not None}
+def _config_change(kind: str, name: str, step: Step) -> ConfigChange:
+    values = tuple((change.key, change.after) for change in step.changes if change.after is not None)
+    return ConfigChange(kind, name, values, tuple(change.key for change in step.changes if change.after is None))
 
 
-def _unset(step: Step) -> list[str]:
-    return [change.key for change in step.changes if change.after is None]
-
-
-def _answer(call: Callable[[S], None], step: S) -> KafkaError | None:
-    try:
-        call(step)
-    except (KafkaUnreachable, KafkaLoginError, KafkaProtocolError):
-        raise
-    except KafkaError as error:
-        return error
-    return None
+def _by_user(
+    users: Sequence[ScramUser], call: Callable[[Sequence[ScramUser]], Mapping[str, KafkaError | None]]
+) -> list[KafkaError | None]:
+    """Many in one request, which may name a user only once (ScramControlManager): one with two mechanisms takes two."""
+    rounds: list[dict[str, int]] = []
+    for place, user in enumerate(users):
+        fitting = next((names for names in rounds if user.name not in names and len(names) < USERS_PER_REQUEST), None)
+        if fitting is None:
+            rounds.append(fitting := {})
+        fitting[user.name] = place
+    answers: list[KafkaError | None] = [None] * len(users)
+    for names in rounds:
+        told = call([users[place] for place in names.values()])
+        for name, place in names.items():
+            answers[place] = told[name]
+    return answers
 
 
 def _is(answer: KafkaError | None, code: int) -> bool:

@@ -6,9 +6,9 @@ gone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from kafkeep.inventory import BROKER, CLIENT_METRICS, CLUSTER, GROUP, ConfigValue
 from kafkeep.metadata import options
@@ -24,6 +24,8 @@ from kafkeep.metadata.phrases import (
     unread_topic_configs,
     unread_topics,
 )
+from kafkeep.metadata.texts_services import connector_values, schema_values, unread_schemas
+from kafkeep.model import TopicPartition
 
 PRESENCE: Final = "presence"
 PRESENT: Final = "present"
@@ -42,6 +44,9 @@ class Difference:
     left: str | None
     right: str | None
     """None where the side has no such thing."""
+    left_lag: int | None = None
+    right_lag: int | None = None
+    """Of positions: records up to the log end, None where the end is not known on both sides."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +99,14 @@ class _Findings:
                     self.not_compared.append(f"{area}: {shown(name)} could not be read: {shown(image.origin)}")
         return frozenset(found)
 
+    def beside_unread(self, area: str, sides: Iterable[tuple[Iterable[str], frozenset[str]]]) -> frozenset[str]:
+        """Subjects that a server beside one of the clusters did not tell; says so by their names."""
+        found: set[str] = set()
+        for image, (names, subjects) in zip((self.left, self.right), sides, strict=True):
+            self.not_compared += [f"{area}: {shown(name)} could not be read: {shown(image.origin)}" for name in names]
+            found |= subjects
+        return frozenset(found)
+
     def compare(self, area: str, left: Values, right: Values) -> None:
         """Every key of either side; a value that brokers do not show is compared with nothing."""
         hidden: list[str] = []
@@ -135,11 +148,13 @@ def compare_images(
     )
 
 
-def _presence(findings: _Findings, area: str, left: Collection[str], right: Collection[str]) -> list[str]:
-    """Names both sides have; says which only one has."""
-    for name in sorted({*left} ^ {*right}):
-        told = [PRESENT if name in side else None for side in (left, right)]
-        findings.differences.append(Difference(area, name, PRESENCE, *told))
+def _presence(
+    findings: _Findings, area: str, left: Collection[str], right: Collection[str], aside: Collection[str] = ()
+) -> list[str]:
+    """Names both sides have; says which only one has, but for those in `aside`."""
+    for name in sorted(({*left} ^ {*right}) - {*aside}):
+        here, there = (PRESENT if name in side else None for side in (left, right))
+        findings.differences.append(Difference(area, name, PRESENCE, here, there))
     return sorted({*left} & {*right})
 
 
@@ -147,7 +162,9 @@ def _topics(findings: _Findings) -> None:
     if findings.whole_unread(options.TOPICS, unread_topics, "topics"):
         return
     left, right = ({topic.name: topic for topic in image.topics} for image in (findings.left, findings.right))
-    for name in _presence(findings, options.TOPICS, left, right):
+    # Brokers make these when they need them, and a backup of records reads none.
+    internal = {topic.name for side in (left, right) for topic in side.values() if topic.internal}
+    for name in _presence(findings, options.TOPICS, left, right, internal):
         here, there = left[name], right[name]
         facts = [
             {(name, "partitions"): str(len(one.partitions)), (name, "replication factor"): str(one.replication_factor)}
@@ -301,14 +318,73 @@ def _positions(findings: _Findings) -> None:
     common = _presence(findings, POSITIONS, *sides)
     ends = findings.left.ends, findings.right.ends
     known = {*ends[0]} & {*ends[1]}
-    values: list[dict[tuple[str, str], str | None]] = [{}, {}]
-    for side, told, end in zip(sides, values, ends, strict=True):
-        for name in common:
-            for position in side[name].offsets:
-                target = position.topic_partition
-                lag = f" (lag {end[target] - position.offset})" if target in known else ""
-                told[name, str(target)] = f"{position.offset}{lag}"
-    findings.compare(POSITIONS, *values)
+    told: list[dict[tuple[str, TopicPartition], _Position]] = [
+        {
+            (name, position.topic_partition): _Position(
+                str(position.offset),
+                end[position.topic_partition] - position.offset if position.topic_partition in known else None,
+            )
+            for name in common
+            for position in side[name].offsets
+        }
+        for side, end in zip(sides, ends, strict=True)
+    ]
+    for place in sorted({*told[0], *told[1]}):
+        left, right = (side.get(place, _NO_POSITION) for side in told)
+        if left != right:
+            name, target = place
+            found = Difference(POSITIONS, name, str(target), left.offset, right.offset, left.lag, right.lag)
+            findings.differences.append(found)
+
+
+class _Position(NamedTuple):
+    offset: str | None
+    lag: int | None
+
+
+_NO_POSITION: Final = _Position(None, None)
+
+
+def _both(findings: _Findings, area: str, known: Callable[[ClusterImage], bool]) -> bool:
+    """True when both sides have the server that the area is about; says so when one of them has not."""
+    if findings.whole_unread(area, lambda image: image.unreadable, area):
+        return False
+    lacking = [image for image in (findings.left, findings.right) if not known(image)]
+    if len(lacking) == 1:
+        findings.not_compared.append(f"{area}: {shown(lacking[0].origin)} was read without a server that holds them")
+    return not lacking
+
+
+def _schemas(findings: _Findings) -> None:
+    area = options.SCHEMAS
+    if not _both(findings, area, lambda image: image.schemas is not None):
+        return
+    sides = [image.schemas for image in (findings.left, findings.right) if image.schemas is not None]
+    unread = findings.beside_unread(area, [(side.unreadable, unread_schemas(side)) for side in sides])
+    values = [
+        {name: told for name, told in schema_values(side).items() if name not in unread and not _within(name, unread)}
+        for side in sides
+    ]
+    for name in _presence(findings, area, *values):
+        findings.compare(area, *({(name, key): told for key, told in side[name].items()} for side in values))
+
+
+def _within(name: str, unread: Collection[str]) -> bool:
+    """True for a version of a subject of which no version could be read."""
+    return f"schemas of {name.rpartition(' version ')[0]}" in unread
+
+
+def _connectors(findings: _Findings) -> None:
+    area = options.CONNECTORS
+    if not _both(findings, area, lambda image: image.connectors is not None):
+        return
+    both = [image.connectors for image in (findings.left, findings.right) if image.connectors is not None]
+    names = [frozenset(name.removeprefix("connector ") for name in side.unreadable) for side in both]
+    unread = findings.beside_unread(area, [(side.unreadable, name) for side, name in zip(both, names, strict=True)])
+    left, right = ({one.name: one for one in side.connectors if one.name not in unread} for side in both)
+    for name in _presence(findings, area, left, right):
+        values = connector_values(left[name], right[name])
+        findings.compare(area, *({(name, key): told for key, told in side.items()} for side in values))
 
 
 _COMPARISONS: Final[Mapping[str, Callable[[_Findings], None]]] = {
@@ -321,6 +397,8 @@ _COMPARISONS: Final[Mapping[str, Callable[[_Findings], None]]] = {
     options.ACLS: _settings(options.ACLS, "acls", _acl_values),
     options.QUOTAS: _settings(options.QUOTAS, "quotas", _quota_values),
     options.USERS: _settings(options.USERS, "scram-users", _user_values),
+    options.SCHEMAS: _schemas,
+    options.CONNECTORS: _connectors,
     FEATURES: _settings(FEATURES, "features", _feature_values),
     POSITIONS: _positions,
 }

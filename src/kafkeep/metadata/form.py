@@ -13,6 +13,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any, Final, NamedTuple
 
+from kafkeep.connectors import Connector, Connectors, ConnectorSetting, setting
 from kafkeep.inventory import (
     CONFIG_KINDS,
     Acl,
@@ -28,6 +29,7 @@ from kafkeep.inventory import (
 from kafkeep.metadata.image import ClusterImage
 from kafkeep.metadata.strict import Place
 from kafkeep.model import Group, GroupOffset, TopicMetadata, TopicPartition
+from kafkeep.schemas import Schemas
 
 FORMAT: Final = "kafkeep-metadata-1"
 
@@ -69,7 +71,7 @@ def _write(value: object) -> object:
             return _mapping(value.parts)
         return {
             name: shape
-            for field in dataclasses.fields(value)
+            for field in _shown(type(value))
             if not _is_default(field, held := getattr(value, field.name))
             for name, shape in _write_field(type(value), field.name, held)
         }
@@ -116,6 +118,12 @@ def _hints(kind: type) -> Mapping[str, Any]:
 
 
 @cache
+def _shown(kind: type) -> tuple[dataclasses.Field[Any], ...]:
+    """The fields that a document has: not those with what nobody may see."""
+    return tuple(field for field in dataclasses.fields(kind) if not field.metadata.get("hidden"))
+
+
+@cache
 def _needed(kind: type) -> tuple[str, ...]:
     missing = dataclasses.MISSING
     fields = dataclasses.fields(kind)
@@ -149,7 +157,7 @@ def _document_names(kind: type) -> Mapping[str, tuple[str, ...]]:
     """The keys that a field takes in a document."""
     return {
         field.name: ("topic", "partition") if _hints(kind)[field.name] is TopicPartition else (field.name,)
-        for field in dataclasses.fields(kind)
+        for field in _shown(kind)
     }
 
 
@@ -194,6 +202,10 @@ _ORDERS: Final[Mapping[tuple[type, str], Callable[[Any], Any]]] = {
     (Inventory, "quotas"): _quota_order,
     (Inventory, "scram_users"): lambda user: (user.name, user.mechanism),
     (Inventory, "features"): lambda feature: feature.name,
+    (Schemas, "versions"): lambda version: version.place,
+    (Schemas, "rules"): lambda rules: rules.subject,
+    (Connectors, "connectors"): lambda connector: connector.name,
+    (Connector, "offsets"): lambda row: (row.partition, row.offset),
 }
 
 
@@ -209,6 +221,17 @@ def _read_entries(place: Place) -> tuple[ConfigValue, ...]:
         flags = [name_ in held and held[name_].truth() for name_ in names[2:]]
         found.append(ConfigValue(name, held["value"].text_or_none(), held["source"].text(), *flags))
     return tuple(sorted(found, key=lambda value: value.name))
+
+
+def _write_config(config: tuple[ConnectorSetting, ...]) -> dict[str, object]:
+    """null for a secret, whether the image has it or not."""
+    return _mapping([(each.name, each.value) for each in config])
+
+
+def _read_config(place: Place) -> tuple[ConnectorSetting, ...]:
+    """A secret that a person has put in the place of null is one from here on."""
+    held = sorted((name, value.text_or_none()) for name, value in place.entries())
+    return tuple(ConnectorSetting(name, None) if value is None else setting(name, value) for name, value in held)
 
 
 def _read_limits(place: Place) -> tuple[tuple[str, float], ...]:
@@ -275,6 +298,7 @@ _FORMS: Final[Mapping[tuple[type, str], _Form]] = {
     (Acl, "operation"): _word(*_OPERATIONS),
     (Acl, "permission"): _word("ALLOW", "DENY"),
     (ScramUser, "mechanism"): _word("SCRAM-SHA-256", "SCRAM-SHA-512"),
+    (Connector, "config"): _Form(_write_config, _read_config),
     (Quorum, "voters"): _NODES,
     (Quorum, "observers"): _NODES,
 }

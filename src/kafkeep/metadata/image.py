@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from kafkeep.connectors import Connectors
 from kafkeep.inventory import Inventory, Standing
 from kafkeep.model import Group, TopicMetadata, TopicPartition
+from kafkeep.schemas import Schemas
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,3 +31,8 @@ class ClusterImage:
     """What of topics and groups could not be read, as a point names it: `groups`, `group billing`, `configs of orders`;
     and parts of the standing, `quorum` and the like. Parts of the inventory are in `Inventory.unreadable`.
     """
+    schemas: Schemas | None = None
+    """Of the registry beside the cluster; None where there is none or it could not be read: `schemas` is then among
+    `unreadable`."""
+    connectors: Connectors | None = None
+    """Of Kafka Connect beside the cluster, in the same way."""

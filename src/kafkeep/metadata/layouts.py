@@ -12,6 +12,7 @@ from kafkeep.metadata.documents import to_json, to_yaml
 from kafkeep.metadata.image import ClusterImage
 from kafkeep.metadata.phrases import positions_of
 from kafkeep.metadata.script import recreate_script
+from kafkeep.metadata.texts_services import service_files
 from kafkeep.position_files import positions_csv, positions_json
 
 PLAIN, J0 = "plain", "j0"
@@ -29,6 +30,10 @@ _FOLDERS: Final = {
     "scram-users.txt": "users",
     "quotas.txt": "quotas",
     "cluster.txt": "cluster",
+    "schemas.txt": "schemas",
+    "schemas.json": "schemas",
+    "connectors.txt": "connectors",
+    "connectors.json": "connectors",
     "metadata.json": "metadata",
     "metadata.yaml": "metadata",
     "recreate.sh": "metadata",
@@ -68,6 +73,7 @@ def plain_files(image: ClusterImage) -> tuple[ExportFile, ...]:
         "recreate.sh": recreate_script(image),
     }
     names = texts.group_file_names(group.group_id for group in image.groups)
+    files |= service_files(image)
     files |= {names[group.group_id]: texts.group_offsets(image, group) for group in image.groups}
     return tuple(ExportFile(name, text) for name, text in sorted(files.items()))
 

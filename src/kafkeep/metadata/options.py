@@ -10,7 +10,10 @@ from kafkeep.selection import Selection
 TOPICS, TOPIC_CONFIGS, BROKER_CONFIGS, CLUSTER_CONFIGS = "topics", "topic-configs", "broker-configs", "cluster-configs"
 GROUP_CONFIGS, CLIENT_METRICS, QUOTAS, USERS, ACLS = "group-configs", "client-metrics", "quotas", "users", "acls"
 
+FEATURES, POSITIONS = "features", "positions"
+
 AREAS: Final = (
+    FEATURES,
     TOPICS,
     TOPIC_CONFIGS,
     BROKER_CONFIGS,
@@ -21,11 +24,16 @@ AREAS: Final = (
     USERS,
     ACLS,
 )
-"""What can be applied, in the order in which it is. Permissions come last: the login that applies them may be among
-those they concern."""
+"""What can be applied, in the order in which it is. Features come first: what else a cluster takes may depend on them.
+Permissions come last: the login that applies them may be among those they concern."""
 
-FEATURES, POSITIONS = "features", "positions"
-DIFFERENCE_AREAS: Final = (*AREAS, FEATURES, POSITIONS)
+SCHEMAS, CONNECTORS = "schemas", "connectors"
+SERVICE_AREAS: Final = (SCHEMAS, CONNECTORS)
+"""What lies on servers beside the cluster. It is applied behind all that the cluster has of its own: connectors need topics,
+their permissions and their schemas, and a login that has shut itself out of the cluster has another one there."""
+
+APPLY_AREAS: Final = (*AREAS, *SERVICE_AREAS)
+DIFFERENCE_AREAS: Final = (*APPLY_AREAS, POSITIONS)
 """What can be compared."""
 
 EXISTING: Final = ("keep", "align", "fail")
@@ -33,8 +41,8 @@ EXISTING: Final = ("keep", "align", "fail")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApplyOptions:
-    only: frozenset[str] = frozenset(AREAS)
-    """Of `AREAS`."""
+    only: frozenset[str] = frozenset(APPLY_AREAS)
+    """Of `APPLY_AREAS`."""
     topics: tuple[str, ...] = ("*",)
     """Globs, or regular expressions after `re:`."""
     exclude: tuple[str, ...] = ()
@@ -44,6 +52,11 @@ class ApplyOptions:
     """Also remove what the point does not have."""
     replication_factor: int | None = None
     """Of topics that are created, instead of the source's."""
+
+    schema_ids: str = "keep"
+    """Whether schemas `keep` their ids, which records carry, or the registry gives new ones: `map`."""
+    resume_connectors: bool = False
+    """Bring connectors that are made into the state they had; they stay stopped otherwise."""
 
     @property
     def selection(self) -> Selection:

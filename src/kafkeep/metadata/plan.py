@@ -48,6 +48,13 @@ class SetTopicConfigs(Step):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SetFeature(Step):
+    """Finalizes a feature at a higher level than before, or for the first time."""
+
+    level: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SetConfigs(Step):
     """Configs of a broker, the cluster, a group or a client metrics resource."""
 
@@ -93,6 +100,17 @@ class LeftOut:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SchemaId:
+    """Where one version of a subject went. Records carry `old_id`; the last two are None as long as it is not there."""
+
+    subject: str
+    version: int
+    old_id: int
+    new_version: int | None
+    new_id: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MetadataPlan:
     origin: str
     target: str
@@ -105,6 +123,8 @@ class MetadataPlan:
     """How many things of each area are on the target already as the point has them."""
     refusals: tuple[LeftOut, ...]
     """Why the plan cannot be applied as it is."""
+    schema_ids: tuple[SchemaId, ...] = ()
+    """Only with new ids: every schema of the point, and where those that are there already lie."""
 
     @property
     def removals(self) -> tuple[Step, ...]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from kafkeep.inventory import BROKER, CLIENT_METRICS, CLUSTER, GROUP, Quota, QuotaEntity, ResourceConfigs, ScramUser
 from kafkeep.metadata import options as areas
 from kafkeep.metadata.image import ClusterImage
-from kafkeep.metadata.options import AREAS, ApplyOptions
+from kafkeep.metadata.options import APPLY_AREAS, ApplyOptions
 from kafkeep.metadata.phrases import number, unread_configs
 from kafkeep.metadata.plan import (
     ADD,
@@ -23,6 +23,9 @@ from kafkeep.metadata.plan import (
     SetQuota,
     SetUser,
 )
+from kafkeep.metadata.planning_connectors import plan_connectors
+from kafkeep.metadata.planning_features import plan_features
+from kafkeep.metadata.planning_schemas import plan_schemas
 from kafkeep.metadata.planning_topics import plan_topics
 from kafkeep.metadata.verdicts import Verdicts
 from kafkeep.passing import PASSING_BROKER_SETTINGS, is_of_the_host
@@ -43,6 +46,8 @@ class Abilities:
 
     unsupported: frozenset[tuple[str, str]] = frozenset()
     """Topic settings (name, value) that the target's brokers refuse."""
+    features: Mapping[str, int] = field(default_factory=dict)
+    """The highest level of each feature that the target's brokers know."""
     passwords: frozenset[str] = frozenset()
     """Users whose password is at hand."""
 
@@ -52,11 +57,17 @@ def plan_metadata(
 ) -> MetadataPlan:
     """Compares area by area. What could not be read of the target is refused rather than taken for absent."""
     verdicts = Verdicts(options)
+    if areas.FEATURES in options.only and _readable(areas.FEATURES, source, target, verdicts):
+        plan_features(source, target, abilities.features, verdicts)
     if options.only & {areas.TOPICS, areas.TOPIC_CONFIGS}:
         plan_topics(source, target, options, abilities.unsupported, verdicts)
     for area, planner in _PLANNERS.items():
         if area in options.only and _readable(area, source, target, verdicts):
             planner(source, target, options, abilities, verdicts)
+    if areas.SCHEMAS in options.only:
+        plan_schemas(source, target, options, verdicts)
+    if areas.CONNECTORS in options.only:
+        plan_connectors(source, target, options, verdicts)
     return MetadataPlan(
         origin=source.origin,
         target=target.origin,
@@ -64,13 +75,19 @@ def plan_metadata(
         target_cluster=target.cluster_id,
         steps=tuple(sorted(verdicts.steps, key=lambda step: step.action == REMOVE)),
         left_out=tuple(verdicts.left_out),
-        unchanged=tuple((area, verdicts.unchanged[area]) for area in AREAS if verdicts.unchanged[area]),
+        unchanged=tuple((area, verdicts.unchanged[area]) for area in APPLY_AREAS if verdicts.unchanged[area]),
         refusals=tuple(verdicts.refusals),
+        schema_ids=tuple(verdicts.schema_ids),
     )
 
 
 def _readable(area: str, source: ClusterImage, target: ClusterImage, verdicts: Verdicts) -> bool:
-    part = {areas.QUOTAS: "quotas", areas.USERS: "scram-users", areas.ACLS: "acls"}.get(area)
+    part = {
+        areas.FEATURES: "features",
+        areas.QUOTAS: "quotas",
+        areas.USERS: "scram-users",
+        areas.ACLS: "acls",
+    }.get(area)
     if part is not None and part in source.inventory.unreadable:
         verdicts.leave_out(area, part, f"{source.origin} does not hold them: they could not be read", missing=True)
         return False

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from kafkeep.metadata.options import ApplyOptions
-from kafkeep.metadata.plan import Change, LeftOut, Step
+from kafkeep.metadata.plan import Change, LeftOut, SchemaId, Step
 
 
 class Verdicts:
@@ -18,6 +18,7 @@ class Verdicts:
         self.left_out: list[LeftOut] = []
         self.refusals: list[LeftOut] = []
         self.unchanged: Counter[str] = Counter()
+        self.schema_ids: list[SchemaId] = []
 
     def leave_out(self, area: str, subject: str, reason: str, *, missing: bool = False) -> None:
         self.left_out.append(LeftOut(area, subject, reason, missing))

@@ -1,6 +1,7 @@
 """A local copy of the commits read so far, in SQLite: losing or doubting it costs time only.
 
-It holds the stored bytes of commits, each with its digest, under the id of one repository. Nothing in it is believed
+It holds the stored bytes of commits, each with its digest, under the id of one repository and the place where that lies:
+a copy of a repository has its id, and may be behind. Nothing in it is believed
 that does not match its digest, and its last commit must be the one that lies in the store at that number.
 """
 
@@ -30,10 +31,10 @@ ROWS: Final = 256
 
 
 class CommitCache:
-    """One file per repository in `folder`. Any failure of SQLite or the disk makes it an empty, silent cache."""
+    """One file per repository and place in `folder`. Any failure of SQLite or the disk makes it an empty, silent cache."""
 
-    def __init__(self, folder: Path, repository_id: str) -> None:
-        self.path = folder / f"{repository_id}.sqlite"
+    def __init__(self, folder: Path, repository_id: str, place: str) -> None:
+        self.path = folder / f"{repository_id}-{digest(place.encode())[:12]}.sqlite"
         self._lock = threading.Lock()
         self._db = self._open()
 

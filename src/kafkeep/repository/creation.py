@@ -18,7 +18,7 @@ from kafkeep.errors import (
     StoreNotCreateOnly,
     UsageError,
 )
-from kafkeep.repository import names, nouns
+from kafkeep.repository import names, nouns, probing
 from kafkeep.repository.envelope import Kind, object_limit
 from kafkeep.repository.format import (
     CHUNK_BYTES,
@@ -116,8 +116,12 @@ def _put_first_commit(
 def probe(store: Store, *, now: Callable[[], datetime], rng: Randomness) -> None:
     """Make sure that the store creates only what is absent. Raises `StoreNotCreateOnly`, `StoreError`.
 
-    Leaves at most an object under `hint/`, where nothing counts, when it may not delete.
+    Leaves at most objects under `hint/`, where nothing counts, when it may not delete.
     """
+    if store.capabilities.decided_elsewhere:
+        race = probing.race(store, now=now, rng=rng)
+        if not race.passed:
+            raise StoreNotCreateOnly(f"{store.url} cannot be shared by writers: {race.found}")
     name = f"hint/probe-{names.ulid(now(), rng.randbytes(10))}"
     first, second = rng.randbytes(PROBE_BYTES), rng.randbytes(PROBE_BYTES)
     store.put_new(name, first)

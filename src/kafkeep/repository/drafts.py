@@ -18,7 +18,8 @@ from kafkeep.model import (
     RunRef,
 )
 from kafkeep.repository.format import Commit, CommittedPack, PointBody
-from kafkeep.repository.state import Invalid, Overlay, State, check_pack, covering
+from kafkeep.repository.invalid import Invalid
+from kafkeep.repository.state import Overlay, State, check_pack, covering
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,15 +179,16 @@ def _fit_closed(overlay: Overlay, closed: tuple[GenerationClosed, ...]) -> tuple
 def _fit_point(overlay: Overlay, point: PointDraft | None) -> PointBody | None:
     if point is None:
         return None
+    cuts = [overlay.raised(cut) for cut in point.cuts]
     try:
-        for cut in point.cuts:
+        for cut in cuts:
             overlay.check_cut(cut)
     except Invalid:
         return None
     return PointBody(
         name=point.name,
         tags=point.tags,
-        cuts=tuple(sorted(point.cuts, key=_cut_order)),
+        cuts=tuple(sorted(cuts, key=_cut_order)),
         selection=point.selection,
         documents=point.documents,
         consistency=point.consistency,

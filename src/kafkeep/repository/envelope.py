@@ -46,6 +46,8 @@ class Kind(IntEnum):
     OFFSET_MAP = 18
     INVENTORY = 19
     STANDING = 20
+    SCHEMAS = 21
+    CONNECTORS = 22
     STATE = 32
     KEY = 33
 
@@ -64,6 +66,8 @@ DOCUMENT_KINDS: Final = {
     "offset-map": Kind.OFFSET_MAP,
     "inventory": Kind.INVENTORY,
     "standing": Kind.STANDING,
+    "schemas": Kind.SCHEMAS,
+    "connectors": Kind.CONNECTORS,
 }
 """The kinds that live under `doc/`, by the names other rooms use."""
 

@@ -15,6 +15,7 @@ from kafkeep.model import (
     RunRef,
 )
 from kafkeep.repository import nouns
+from kafkeep.repository.changes import CHANGE_KINDS, Change, decode_change, encode_change
 from kafkeep.repository.envelope import Kind, digest, unwrap, wrap
 from kafkeep.repository.names import parse_pack_name
 from kafkeep.repository.nouns import Malformed, fields, hexadecimal, integer, items, text, text_pairs
@@ -29,20 +30,8 @@ NO_COMMIT: Final = "0" * 64
 CHUNK_BYTES: Final = 1024 * 1024
 PACK_BYTES: Final = 256 * 1024 * 1024
 
-KNOWN_KINDS: Final = ("init", "add", "recovery-point")
-RESERVED_KINDS: Final = (
-    "state",
-    "compact",
-    "rewrite",
-    "retire",
-    "unretire",
-    "sweep",
-    "epoch",
-    "pin",
-    "unpin",
-    "key",
-    "trust",
-)
+KNOWN_KINDS: Final = ("init", "add", "recovery-point", *CHANGE_KINDS)
+RESERVED_KINDS: Final = ("state", "compact", "rewrite", "key", "trust")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,6 +154,8 @@ class Commit:
     point: PointBody | None = None
     repository: RepositoryDocument | None = None
     """Only in `init`: the repository document, so that a lost one can be written again."""
+    change: Change | None = None
+    """Only in commits that decide what is kept; these bring nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +188,8 @@ def encode_commit(commit: Commit) -> bytes:
 def _body(commit: Commit) -> dict[str, object]:
     if commit.repository is not None:
         return {"repository": repository_value(commit.repository)}
+    if commit.change is not None:
+        return encode_change(commit.change)
     body: dict[str, object] = {
         "closed": [nouns.encode_closed(closed) for closed in commit.closed],
         "cluster_id": commit.cluster_id,
@@ -278,6 +271,8 @@ def _commit(value: object) -> Commit:
     }
     if kind == "init":
         return Commit(**head, repository=_repository(body["repository"], "commit 0"))
+    if kind in CHANGE_KINDS:
+        return Commit(**head, change=decode_change(kind, body))
     if kind == "recovery-point" and body.get("point") is None:
         raise Malformed("recovery-point without a point")
     return Commit(

@@ -10,7 +10,7 @@ from kafkeep.repository.shapes import Misshapen, from_shape, to_shape
 
 
 def inventory_to_json(inventory: Inventory) -> Any:
-    return to_shape(inventory)
+    return to_shape(inventory, secrets=True)
 
 
 def inventory_from_json(value: object) -> Inventory:

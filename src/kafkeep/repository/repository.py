@@ -14,15 +14,30 @@ from typing import Final, Self
 import structlog
 
 import kafkeep
-from kafkeep.errors import CorruptChain, CorruptObject, ObjectExists, ObjectNotFound, PointNotFound, RepositoryNotFound
+from kafkeep.errors import (
+    CorruptChain,
+    CorruptObject,
+    ObjectExists,
+    PlanRefused,
+    PointNotFound,
+)
 from kafkeep.events import Committed, EventSink, ignore
 from kafkeep.model import ChunkRef, OffsetRange, RecoveryPoint, RunRef
 from kafkeep.repository import chain, names, nouns
 from kafkeep.repository.cache import CommitCache
+from kafkeep.repository.changes import KIND_OF, Change
 from kafkeep.repository.creation import create
 from kafkeep.repository.drafts import CommitOutcome, Draft, Fitted, fit
-from kafkeep.repository.envelope import DOCUMENT_KINDS, Kind, TooLarge, digest, object_limit, unwrap, wrap
-from kafkeep.repository.format import Commit, RepositoryDocument, Slot, decode_repository, encode_commit, read_slot
+from kafkeep.repository.envelope import Kind, TooLarge, digest, wrap
+from kafkeep.repository.finding import find_point
+from kafkeep.repository.format import Commit, RepositoryDocument, Slot, encode_commit, read_slot
+from kafkeep.repository.objects import (
+    WrappedDocument,
+    read_audit,
+    read_document,
+    read_repository_document,
+    wrap_document,
+)
 from kafkeep.repository.pack import PackWriter, Randomness
 from kafkeep.repository.reader import PackReader, chunk_coverage
 from kafkeep.repository.state import EMPTY, PackEntry, PointView, State, fold, recovery_point, validate
@@ -99,7 +114,7 @@ class Repository:
         Raises `RepositoryNotFound`, `UnknownFormat`, `CorruptObject`, `CorruptChain`, `StoreError`.
         """
         document = read_repository_document(store)
-        cache = None if cache_dir is None else CommitCache(cache_dir, document.id)
+        cache = None if cache_dir is None else CommitCache(cache_dir, document.id, store.url)
         repository = cls(store, document, now=now, rng=rng, cache=cache, sink=sink, pause=pause)
         repository._load()
         return repository
@@ -214,6 +229,29 @@ class Repository:
                 log.info("lost a race for a commit", number=commit.seq)
                 self.refresh()
 
+    def decide(self, change: Change, *, started: str) -> int:
+        """Commit a change of what is kept at the next free number, which is returned; durable then.
+
+        Raises `PlanRefused` when it breaks a rule by now, `UnknownFormat` when this version may not do it here, `StoreError`
+        (retryable: the outcome is open).
+        """
+        self.about.require("prune", self.store.url)
+        with self._lock:
+            while True:
+                commit = replace(self._head_of_next(started), kind=KIND_OF[type(change)], change=change)
+                reason = validate(self._state, commit)
+                if reason is not None:
+                    raise PlanRefused(reason, hint="The repository has changed meanwhile: run the command again.")
+                data = _encode_checked(commit)
+                other = chain.put_commit(self.store, commit.seq, data, self._pause)
+                self._extend([(commit.seq, data if other is None else other)])
+                if other is None:
+                    chain.write_hint(self.store, commit.seq)
+                    log.info("committed", number=commit.seq, kind=commit.kind)
+                    return commit.seq
+                log.info("lost a race for a commit", number=commit.seq)
+                self.refresh()
+
     def _commit_halves(self, draft: Draft) -> CommitOutcome:
         """Gaps and openings go with the first half that has room for them: what is there already is dropped."""
         half = len(draft.packs) // 2
@@ -227,16 +265,23 @@ class Repository:
             point=second.point,
         )
 
-    def _commit(self, draft: Draft, fitted: Fitted) -> Commit:
+    def _head_of_next(self, started: str) -> Commit:
+        """What a commit says before its body; the kind is the caller's."""
         return Commit(
             seq=self._state.head + 1,
             prev=self._state.head_digest,
-            kind="add" if fitted.point is None else "recovery-point",
+            kind="add",
             writer=self._writer,
             epoch=self._state.epoch,
-            started=draft.started,
+            started=started,
             finished=nouns.utc_text(self._now()),
             tool=TOOL,
+        )
+
+    def _commit(self, draft: Draft, fitted: Fitted) -> Commit:
+        return replace(
+            self._head_of_next(draft.started),
+            kind="add" if fitted.point is None else "recovery-point",
             cluster_id=draft.cluster_id,
             packs=fitted.packs,
             gaps=fitted.gaps,
@@ -313,14 +358,10 @@ class Repository:
     def point(self, spec: str, *, with_records: bool = True) -> RecoveryPoint:
         """A point by number, by name (the newest of that name), `latest`, or `@<RFC 3339 UTC>` (finished at or before).
 
-        `with_records`: of points by time only those that hold records, not those of metadata alone. Raises
-        `PointNotFound`.
+        `with_records`: of points by time only those that hold records, not those of metadata alone. Imported ones are
+        never meant by a time. Raises `PointNotFound`.
         """
-        found: RecoveryPoint | None = None
-        for candidate in reversed(self.points()):
-            if _answers(candidate, spec) and (candidate.cuts or not with_records or not _by_time(spec)):
-                found = candidate
-                break
+        found = find_point(reversed(self.points()), spec, with_records=with_records)
         if found is None:
             raise PointNotFound(f"no recovery point {spec[:100]!r} in {self.store.url}")
         return found
@@ -336,12 +377,15 @@ class Repository:
 
         Raises ValueError for what is not canonical JSON, `CorruptObject` when its place holds others, `StoreError`.
         """
-        data = wrap(_document_kind(kind), value)
-        reference = digest(data)
-        name = names.document_name(reference)
-        if not self._put(name, data):
+        document = wrap_document(kind, value)
+        self.store_document(document)
+        return document.digest
+
+    def store_document(self, document: WrappedDocument) -> None:
+        """Store a document that is not there yet. Raises `CorruptObject` when its place holds others, `StoreError`."""
+        name = names.document_name(document.digest)
+        if not self._put(name, document.data):
             raise CorruptObject(f"{name} does not hold the document it is named after")
-        return reference
 
     def document(self, kind: str, reference: str) -> object:
         """A document by its digest. Raises `CorruptObject` when it is missing or not as written, `StoreError`."""
@@ -393,61 +437,3 @@ def _encode_checked(commit: Commit) -> bytes:
     if slot.commit != commit:
         raise ValueError(f"a draft that cannot be stored as it is: {slot.defect or 'it reads back as another one'}")
     return data
-
-
-def _document_kind(kind: str) -> Kind:
-    if kind not in DOCUMENT_KINDS:
-        raise ValueError(f"unknown kind of document: {kind[:40]!r}")
-    return DOCUMENT_KINDS[kind]
-
-
-def _by_time(spec: str) -> bool:
-    return spec == "latest" or spec.startswith("@")
-
-
-def _answers(point: RecoveryPoint, spec: str) -> bool:
-    if spec == "latest":
-        return True
-    if spec.startswith("@"):
-        try:
-            return nouns.parse_time(point.finished) <= nouns.parse_time(spec[1:])
-        except nouns.Malformed as error:
-            raise PointNotFound(
-                f"{spec[:40]!r} is not a time", hint="Write it as @2026-11-20T10:00:00Z, in UTC."
-            ) from error
-    if spec.isascii() and spec.isdigit():
-        return point.number == int(spec[:18])
-    return point.name == spec
-
-
-def read_repository_document(store: Store) -> RepositoryDocument:
-    """`kafkeep.json`. Raises `RepositoryNotFound`, `CorruptObject`, `UnknownFormat`, `StoreError`."""
-    limit = object_limit(Kind.REPOSITORY)
-    try:
-        data = store.get(names.REPOSITORY, 0, limit + 1)
-    except ObjectNotFound as error:
-        raise RepositoryNotFound(f"no repository in {store.url}") from error
-    return decode_repository(data, f"{names.REPOSITORY} in {store.url}")
-
-
-def read_document(store: Store, kind: str, reference: str) -> object:
-    """A document by its digest. Raises `CorruptObject` when it is missing or not as written, `StoreError`."""
-    name = names.document_name(nouns.hexadecimal(reference, "digest of a document", 64))
-    known = _document_kind(kind)
-    try:
-        data = store.get(name, 0, object_limit(known) + 1)
-    except ObjectNotFound as error:
-        raise CorruptObject(f"{name} is missing") from error
-    if digest(data) != reference:
-        raise CorruptObject(f"{name} does not match the digest it is named by")
-    return unwrap(data, known, name)
-
-
-def read_audit(store: Store, name: str, repository_id: str) -> dict[str, object]:
-    """A report: `kind`, `time` and `value`. Raises `CorruptObject`, `ObjectNotFound`, `StoreError`."""
-    report = unwrap(store.get(name, 0, object_limit(Kind.AUDIT) + 1), Kind.AUDIT, name)
-    if not isinstance(report, dict) or not {"kind", "time", "value"} <= report.keys():
-        raise CorruptObject(f"{name} is not a report")
-    if (report.get("name"), report.get("repository")) != (name, repository_id):
-        raise CorruptObject(f"{name} holds a report that was stored elsewhere")
-    return report

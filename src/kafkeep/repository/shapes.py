@@ -1,8 +1,8 @@
 """Frozen dataclasses to canonical JSON values and back, by the types of their fields: pure.
 
 A dataclass becomes an object with every field, a tuple a list, a frozen set a sorted list, a number with a fraction its
-shortest text; None, text, whole numbers and truth stay what they are. Reading is strict: a missing or an unknown field,
-or a value of another type, is refused.
+shortest text; None, text, whole numbers and truth stay what they are. A field marked as optional in its dataclass is not
+there while it is None. Reading is strict: a missing or an unknown field, or a value of another type, is refused.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any, TypeVar
 
+from kafkeep.secret import Secret
+
 T = TypeVar("T")
 
 
@@ -21,14 +23,20 @@ class Misshapen(ValueError):
     """A value that is not of the shape asked for; the message says where."""
 
 
-def to_shape(value: object) -> Any:
-    """The JSON value of a dataclass, or of what its fields may hold. Raises TypeError for anything else."""
+def to_shape(value: object, *, secrets: bool = False) -> Any:
+    """The JSON value of a dataclass, or of what its fields may hold. Raises TypeError for anything else, and for a
+    `Secret` unless `secrets` says that the document is a place for them.
+    """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: to_shape(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        held = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        absent = {name for name in _optional(type(value)) if held[name] is None}
+        return {name: to_shape(inner, secrets=secrets) for name, inner in held.items() if name not in absent}
     if isinstance(value, tuple):
-        return [to_shape(item) for item in value]
+        return [to_shape(item, secrets=secrets) for item in value]
     if isinstance(value, frozenset):
-        return sorted(to_shape(item) for item in value)
+        return sorted(to_shape(item, secrets=secrets) for item in value)
+    if isinstance(value, Secret) and secrets:
+        return value.reveal()
     if isinstance(value, float):
         return repr(value)
     if value is None or isinstance(value, (str, int)):
@@ -47,6 +55,11 @@ def _fields(kind: type) -> Mapping[str, Any]:
     return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
 
 
+@cache
+def _optional(kind: type) -> frozenset[str]:
+    return frozenset(field.name for field in dataclasses.fields(kind) if field.metadata.get("optional"))
+
+
 def _read(kind: Any, value: object, what: str) -> object:
     if dataclasses.is_dataclass(kind):
         return _read_dataclass(typing.cast("type", kind), value, what)
@@ -60,6 +73,8 @@ def _read(kind: Any, value: object, what: str) -> object:
         return _read_tuple(typing.get_args(kind), value, what)
     if kind is float:
         return _read_float(value, what)
+    if kind is Secret:
+        return Secret(_read_text(value, what))
     if type(value) is not kind:
         raise Misshapen(f"{what} is not {_NAMES.get(kind, str(kind))}")
     return value
@@ -70,9 +85,10 @@ _NAMES = {str: "text", int: "a whole number", bool: "true or false"}
 
 def _read_dataclass(kind: type, value: object, what: str) -> object:
     wanted = _fields(kind)
-    if not isinstance(value, dict) or set(value) != set(wanted):
+    if not isinstance(value, dict) or not set(wanted) - _optional(kind) <= set(value) <= set(wanted):
         raise Misshapen(f"{what} does not have just the fields {', '.join(sorted(wanted))}")
-    return kind(**{name: _read(hint, value[name], f"{what}: {name}") for name, hint in wanted.items()})
+    there = {name: hint for name, hint in wanted.items() if name in value}
+    return kind(**{name: _read(hint, value[name], f"{what}: {name}") for name, hint in there.items()})
 
 
 def _read_tuple(inner: tuple[Any, ...], value: object, what: str) -> tuple[object, ...]:
@@ -85,6 +101,12 @@ def _read_tuple(inner: tuple[Any, ...], value: object, what: str) -> tuple[objec
     return tuple(
         _read(hint, item, f"{what}[{index}]") for index, (hint, item) in enumerate(zip(inner, value, strict=True))
     )
+
+
+def _read_text(value: object, what: str) -> str:
+    if not isinstance(value, str):
+        raise Misshapen(f"{what} is not text")
+    return value
 
 
 def _read_float(value: object, what: str) -> float:

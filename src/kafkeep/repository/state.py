@@ -21,7 +21,10 @@ from kafkeep.model import (
     RunRef,
     TopicPartition,
 )
+from kafkeep.repository.changes import Change, Pin
 from kafkeep.repository.format import NO_COMMIT, Commit, CommittedPack, RepositoryDocument, Slot
+from kafkeep.repository.invalid import Invalid
+from kafkeep.repository.keeping import Retirement, changed, check_change
 from kafkeep.repository.shared import Shared
 
 
@@ -181,13 +184,27 @@ class State:
     latest: Mapping[TopicPartition, Generation] = field(default_factory=lambda: MappingProxyType({}))
     """The generation opened last of each partition."""
     points: Shared[RecoveryPoint] = field(default_factory=Shared)
+    """Those that are not retired, oldest first."""
     packs: PackCatalogue = field(default_factory=PackCatalogue)
+    """Those that are not swept."""
     alarms: Shared[Alarm] = field(default_factory=Shared)
+    retirements: Mapping[int, Retirement] = field(default_factory=lambda: MappingProxyType({}))
+    """By the numbers of their commits; those taken back or swept are no longer in it."""
+    swept: frozenset[str] = frozenset()
+    """Packs that may be deleted, or are."""
+    pins: Mapping[int, Pin] = field(default_factory=lambda: MappingProxyType({}))
+    """By the numbers of their points."""
+    floors: Mapping[Generation, int] = field(default_factory=lambda: MappingProxyType({}))
+    """Nothing that was ever retired of a generation reaches beyond this offset; no point to come begins below it."""
 
     def latest_generation(self, topic_partition: TopicPartition) -> GenerationState | None:
         """The generation opened last for this partition, open or closed; None when it was never seen."""
         generation = self.latest.get(topic_partition)
         return None if generation is None else self.generations[generation]
+
+    def retired_packs(self) -> frozenset[str]:
+        """Packs that no point needs, and that can still be had back."""
+        return frozenset[str]().union(*(retirement.packs for retirement in self.retirements.values()))
 
     def view(self, point: RecoveryPoint) -> PointView:
         """The content of a point of this state: only what commits up to its number brought."""
@@ -205,10 +222,6 @@ class State:
 
 
 EMPTY = State()
-
-
-class Invalid(ValueError):
-    """The rule a commit would break."""
 
 
 class Overlay:
@@ -271,6 +284,11 @@ class Overlay:
         if any(other != generation and self.is_open(other) for other in others):
             raise Invalid(f"two generations of {generation.topic_partition} would be open")
 
+    def raised(self, cut: PartitionCut) -> PartitionCut:
+        """The cut as it may begin: not in what was retired. A new leader may know of records that the old one had let go."""
+        floor = min(self._state.floors.get(cut.generation, 0), cut.stop)
+        return cut if cut.start >= floor else replace(cut, start=floor)
+
     def check_cut(self, cut: PartitionCut) -> None:
         start, following = self.start(cut.generation), self.next_offset(cut.generation)
         if start is None or following is None:
@@ -279,6 +297,8 @@ class Overlay:
             raise Invalid(
                 f"cut [{cut.start}, {cut.stop}) of {cut.generation} is not within its coverage [{start}, {following})"
             )
+        if cut.start < self._state.floors.get(cut.generation, 0):
+            raise Invalid(f"cut [{cut.start}, {cut.stop}) of {cut.generation} begins in what was retired")
 
 
 def covering(gaps: Iterable[Gap], runs: Iterable[RunRef]) -> list[Gap | RunRef]:
@@ -294,7 +314,9 @@ def covering(gaps: Iterable[Gap], runs: Iterable[RunRef]) -> list[Gap | RunRef]:
 def validate(state: State, commit: Commit) -> str | None:
     """The rule that this commit breaks after `state`, None when it is valid (docs/format.md, "Validity")."""
     try:
-        if commit.kind != "init":
+        if commit.change is not None:
+            check_change(state, commit, commit.change)
+        elif commit.kind != "init":
             _check_cluster(state, commit)
             _check_packs(state, commit.packs)
             _check_generations(state, commit)
@@ -312,7 +334,7 @@ def _check_cluster(state: State, commit: Commit) -> None:
 
 def check_pack(state: State, name: str, epoch: int) -> None:
     """A pack may be named once, and not when its epoch is so old that a sweep may have removed it."""
-    if name in state.packs:
+    if name in state.packs or name in state.swept:
         raise Invalid(f"pack {name} is named a second time")
     if not state.epoch - 1 <= epoch <= state.epoch:
         raise Invalid(f"pack {name} is of epoch {epoch}, the repository is at epoch {state.epoch}")
@@ -386,6 +408,9 @@ class _Folder:
         if commit.kind == "init":
             self.state = replace(state, **head, repository=commit.repository)  # type: ignore[arg-type]
             return
+        if commit.change is not None:
+            self._apply_change(commit, commit.change, head)
+            return
         self._apply_generations(commit)
         entries = [PackEntry(p.name, p.size, p.blake3, p.epoch, commit.seq, p.runs) for p in commit.packs]
         point = recovery_point(commit)
@@ -397,6 +422,11 @@ class _Folder:
             packs=state.packs.extended(entries),
             points=state.points if point is None else state.points.extended([point]),
         )
+
+    def _apply_change(self, commit: Commit, change: Change, head: Mapping[str, object]) -> None:
+        following = changed(self.state, commit, change)
+        self._generations = dict(following.generations)
+        self.state = replace(following, **head, generations=MappingProxyType(self._generations))  # type: ignore[arg-type]
 
     def _apply_generations(self, commit: Commit) -> None:
         for opened in commit.opened:

@@ -13,7 +13,7 @@ from kafkeep.restore.passage import Passage
 from kafkeep.restore.plan import PartitionRestore, ProducerIdentity
 from kafkeep.restore.repack import Stored, Together, gathered
 
-_SEQUENCES = 2**31
+SEQUENCES = 2**31
 """Producer sequences count 0 … 2^31-1 and start again at 0 (clients/common/record/DefaultRecordBatch.java)."""
 
 
@@ -46,16 +46,16 @@ def ready_batches(
     before a broken connection can be sent again and is recognised by the broker.
     """
     start = max(part.start, source_start)
-    for together in gathered(_stored(repository, part, start), repack_bytes):
+    for together in gathered(stored_batches(repository, part, start), repack_bytes):
         if together.only is None:
             ready = _put_together(together, sequence, identity)
         else:
             ready = _with_new_header(together.only, sequence, identity)
         yield ready
-        sequence = (sequence + ready.records) % _SEQUENCES
+        sequence = (sequence + ready.records) % SEQUENCES
 
 
-def _stored(repository: Repository, part: PartitionRestore, start: int) -> Iterator[Stored]:
+def stored_batches(repository: Repository, part: PartitionRestore, start: int) -> Iterator[Stored]:
     """The partition's batches with wanted records, opened where they must be."""
     passage = Passage(part.window, begun=start > part.start)
     batches = play(

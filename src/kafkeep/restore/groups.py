@@ -65,7 +65,8 @@ def _restore_group(
             name = code_name(code)
             failures.append(Failure(subject, name, f"{subject}: position of {position.target} was refused: {name}"))
     moved = sum(_is_moved(by_time.get(target), maps[target], committed) for target, committed, _ in done)
-    return RestoredGroup(group_id=group.group_id, positions=tuple(done), moved=moved), failures
+    found = RestoredGroup(group_id=group.group_id, positions=tuple(done), moved=moved, read_again=group.read_again)
+    return found, failures
 
 
 def _is_moved(part: PartitionRestore | None, offsets: OffsetMap, committed: int) -> bool:

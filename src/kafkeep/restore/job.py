@@ -4,7 +4,7 @@ first record went in, what was loaded before the guard ended, the report at the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -14,7 +14,7 @@ from kafkeep.repository.documents import offset_map_to_json
 from kafkeep.repository.repository import Repository
 from kafkeep.repository.shapes import to_shape
 from kafkeep.restore.options import RestoreOptions
-from kafkeep.restore.plan import APPEND, CREATE, GroupRestore, PartitionRestore, ProducerIdentity, RestorePlan
+from kafkeep.restore.plan import APPEND, BY_KEY, CREATE, GroupRestore, PartitionRestore, ProducerIdentity, RestorePlan
 from kafkeep.restore.produce import DONE, UNCLEAR, WORKING, PartitionProgress, sequence_after
 from kafkeep.restore.record import (
     JobBeginning,
@@ -23,7 +23,7 @@ from kafkeep.restore.record import (
     OpenedTopic,
     planned_ranges,
 )
-from kafkeep.restore.result import RestoredGroup, RestoredPartition, RestoreResult
+from kafkeep.restore.result import RepartitionedTopic, RestoredGroup, RestoredPartition, RestoreResult
 from kafkeep.restore.unfinished import FINISHED, LOADED, OFFSET_MAP, OPENED, STARTED, job_by_name
 from kafkeep.times import rfc3339
 
@@ -49,9 +49,10 @@ class RestoreJob:
         producer: ProducerIdentity,
         *,
         now: Callable[[], datetime],
+        beside: Mapping[str, Any] | None = None,
     ) -> RestoreJob:
         """Puts down what is about to happen, above all the settings that a guard will hide until the end, and all that a
-        later process must know to send the very same batches."""
+        later process must know to send the very same batches. `beside` is kept for the caller."""
         beginning = JobBeginning(
             point=plan.point,
             target_cluster=plan.target_cluster,
@@ -60,7 +61,8 @@ class RestoreJob:
             topics=plan.topics,
             partitions=planned_ranges(plan),
         )
-        name = repository.put_audit(STARTED, {"time": rfc3339(now()), **to_shape(beginning)})
+        more = {"beside": dict(beside)} if beside else {}
+        name = repository.put_audit(STARTED, {"time": rfc3339(now()), **to_shape(beginning), **more})
         record = JobRecord(name=name, beginning=beginning, opened={}, loaded={}, positions={})
         return cls(repository, plan, record, now)
 
@@ -100,9 +102,11 @@ class RestoreJob:
             self._put(OPENED, {"topics": [to_shape(topic) for topic in found]})
             self._opened |= {topic.target: topic for topic in found}
 
-    def parts(self, topic_ids: Mapping[str, str]) -> list[PartitionProgress]:
-        """Where the plan's partitions stand before the first record of this process."""
-        return [self._progress(part) for part in self._plan.partitions if part.target.topic in topic_ids]
+    def parts(self, topic_ids: Mapping[str, str], spread: Iterable[PartitionRestore]) -> list[PartitionProgress]:
+        """Where the plan's partitions stand before the first record of this process; `spread`: those of its repartitioned
+        topics."""
+        found = [part for part in self._plan.partitions if part.target.partition != BY_KEY]
+        return [self._progress(part) for part in (*found, *spread) if part.target.topic in topic_ids]
 
     def _progress(self, part: PartitionRestore) -> PartitionProgress:
         opened = self._opened[part.target.topic]
@@ -147,7 +151,7 @@ class RestoreJob:
                 done.setdefault(position.target, (position.target, *earlier))
         positions = tuple(done[p.target] for p in planned.positions if p.target in done)
         return (
-            RestoredGroup(group_id=planned.group_id, positions=positions)
+            RestoredGroup(group_id=planned.group_id, positions=positions, read_again=planned.read_again)
             if mine is None
             else replace(mine, positions=positions)
         )
@@ -162,6 +166,7 @@ class RestoreJob:
                 # A map holds for no later topic of the same name.
                 "target_topic_ids": {target: topic.topic_id for target, topic in self._opened.items()},
                 "partitions": [self._partition(part) for part in result.partitions],
+                "repartitioned": [self._repartitioned(topic) for topic in result.repartitioned],
                 "groups": [
                     {
                         "group_id": group.group_id,
@@ -185,6 +190,21 @@ class RestoreJob:
             "complete": part.complete,
             "records": part.offset_map.records,
             "offset_map": digest,
+        }
+
+    def _repartitioned(self, topic: RepartitionedTopic) -> dict[str, Any]:
+        """What a later process needs to spread the same records again, and where they lie. `source` of `partitions` names
+        no partition, and `source_range` counts records."""
+        sources = [part for part in self._plan.partitions if part.target.topic == topic.target]
+        return {
+            "source": topic.source,
+            "target": topic.target,
+            "sources": [
+                [part.source.partition, part.source.topic_id, part.source.lineage, part.start, part.stop]
+                for part in sources
+            ],
+            "by_time": any(not part.window.is_open for part in sources),
+            "partitions": [self._partition(part) for part in topic.partitions],
         }
 
     def _put(self, kind: str, value: Mapping[str, Any]) -> str:

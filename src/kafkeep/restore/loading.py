@@ -5,7 +5,7 @@ target wherever it is not clear how much of a partition is there.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -29,6 +29,7 @@ from kafkeep.restore.produce import (
 )
 from kafkeep.restore.reading_back import ReadingBack
 from kafkeep.restore.repack import repack_limit
+from kafkeep.restore.spreading import SpreadTopic
 from kafkeep.work.threads import Finished, run_on_threads
 
 _LONGEST_PAUSE_SECONDS = 5.0
@@ -47,15 +48,18 @@ class Loading:
         identity: ProducerIdentity,
         *,
         topics: Sequence[TopicRestore],
+        spread: Mapping[str, SpreadTopic],
         sink: EventSink,
         stop: threading.Event,
     ) -> None:
-        """`identity` and `topics`: the producer and the topics of the job, the same in every process that continues it."""
+        """`identity` and `topics`: the producer and the topics of the job, the same in every process that continues it;
+        `spread`: those of them that are repartitioned."""
         self._cluster = cluster
         self._repository = repository
         self._options = options
         self._identity = identity
         self._repack_bytes = {topic.target: repack_limit(options.repack_bytes, topic.configs) for topic in topics}
+        self._spread = spread
         self._sink = sink
         self._stop = stop
         self._reading_back = ReadingBack(cluster, self._batches, identity, stop=stop)
@@ -107,6 +111,11 @@ class Loading:
             self._sink(Progress("restore", state.records, state.size_bytes))
 
     def _batches(self, progress: PartitionProgress) -> Iterator[ReadyBatch]:
+        spread = self._spread.get(progress.part.target.topic)
+        if spread is not None:
+            return spread.ready_batches(
+                progress.part, first=progress.source_next, sequence=progress.sequence, identity=self._identity
+            )
         return ready_batches(
             self._repository,
             progress.part,

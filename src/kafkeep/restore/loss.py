@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from kafkeep.model import Gap, HeldBack, OffsetRange, RunRef
-from kafkeep.restore.plan import MissingPartition, PartitionRestore, Refusal, RestorePlan, examples
+from kafkeep.restore.plan import BY_KEY, MissingPartition, PartitionRestore, Refusal, RestorePlan, examples
 from kafkeep.restore.window import CUT, Window
 
 NONE: Final = "none"
@@ -138,7 +138,11 @@ def loss_warnings(
     """What an allowed loss costs, one line for each partition."""
     if allow_loss not in (PREFIX, SKIP):
         return []
-    warnings = [f"{_missing_text(part)}; it is created empty" for part in missing]
+    warnings = [
+        f"{_missing_text(part)}; "
+        + ("nothing of it is restored" if part.target.partition == BY_KEY else "it is created empty")
+        for part in missing
+    ]
     for part in partitions:
         if not part.gaps:
             continue

@@ -12,6 +12,7 @@ from kafkeep.selection import Selection
 
 MIB: Final = 1024 * 1024
 
+DEFAULT_REPACK: Final = 256 * 1024
 LARGEST_REPACK: Final = 1_000_000
 """Kafka takes batches of 1 048 588 bytes unless a topic or a broker says otherwise."""
 
@@ -39,6 +40,10 @@ class RestoreOptions:
     """(source partition, offset): it ends before this offset."""
     from_offsets: tuple[tuple[TopicPartition, int], ...] = ()
     """(source partition, offset): it begins at this offset."""
+    repartition: tuple[tuple[str, int], ...] = ()
+    """(topic of the source, partitions): its records are placed anew, by key, over so many partitions."""
+    spool_dir: str | None = None
+    """Folder for the records of repartitioned topics on their way; needed where there are such topics."""
     allow_loss: str = "none"
     """Where the archive has a gap: `none` refuses, `prefix` ends the partition in front of its first gap, `skip` leaves
     out the gaps alone."""
@@ -58,9 +63,9 @@ class RestoreOptions:
     """Python runs one thread at a time: a second connection costs more in waiting for one another than it brings."""
     request_bytes: int = 1 * MIB
     """A Produce request is sent once it holds this much."""
-    repack_bytes: int = 256 * 1024
+    repack_bytes: int = DEFAULT_REPACK
     """Neighbouring small batches go out as one batch of up to this much, at most LARGEST_REPACK; 0 sends every batch as it
-    was."""
+    was. Batches of repartitioned topics are made anew in any case."""
     attempts: int = 10
 
     @property
@@ -74,6 +79,10 @@ class RestoreOptions:
     def partitions_of(self, topic: str) -> frozenset[int] | None:
         """The chosen partitions of a topic, None for all."""
         return next((chosen for name, chosen in self.partitions if name == topic), None)
+
+    def repartitioned_to(self, topic: str) -> int | None:
+        """The partitions that a topic of the source is spread over; None where each partition stays as it was."""
+        return next((count for name, count in self.repartition if name == topic), None)
 
     @property
     def window(self) -> Window:

@@ -12,6 +12,9 @@ from kafkeep.restore.window import Window
 
 T = TypeVar("T")
 
+BY_KEY: Final = -1
+"""Stands for the target partition of a source partition whose records are spread by key: any of the topic's."""
+
 CREATE, FILL, APPEND, RESUME = "create", "fill", "append", "resume"
 """The target topic is made; exists and is empty; exists and holds records; was opened by an earlier process of the job that
 is continued."""
@@ -31,6 +34,7 @@ class PartitionRestore:
 
     source: Generation
     target: TopicPartition
+    """Its partition is `BY_KEY` where the topic is repartitioned."""
     start: int
     stop: int
     runs: tuple[RunRef, ...]
@@ -65,6 +69,8 @@ class TopicRestore:
     guard: Guard
     timestamps: str = ""
     """Which times its records carry, and a choice by time goes by: `create`, `append` or `both`; empty without records."""
+    repartitioned_from: int | None = None
+    """Partitions of the source, where records are spread over `partitions` by key; None where each partition stays."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +81,18 @@ class PositionRestore:
     target: TopicPartition
     committed: int
     metadata: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpreadPositions:
+    """A group's positions on a topic that is repartitioned: together they say where it begins in each target partition."""
+
+    source: str
+    target: str
+    committed: tuple[tuple[int, int], ...]
+    """(source partition, committed offset)."""
+    metadata: str
+    """Of all these positions; empty where they differ."""
 
 
 BEFORE_START: Final = "before-start"
@@ -103,6 +121,15 @@ class GroupRestore:
     group_id: str
     positions: tuple[PositionRestore, ...]
     not_set: tuple[PositionNotSet, ...] = ()
+    spread: tuple[SpreadPositions, ...] = ()
+    """On repartitioned topics."""
+    read_again: int = 0
+    """Records of repartitioned topics that the group had consumed and will be given again; known once they are spread."""
+
+    @property
+    def is_set(self) -> bool:
+        """True when the group gets a position."""
+        return bool(self.positions or self.spread)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +178,15 @@ class RestorePlan:
     def has_loss(self) -> bool:
         """True when something of what was asked for is declared lost."""
         return bool(self.lost or self.missing)
+
+    @property
+    def repartitioned(self) -> tuple[TopicRestore, ...]:
+        return tuple(topic for topic in self.topics if topic.repartitioned_from is not None)
+
+    @property
+    def spool_bytes(self) -> int:
+        """About what the records of repartitioned topics take in the temporary folder."""
+        return sum(part.raw_bytes for part in self.partitions if part.target.partition == BY_KEY)
 
     @property
     def not_set(self) -> tuple[PositionNotSet, ...]:

@@ -10,6 +10,7 @@ from kafkeep.renaming import renamed
 from kafkeep.restore.loss import loss_refusals, loss_warnings, needed, window_warnings, with_loss
 from kafkeep.restore.options import RestoreOptions
 from kafkeep.restore.plan import (
+    BY_KEY,
     MissingPartition,
     PartitionContent,
     PartitionRestore,
@@ -17,8 +18,8 @@ from kafkeep.restore.plan import (
     examples,
 )
 from kafkeep.restore.planning_groups import Landings, group_refusals, plan_groups
-from kafkeep.restore.planning_names import name_refusals, offset_refusals, option_refusals
-from kafkeep.restore.planning_topics import plan_topic, topic_refusals, topic_warnings
+from kafkeep.restore.planning_names import name_refusals, offset_refusals, option_refusals, repartition_refusals
+from kafkeep.restore.planning_topics import plan_topic, repartition_warnings, topic_refusals, topic_warnings
 from kafkeep.restore.survey import TargetSurvey
 
 
@@ -53,6 +54,7 @@ def plan_restore(
         groups=groups.groups,
         warnings=(
             *topic_warnings(chosen, topics, target, options, now_ms=now_ms, partitions=found.parts),
+            *repartition_warnings(topics),
             *found.warnings,
             *_incomplete(point),
             *loss_warnings(found.parts, missing, options.allow_loss),
@@ -62,6 +64,7 @@ def plan_restore(
             *option_refusals(options),
             *name_refusals(chosen, names, options),
             *offset_refusals(chosen, options),
+            *repartition_refusals(chosen, options),
             *topic_refusals(chosen, topics, target, options),
             *loss_refusals(found.parts, missing, options.allow_loss),
             *group_refusals(metadata.groups, groups.groups, target, options),
@@ -153,7 +156,7 @@ def _partition(
     inside = needed(reached, wanted, options.window, cut.held_back)
     part = PartitionRestore(
         source=cut.generation,
-        target=TopicPartition(target, cut.generation.partition),
+        target=_target(cut.generation.topic_partition, target, options),
         start=wanted.start,
         stop=wanted.stop,
         runs=inside.runs,
@@ -169,6 +172,10 @@ def _partition(
         if gap.offsets.intersection(wanted) is not None and gap.offsets.intersection(inside.offsets) is None
     ]
     return with_loss(part, content.gaps, inside.offsets, options.allow_loss), beside
+
+
+def _target(source: TopicPartition, name: str, options: RestoreOptions) -> TopicPartition:
+    return TopicPartition(name, source.partition if options.repartitioned_to(source.topic) is None else BY_KEY)
 
 
 def _missing(
@@ -189,7 +196,7 @@ def _missing(
             if source in held or (numbers is not None and number not in numbers):
                 continue
             reason = reasons.get(str(source), reasons.get(topic.name, "it was not captured"))
-            found.append(MissingPartition(source, TopicPartition(names[topic.name], number), reason))
+            found.append(MissingPartition(source, _target(source, names[topic.name], options), reason))
     return tuple(found)
 
 

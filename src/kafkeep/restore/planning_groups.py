@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,6 +11,7 @@ from kafkeep.restore.options import RestoreOptions
 from kafkeep.restore.plan import (
     BEFORE_START,
     BEYOND,
+    BY_KEY,
     GAP,
     GroupRestore,
     MissingPartition,
@@ -18,6 +19,7 @@ from kafkeep.restore.plan import (
     PositionNotSet,
     PositionRestore,
     Refusal,
+    SpreadPositions,
     examples,
 )
 from kafkeep.restore.survey import TargetSurvey
@@ -72,13 +74,14 @@ def plan_groups(groups: Sequence[Group], landings: Landings, options: RestoreOpt
             shared.append(group.group_id)
             continue
         planned = _group(group, landings)
-        if planned.positions or planned.not_set:
+        if planned.is_set or planned.not_set:
             found.append(planned)
     warnings = [
         *_share_warnings(shared),
         *_moved_warnings(found, landings),
         *_not_set_warnings(found),
         *_window_warnings(found, options),
+        *_spread_warnings(found),
     ]
     return PlannedGroups(tuple(found), tuple(warnings))
 
@@ -89,7 +92,7 @@ def _group(group: Group, landings: Landings) -> GroupRestore:
     for position in group.offsets:
         place = _place(position, landings)
         target = _target(position.topic_partition, landings)
-        if target is None:
+        if target is None or target.partition == BY_KEY:
             continue
         if place is not None:
             not_set.append(
@@ -108,7 +111,27 @@ def _group(group: Group, landings: Landings) -> GroupRestore:
                 source=position.topic_partition, target=target, committed=position.offset, metadata=position.metadata
             )
         )
-    return GroupRestore(group_id=group.group_id, positions=tuple(positions), not_set=tuple(not_set))
+    spread = tuple(_spread(group, landings))
+    return GroupRestore(group_id=group.group_id, positions=tuple(positions), not_set=tuple(not_set), spread=spread)
+
+
+def _spread(group: Group, landings: Landings) -> Iterator[SpreadPositions]:
+    """Positions on repartitioned topics. Each counts by its offset alone: what lies in front of it was consumed, wherever
+    it stands. A partition without one counts as not consumed at all.
+    """
+    topics: dict[str, list[GroupOffset]] = {}
+    for position in group.offsets:
+        part = landings.partitions.get(position.topic_partition)
+        if part is not None and part.target.partition == BY_KEY:
+            topics.setdefault(position.topic_partition.topic, []).append(position)
+    for topic, found in topics.items():
+        kept = {position.metadata for position in found}
+        yield SpreadPositions(
+            source=topic,
+            target=landings.partitions[found[0].topic_partition].target.topic,
+            committed=tuple(sorted((position.topic_partition.partition, position.offset) for position in found)),
+            metadata=kept.pop() if len(kept) == 1 else "",
+        )
 
 
 def _target(source: TopicPartition, landings: Landings) -> TopicPartition | None:
@@ -194,6 +217,18 @@ def _window_warnings(groups: Sequence[GroupRestore], options: RestoreOptions) ->
     ]
 
 
+def _spread_warnings(groups: Sequence[GroupRestore]) -> list[str]:
+    spread = [group for group in groups if group.spread]
+    if not spread:
+        return []
+    return [
+        (
+            f"{len(spread)} group(s) begin, in every partition of a repartitioned topic, at the first record that they had "
+            f"not consumed, and read consumed ones behind it again: {examples(spread, lambda group: group.group_id)}"
+        )
+    ]
+
+
 def group_refusals(
     known: Sequence[Group], groups: Sequence[GroupRestore], target: TargetSurvey, options: RestoreOptions
 ) -> list[Refusal]:
@@ -204,6 +239,6 @@ def group_refusals(
         *(
             Refusal("group-active", group.group_id, f"group {group.group_id} has members on the target (state {state})")
             for group in groups
-            if group.positions and (state := target.active_groups.get(group.group_id)) is not None
+            if group.is_set and (state := target.active_groups.get(group.group_id)) is not None
         ),
     ]

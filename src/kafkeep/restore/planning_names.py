@@ -17,6 +17,9 @@ KAFKAS_OWN: Final = frozenset(
 )
 """Topics that a broker keeps for itself (clients/common/internals/Topic.java): no client may fill them."""
 
+MOST_PARTITIONS: Final = 10_000
+"""So many of one topic a repartitioning takes: all of them are filled side by side."""
+
 
 def option_refusals(options: RestoreOptions) -> list[Refusal]:
     refusals: list[Refusal] = []
@@ -105,4 +108,28 @@ def offset_refusals(chosen: Sequence[TopicMetadata], options: RestoreOptions) ->
         elif begin is not None and end is not None and begin > end:
             message = f"{named} would begin at {begin} and end at {end}, which is earlier"
             refusals.append(Refusal(PLAN_REFUSED, str(named), message))
+    return refusals
+
+
+def repartition_refusals(chosen: Sequence[TopicMetadata], options: RestoreOptions) -> list[Refusal]:
+    """Topics that are to be repartitioned and are not restored, counts that Kafka does not know, and what else is asked
+    of such a topic that is about single partitions."""
+    names = {topic.name for topic in chosen}
+    refusals: list[Refusal] = []
+    if options.repartition and options.spool_dir is None:
+        message = "no folder is named for the records that are repartitioned"
+        refusals.append(Refusal(PLAN_REFUSED, "spool", message, "Name one with --spool-dir."))
+    for name, count in options.repartition:
+        if name not in names:
+            message = f"{name} is to be repartitioned, and is not among the chosen topics of the point"
+            refusals.append(Refusal(PLAN_REFUSED, name, message))
+        if not 1 <= count <= MOST_PARTITIONS:
+            message = f"{name} cannot have {count} partitions: 1 to {MOST_PARTITIONS}"
+            refusals.append(Refusal(PLAN_REFUSED, name, message))
+        if options.partitions_of(name) is not None:
+            message = f"{name} is to be repartitioned, and --partitions chooses some of its partitions"
+            hint = "Leave one of the two out; --from-offset and --until-offset go with --repartition."
+            refusals.append(Refusal(PLAN_REFUSED, name, message, hint))
+    twice = [name for name, times in Counter(name for name, _ in options.repartition).items() if times > 1]
+    refusals += [Refusal(PLAN_REFUSED, name, f"{name} is to be repartitioned twice") for name in twice]
     return refusals

@@ -37,12 +37,19 @@ def plan_topic(
         source=topic.name,
         target=name,
         action=action,
-        partitions=len(topic.partitions) if there is None else there.partitions,
+        partitions=wanted_partitions(topic, options) if there is None else there.partitions,
         replication_factor=replication,
         configs=configs,
         guard=guard_for(configs, partitions_largest_batch(partitions), target.unsupported),
         timestamps=timestamps_of(partitions),
+        repartitioned_from=None if options.repartitioned_to(topic.name) is None else len(topic.partitions),
     )
+
+
+def wanted_partitions(topic: TopicMetadata, options: RestoreOptions) -> int:
+    """How many partitions the target topic has, or must have."""
+    asked = options.repartitioned_to(topic.name)
+    return len(topic.partitions) if asked is None else asked
 
 
 def timestamps_of(partitions: Iterable[PartitionRestore]) -> str:
@@ -136,12 +143,37 @@ def topic_refusals(
             continue
         if there.error:
             refusals.append(Refusal("plan-refused", topic.target, there.error))
-        elif there.partitions != len(source.partitions):
-            message = f"{topic.target} has {there.partitions} partitions, the source had {len(source.partitions)}"
-            hint = (
-                f"Make the topic anew with {len(source.partitions)} partitions, or choose another name with --rename."
-            )
-            refusals.append(Refusal("plan-refused", topic.target, message, hint))
+        elif there.partitions != wanted_partitions(source, options):
+            refusals.append(_other_count(source, there, options))
+        elif topic.action == APPEND and topic.repartitioned_from is not None:
+            message = f"topic {topic.target} is not empty: records are repartitioned into an empty topic only"
+            hint = "Restore under another name with --rename."
+            refusals.append(Refusal("target-not-empty", topic.target, message, hint))
         elif topic.action == APPEND and options.existing != "append":
             refusals.append(Refusal("target-not-empty", topic.target, f"topic {topic.target} is not empty"))
     return refusals
+
+
+def _other_count(source: TopicMetadata, there: TargetTopic, options: RestoreOptions) -> Refusal:
+    asked, had = options.repartitioned_to(source.name), len(source.partitions)
+    if asked is not None:
+        message = f"{there.name} has {there.partitions} partitions, --repartition asks for {asked}"
+        hint = f"Say --repartition {source.name}={there.partitions}, or choose another name with --rename."
+        return Refusal("plan-refused", there.name, message, hint)
+    message = f"{there.name} has {there.partitions} partitions, the source had {had}"
+    hint = (
+        f"Make the topic anew with {had} partitions, or choose another name with --rename. "
+        f"--repartition {source.name}={there.partitions} spreads the records anew by key; offsets are then not mapped "
+        "one to one."
+    )
+    return Refusal("plan-refused", there.name, message, hint)
+
+
+def repartition_warnings(topics: Sequence[TopicRestore]) -> list[str]:
+    """What is different by nature in a topic that is repartitioned, one line for each."""
+    return [
+        f"{topic.target}: records of {topic.repartitioned_from} partitions are spread by key over {topic.partitions}: "
+        "offsets are not mapped one to one, order is kept for each key"
+        for topic in topics
+        if topic.repartitioned_from is not None
+    ]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from kafkeep.model import Generation, OffsetRange, TopicPartition
 from kafkeep.offset_map import OffsetMap
@@ -68,6 +69,10 @@ class JobRecord:
     """By target partition."""
     positions: Mapping[tuple[str, TopicPartition], tuple[int, int]]
     """Positions that were set: (group, target partition) to (committed source offset, target offset)."""
+    beside: Mapping[str, Any] = field(default_factory=dict)
+    """What its caller had kept with it: what was to be done beside the records."""
+    finished: bool = False
+    """True once a process came to the end with nothing left to do."""
 
 
 def planned_ranges(plan: RestorePlan) -> tuple[PlannedRange, ...]:

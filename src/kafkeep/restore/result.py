@@ -19,12 +19,25 @@ class RestoredPartition:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RepartitionedTopic:
+    """A topic whose records were spread by key. The maps of its partitions count records where else source offsets are."""
+
+    source: str
+    target: str
+    source_partitions: int
+    partitions: tuple[RestoredPartition, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RestoredGroup:
     group_id: str
     positions: tuple[tuple[TopicPartition, int, int], ...]
-    """(target partition, committed source offset, target offset)."""
+    """(target partition, committed source offset, target offset). On repartitioned topics, where positions of several
+    source partitions become one, the second is the number of restored records in front of the position."""
     moved: int = 0
     """Positions on no restored record of a partition that is restored by time: they are at the next one."""
+    read_again: int = 0
+    """Records of repartitioned topics that the group had consumed and will be given again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,5 +64,7 @@ class RestoreResult:
     """Of the bytes, those of earlier processes."""
     not_set: tuple[PositionNotSet, ...] = ()
     """Positions that belong to nothing that was restored."""
+    repartitioned: tuple[RepartitionedTopic, ...] = ()
+    """Topics that are not in `partitions`, because no partition of theirs comes from one of the source."""
     loss_report: str = ""
     """Object name of the report on declared loss in the repository's audit; empty without loss."""

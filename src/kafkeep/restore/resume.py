@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Final
 
 from kafkeep.model import TopicPartition
-from kafkeep.restore.plan import APPEND, CREATE, FILL, RESUME, Refusal, RestorePlan, TopicRestore
+from kafkeep.restore.plan import APPEND, BY_KEY, CREATE, FILL, RESUME, Refusal, RestorePlan, TopicRestore
 from kafkeep.restore.record import JobRecord, planned_ranges
 from kafkeep.restore.survey import TargetSurvey, TargetTopic
 
@@ -80,9 +80,16 @@ def _refusal(topic: TopicRestore, record: JobRecord, survey: TargetSurvey) -> Re
     return None
 
 
+def _targets(record: JobRecord) -> Iterator[TopicPartition]:
+    """The target partitions that get records."""
+    yield from (part.target for part in record.beginning.partitions if part.target.partition != BY_KEY)
+    for topic in record.beginning.topics:
+        if topic.repartitioned_from is not None:
+            yield from (TopicPartition(topic.target, number) for number in range(topic.partitions))
+
+
 def _present(record: JobRecord, survey: TargetSurvey) -> Iterator[tuple[TopicPartition, int]]:
-    for part in record.beginning.partitions:
-        target = part.target
+    for target in _targets(record):
         loaded = record.loaded.get(target)
         opened, there = record.opened.get(target.topic), survey.topics.get(target.topic)
         if loaded is not None:

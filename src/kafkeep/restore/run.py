@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 from kafkeep.errors import GroupActive, LossRefused, PlanRefused, TargetNotEmpty
 from kafkeep.events import EventSink, Stage, Warned, WorkPlanned, ignore
@@ -21,12 +22,21 @@ from kafkeep.restore.job import RestoreJob
 from kafkeep.restore.loading import Loading
 from kafkeep.restore.loss import DECLARED_LOSS, LOSS_REPORT, loss_report
 from kafkeep.restore.options import RestoreOptions
-from kafkeep.restore.plan import CREATE, PartitionContent, ProducerIdentity, Refusal, RestorePlan
+from kafkeep.restore.plan import (
+    BY_KEY,
+    CREATE,
+    PartitionContent,
+    ProducerIdentity,
+    Refusal,
+    RestorePlan,
+    TopicRestore,
+)
 from kafkeep.restore.planning import plan_restore
 from kafkeep.restore.preflight import check_everything_needed
 from kafkeep.restore.record import JobRecord
-from kafkeep.restore.result import RestoredGroup, RestoreResult
+from kafkeep.restore.result import RepartitionedTopic, RestoredGroup, RestoreResult
 from kafkeep.restore.resume import as_it_began, resumed, with_unfinished
+from kafkeep.restore.spreading import SpreadTopic, space_warnings, spread_topics, with_positions
 from kafkeep.restore.topics import OpenedTopics, end_guard, open_topics
 from kafkeep.restore.unfinished import unfinished_jobs
 from kafkeep.times import milliseconds, rfc3339
@@ -61,6 +71,7 @@ def prepare(
     began = target if job is None else as_it_began(target, job)
     contents = contents_of(repository, point, options)
     plan = plan_restore(point, metadata, contents, began, options, now_ms=milliseconds(now()))
+    plan = replace(plan, warnings=(*plan.warnings, *space_warnings(plan, options)))
     if job is not None:
         return resumed(plan, job, target)
     if all(topic.action == CREATE for topic in plan.topics):
@@ -77,29 +88,53 @@ def restore(
     now: Callable[[], datetime],
     sink: EventSink = ignore,
     stop: threading.Event | None = None,
+    beside: Mapping[str, Any] | None = None,
 ) -> RestoreResult:
-    """Applies a plan made by `prepare`.
+    """Applies a plan made by `prepare`. `beside` is kept in the job's record for the caller.
 
-    Order: everything needed is checked; a job record is written; topics are made with a guard that keeps brokers from
-    deleting or changing what arrives; the record says where the first records go; records; the record says what is whole;
-    the guard ends; group positions, translated through the offset map; the report with the map. The record lies in the
-    repository's audit and is enough to continue from wherever this ends.
+    Order: everything needed is checked; what is repartitioned is spread on local disk; a job record is written; topics are
+    made with a guard that keeps brokers from deleting or changing what arrives; the record says where the first records go;
+    records; the record says what is whole; the guard ends; group positions, translated through the offset map; the report
+    with the map. The record lies in the repository's audit and is enough to continue from wherever this ends.
 
     Raises `PlanRefused`, `TargetNotEmpty`, `GroupActive` or `LossRefused` when the plan holds refusals, `CorruptionError`
-    before the first record when anything needed is damaged, and what the rooms raise.
+    before the first record when anything needed is damaged, `StoreFull` before anything is touched when the temporary
+    folder is too small for what is repartitioned, and what the rooms raise.
     """
     began = time.monotonic()
     stop = threading.Event() if stop is None else stop
     _check(repository, plan, options, sink)
-    job = _job(cluster, repository, plan, options, now=now)
-    lost = _put_loss_report(repository, plan, job, now=now)
+    with spread_topics(repository, plan, options, sink=sink, stop=stop) as spread:
+        plan = with_positions(plan, spread)
+        job = _job(cluster, repository, plan, options, now=now, beside=beside)
+        lost = _put_loss_report(repository, plan, job, now=now)
+        loading = Loading(
+            cluster, repository, options, job.producer, topics=plan.topics, spread=spread, sink=sink, stop=stop
+        )
+        result = _carry_out(cluster, plan, job, loading, spread, sink=sink, stop=stop)
+    result = replace(result, loss_report=lost, seconds=time.monotonic() - began)
+    job.finish(result)
+    return result
+
+
+def _carry_out(
+    cluster: Cluster,
+    plan: RestorePlan,
+    job: RestoreJob,
+    loading: Loading,
+    spread: Mapping[str, SpreadTopic],
+    *,
+    sink: EventSink,
+    stop: threading.Event,
+) -> RestoreResult:
+    """Topics, records, settings, positions."""
     sink(Stage("topics", f"{len(plan.topics)} topic(s)"))
     opened = open_topics(cluster, plan)
     job.open(opened.topics)
-    sink(WorkPlanned("restore", len(plan.partitions), plan.most_records, plan.raw_bytes))
-    sink(Stage("records", f"{len(plan.partitions)} partition(s)"))
-    loading = Loading(cluster, repository, options, job.producer, topics=plan.topics, sink=sink, stop=stop)
-    progress = loading.load(job.parts(opened.topic_ids))
+    parts = job.parts(opened.topic_ids, [part for topic in spread.values() for part in topic.parts()])
+    sink(WorkPlanned("restore", len(parts), plan.most_records, plan.raw_bytes))
+    sink(Stage("records", f"{len(parts)} partition(s)"))
+    progress = loading.load(parts)
     outcome = check_ends(cluster, progress, appended=job.appended)
     groups: tuple[RestoredGroup, ...] = ()
     failures = [*opened.failures, *outcome.failures]
@@ -107,18 +142,14 @@ def restore(
         job.load(outcome.partitions, progress)
         groups, refused = _open_to_consumers(cluster, plan, job, opened, outcome, sink)
         failures += refused
-    result = replace(
+    return replace(
         _result(plan, job, outcome, groups),
         size_bytes=sum(state.size_bytes for state in progress),
         failures=tuple(failures),
-        loss_report=lost,
         interrupted=stop.is_set(),
-        seconds=time.monotonic() - began,
         records_before=loading.records_before,
         bytes_before=loading.bytes_before,
     )
-    job.finish(result)
-    return result
 
 
 def _check(repository: Repository, plan: RestorePlan, options: RestoreOptions, sink: EventSink) -> None:
@@ -136,7 +167,8 @@ def _result(plan: RestorePlan, job: RestoreJob, outcome: Outcome, groups: tuple[
         point=plan.point,
         job=job.name,
         topics_created=job.created,
-        partitions=outcome.partitions,
+        partitions=tuple(part for part in outcome.partitions if part.source.partition != BY_KEY),
+        repartitioned=tuple(_repartitioned(topic, outcome) for topic in plan.repartitioned),
         groups=groups,
         records=sum(part.offset_map.records for part in outcome.partitions),
         size_bytes=0,
@@ -149,6 +181,15 @@ def _result(plan: RestorePlan, job: RestoreJob, outcome: Outcome, groups: tuple[
     )
 
 
+def _repartitioned(topic: TopicRestore, outcome: Outcome) -> RepartitionedTopic:
+    return RepartitionedTopic(
+        source=topic.source,
+        target=topic.target,
+        source_partitions=topic.partitions if topic.repartitioned_from is None else topic.repartitioned_from,
+        partitions=tuple(part for part in outcome.partitions if part.target.topic == topic.target),
+    )
+
+
 def _job(
     cluster: Cluster,
     repository: Repository,
@@ -156,12 +197,13 @@ def _job(
     options: RestoreOptions,
     *,
     now: Callable[[], datetime],
+    beside: Mapping[str, Any] | None,
 ) -> RestoreJob:
     """The record of the job. A login that may not produce gets no producer id: it is refused before any topic is made."""
     if plan.job is not None:
         return RestoreJob.resume(repository, plan, plan.job, now=now)
     producer = ProducerIdentity(*cluster.admin.init_producer_id())
-    return RestoreJob.begin(repository, plan, options, producer, now=now)
+    return RestoreJob.begin(repository, plan, options, producer, now=now, beside=beside)
 
 
 def _open_to_consumers(

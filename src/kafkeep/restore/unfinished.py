@@ -13,7 +13,8 @@ from typing import Any, Final
 from kafkeep.errors import CorruptObject, GuardRefused, UnknownFormat, UsageError
 from kafkeep.model import Generation, OffsetRange, TopicPartition
 from kafkeep.repository.documents import offset_map_from_json
-from kafkeep.repository.repository import Repository, read_audit
+from kafkeep.repository.objects import read_audit
+from kafkeep.repository.repository import Repository
 from kafkeep.repository.shapes import from_shape
 from kafkeep.restore.options import RestoreOptions
 from kafkeep.restore.record import JobBeginning, JobRecord, LoadedPartition, OpenedTopic
@@ -40,6 +41,12 @@ class _Parts:
         """True once a process came to the end with nothing left to do."""
         return any(not report.get("interrupted") and not report.get("failures") for report in self.later[FINISHED])
 
+    @property
+    def beside(self) -> Mapping[str, Any]:
+        """What the caller of the restore had kept with it; empty as a rule."""
+        value = self.started.get("beside")
+        return value if isinstance(value, dict) else {}
+
     def restores(self, point: int, target_cluster: str) -> bool:
         told = (self.started.get("point"), self.started.get("target_cluster"))
         return told == (point, target_cluster) and "options" in self.started
@@ -48,12 +55,16 @@ class _Parts:
 def find_job(repository: Repository, spec: str, point: int, target_cluster: str) -> JobRecord:
     """An unfinished job by the name of its first report, or `newest`: the newest of this point into this cluster.
 
+    A finished one is found as well when something was to be done beside it: that is its caller's to look at. `newest`
+    takes one only where none is unfinished.
+
     Raises `UsageError` when there is none, `GuardRefused` for a job into another cluster, `UnknownFormat` for one of
     another version of kafkeep, `CorruptObject`, `StoreError`.
     """
     jobs = _read_all(repository)
     if spec == NEWEST:
-        found = [job for job in jobs.values() if job.restores(point, target_cluster) and not job.is_finished]
+        ours = [job for job in jobs.values() if job.restores(point, target_cluster)]
+        found = [job for job in ours if not job.is_finished] or [job for job in ours if job.beside]
         if not found:
             raise _none_unfinished(jobs.values(), point, target_cluster)
         return _record(repository, max(found, key=lambda job: (str(job.started.get("time")), job.name)))
@@ -70,7 +81,7 @@ def find_job(repository: Repository, spec: str, point: int, target_cluster: str)
         )
     if job.started.get("point") != point:
         raise UsageError(f"{spec} restores point {job.started.get('point')}, not point {point}")
-    if job.is_finished:
+    if job.is_finished and not job.beside:
         raise UsageError(f"{spec} is finished: there is nothing to continue")
     return _record(repository, job)
 
@@ -148,6 +159,8 @@ def _record(repository: Repository, job: _Parts) -> JobRecord:
             opened={topic.target: topic for topic in opened},
             loaded={part.target: part for part in loaded},
             positions=dict(_positions(job.later[FINISHED])),
+            beside=job.beside,
+            finished=job.is_finished,
         )
     except (KeyError, TypeError, ValueError) as error:
         raise CorruptObject(f"{job.name} is no record of a restore: {error}") from error

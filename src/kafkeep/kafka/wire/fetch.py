@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Final
 
-from kafkeep.kafka.wire.primitives import NO_TAGS, Reader, compact_string, string, uvarint
+from kafkeep.kafka.wire.primitives import NO_TAGS, Reader, compact_string, one_tag, string, uvarint
 from kafkeep.model import AbortedTransaction, TopicPartition, topic_id_bytes
 
 API_KEY: Final = 1
@@ -24,9 +24,12 @@ TOPIC_IDS: Final = 13
 _NOT_A_REPLICA: Final = -1
 _NO_SESSION: Final = struct.pack(">ii", 0, -1)
 _NO_LOG_START: Final = -1
+_TAG_CLUSTER_ID: Final = 0
 _TAG_DIVERGING: Final = 0
 _TAG_CURRENT_LEADER: Final = 1
+_TAG_SNAPSHOT: Final = 2
 _DIVERGING: Final = struct.Struct(">iq")
+_SNAPSHOT: Final = struct.Struct(">qi")
 _LEADER: Final = struct.Struct(">ii")
 _ABORTED: Final = struct.Struct(">qq")
 _PARTITION_V4: Final = struct.Struct(">ihqq")
@@ -69,6 +72,8 @@ class FetchedPartition:
     """(node id, leader epoch), when the broker says that another one leads."""
     records: memoryview
     """Batches as the broker sent them; the first may begin before the asked offset, the last may be cut."""
+    snapshot: tuple[int, int] | None = None
+    """(end offset, epoch) of the snapshot to read first: only controllers say so, of a log that starts later."""
 
 
 def encode_fetch(
@@ -79,8 +84,12 @@ def encode_fetch(
     response_bytes: int,
     partition_bytes: int,
     read_committed: bool,
+    cluster_id: str | None = None,
 ) -> bytes:
-    """The body of a request; partitions are served in the order given."""
+    """The body of a request; partitions are served in the order given.
+
+    With `cluster_id` (version 12 on) a controller of another cluster refuses; brokers do not look at it.
+    """
     compact = version >= FLEXIBLE
     out = bytearray()
     if version < 15:
@@ -100,7 +109,8 @@ def encode_fetch(
         out += _count(0, compact=compact)
     if version >= 11:
         out += compact_string("") if compact else string("")
-    out += NO_TAGS if compact else b""
+    if compact:
+        out += NO_TAGS if cluster_id is None else one_tag(_TAG_CLUSTER_ID, compact_string(cluster_id))
     return bytes(out)
 
 
@@ -191,6 +201,7 @@ def _partition(
         diverging=tags.diverging,
         current_leader=tags.current_leader,
         records=memoryview(b"") if records is None else records,
+        snapshot=tags.snapshot,
     )
 
 
@@ -210,6 +221,7 @@ class _PartitionTags:
     def __init__(self) -> None:
         self.diverging: tuple[int, int] | None = None
         self.current_leader: tuple[int, int] | None = None
+        self.snapshot: tuple[int, int] | None = None
 
     def __call__(self, tag: int, reader: Reader) -> None:
         if tag == _TAG_DIVERGING:
@@ -218,3 +230,6 @@ class _PartitionTags:
         elif tag == _TAG_CURRENT_LEADER:
             leader, epoch = reader.fields(_LEADER)
             self.current_leader = (leader, epoch)
+        elif tag == _TAG_SNAPSHOT:
+            end_offset, epoch = reader.fields(_SNAPSHOT)
+            self.snapshot = (end_offset, epoch)

@@ -45,6 +45,11 @@ def compact_string(text: str | None) -> bytes:
     return uvarint(len(data) + 1) + data
 
 
+def one_tag(tag: int, content: bytes) -> bytes:
+    """The tagged fields of a structure that has just this one."""
+    return uvarint(1) + uvarint(tag) + uvarint(len(content)) + content
+
+
 class Reader:
     """Reads an answer from its start; every step is checked against the bytes that are left.
 

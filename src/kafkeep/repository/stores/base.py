@@ -17,6 +17,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from types import TracebackType
 from typing import Self
 
@@ -37,6 +38,8 @@ class Capabilities:
     """Objects outlive the process."""
     parallel_reads: int = 1
     """How many reads at once make sense; 1 where the answer takes no time to come."""
+    decided_elsewhere: bool = False
+    """Which of several creators wins is decided by a service that this program cannot see into: it has to be tried."""
 
 
 class Upload(ABC):
@@ -96,6 +99,11 @@ class Store(ABC):
     @abstractmethod
     def head(self, name: str) -> ObjectInfo:
         """The object's size. Raises `ObjectNotFound`, `StoreError`."""
+
+    def modified(self, name: str) -> datetime | None:
+        """When the object was made by the store's own clock, None where it has none. Raises as `head`."""
+        self.head(name)
+        return None
 
     @abstractmethod
     def list(self, prefix: str) -> Iterator[ObjectInfo]:

@@ -4,24 +4,43 @@ from __future__ import annotations
 
 import re
 import threading
+from collections.abc import Callable
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
-from kafkeep.errors import UsageError
+from kafkeep.errors import MissingDependency, UsageError
+from kafkeep.events import EventSink, ignore
 from kafkeep.repository.stores.base import Store
 from kafkeep.repository.stores.local import LocalStore
 from kafkeep.repository.stores.memory import MemoryStore
+from kafkeep.repository.stores.options import StoreOptions
+from kafkeep.repository.stores.wrappers import RetryingStore
+
+BUCKETS: Final = frozenset({"s3", "gs", "az"})
+"""Schemes of stores in buckets."""
+TRIES: Final = 100
+FIRST_TRIES: Final = 5
+BUDGET_SECONDS: Final = 900.0
+"""Longest time from the first try of a call to the beginning of its last."""
 
 _SCHEME: Final = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*)://")
 _memory: Final[dict[str, MemoryStore]] = {}
 _memory_lock: Final = threading.Lock()
 
 
-def open_store(url: str) -> Store:
-    """A store from `file:///path`, a plain path, or `memory://name` (one per name in this process).
+def open_store(
+    url: str,
+    options: StoreOptions | None = None,
+    *,
+    sink: EventSink = ignore,
+    jitter: Callable[[], float] = lambda: 1.0,
+) -> Store:
+    """A store from `file:///path`, a plain path, `s3://bucket/path`, `gs://…`, `az://container/path`, or `memory://name`
+    (one per name in this process).
 
-    Raises `UsageError` for anything else; nothing is touched yet. Messages never repeat a user name or password that
-    stands in a URL.
+    Stores in buckets make calls again that may then succeed, and tell `sink`; `jitter` is `RetryingStore`'s. Raises
+    `UsageError` for anything else, `SettingsError`, `MissingDependency`; nothing is touched yet. Messages never repeat a
+    user name or password that stands in a URL.
     """
     found = _SCHEME.match(url)
     if found is None:
@@ -40,4 +59,21 @@ def open_store(url: str) -> Store:
     if scheme == "memory":
         with _memory_lock:
             return _memory.setdefault(parts.netloc + parts.path, MemoryStore(parts.netloc + parts.path))
-    raise UsageError(f"no store for {scheme}:// URLs", hint="Use a path, file:///path, or memory://name.")
+    if scheme in BUCKETS:
+        store = _in_bucket(url, StoreOptions() if options is None else options)
+        return RetryingStore(
+            store, tries=TRIES, first_tries=FIRST_TRIES, budget_seconds=BUDGET_SECONDS, sink=sink, jitter=jitter
+        )
+    raise UsageError(
+        f"no store for {scheme}:// URLs", hint="Use a path, file:///path, s3://bucket/path, gs:// or az://."
+    )
+
+
+def _in_bucket(url: str, options: StoreOptions) -> Store:
+    try:
+        from kafkeep.repository.stores.object_connect import open_object_store
+    except ImportError as error:
+        raise MissingDependency(
+            "stores in buckets need the package obstore", hint="Install it with `pip install 'kafkeep[s3]'`."
+        ) from error
+    return open_object_store(url, options)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from typing import Final, TypeVar
 
 from kafkeep.errors import ObjectExists, StoreAccessDenied, StoreError, StoreUnavailable
@@ -44,6 +46,9 @@ class WrappedStore(Store):
     def head(self, name: str) -> ObjectInfo:
         return self.inner.head(name)
 
+    def modified(self, name: str) -> datetime | None:
+        return self.inner.modified(name)
+
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         return self.inner.list(prefix)
 
@@ -77,6 +82,9 @@ class RetryingStore(WrappedStore):
     """Makes a call again when its error says that this may help, with growing delays.
 
     A creation whose answer was lost may have happened: the next try then raises `ObjectExists`, and the caller compares.
+    `jitter` gives the part of each delay that is waited, from 0 to 1, so that many writers do not come back together. No
+    pause begins that would end later than `budget_seconds` after the call began. A store that has never answered is given
+    `first_tries` only: there the address is wrong more often than the store is down.
     """
 
     def __init__(
@@ -84,25 +92,43 @@ class RetryingStore(WrappedStore):
         inner: Store,
         *,
         tries: int = 6,
+        first_tries: int | None = None,
+        budget_seconds: float = math.inf,
         sink: EventSink = ignore,
         pause: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
+        jitter: Callable[[], float] = lambda: 1.0,
     ) -> None:
         super().__init__(inner)
         self._tries = tries
+        self._first_tries = tries if first_tries is None else first_tries
+        self._budget = budget_seconds
         self._sink = sink
         self._pause = pause
+        self._clock = clock
+        self._jitter = jitter
+        self._answered = False
 
     def _again(self, what: str, call: Callable[[], T]) -> T:
-        for attempt in range(1, self._tries):
+        began = self._clock()
+        attempt = 0
+        while True:
+            attempt += 1
             try:
-                return call()
+                result = call()
             except StoreError as error:
                 if not error.retryable:
+                    self._answered = True
                     raise
-                delay = min(FIRST_DELAY_SECONDS * 2 ** (attempt - 1), LONGEST_DELAY_SECONDS)
+                delay = min(FIRST_DELAY_SECONDS * 2 ** min(attempt - 1, 30), LONGEST_DELAY_SECONDS) * self._jitter()
+                last = attempt >= (self._tries if self._answered else self._first_tries)
+                if last or self._clock() + delay - began > self._budget:
+                    raise
                 self._sink(Retried(what, error.slug, attempt, delay))
                 self._pause(delay)
-        return call()
+            else:
+                self._answered = True
+                return result
 
     def put_new(self, name: str, data: bytes | bytearray | memoryview) -> None:
         self._again(f"create {name}", lambda: self.inner.put_new(name, data))
@@ -115,6 +141,9 @@ class RetryingStore(WrappedStore):
 
     def head(self, name: str) -> ObjectInfo:
         return self._again(f"look at {name}", lambda: self.inner.head(name))
+
+    def modified(self, name: str) -> datetime | None:
+        return self._again(f"look at {name}", lambda: self.inner.modified(name))
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         # taken whole: a listing that breaks off halfway cannot be continued where it was
@@ -138,18 +167,16 @@ class _RetryingUpload(WrappedUpload):
         self._store._again(f"create {name}", lambda: self.inner.publish(name))
 
 
-class ThrottledStore(WrappedStore):
-    """Holds record data to a rate: bytes written and bytes read together, over all threads."""
+class Rate:
+    """A number of bytes per second, kept over all threads that share it."""
 
     def __init__(
         self,
-        inner: Store,
-        *,
         bytes_per_second: float,
+        *,
         clock: Callable[[], float] = time.monotonic,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
-        super().__init__(inner)
         if not bytes_per_second > 0:
             raise ValueError("a rate must be above zero")
         self._rate = bytes_per_second
@@ -167,6 +194,20 @@ class ThrottledStore(WrappedStore):
         if delay > 0:
             self._pause(delay)
 
+
+class ThrottledStore(WrappedStore):
+    """Holds what is written to one rate and what is read to another; both may be the same one, and None holds nothing."""
+
+    def __init__(self, inner: Store, *, upload: Rate | None = None, download: Rate | None = None) -> None:
+        super().__init__(inner)
+        self._upload = upload
+        self._download = download
+
+    def charge(self, size: int) -> None:
+        """Account for bytes written."""
+        if self._upload is not None:
+            self._upload.charge(size)
+
     def put_new(self, name: str, data: bytes | bytearray | memoryview) -> None:
         self.charge(len(data))
         self.inner.put_new(name, data)
@@ -176,7 +217,8 @@ class ThrottledStore(WrappedStore):
 
     def get(self, name: str, start: int = 0, length: int | None = None) -> bytes:
         data = self.inner.get(name, start, length)
-        self.charge(len(data))
+        if self._download is not None:
+            self._download.charge(len(data))
         return data
 
 

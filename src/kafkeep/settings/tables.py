@@ -1,21 +1,11 @@
-"""Strict settings: kafkeep.toml, then the environment, then flags; the later one wins.
-
-`kafkeep.toml` has `[cluster.NAME]` and `[repository.NAME]`. The environment overrides single keys with
-`KAFKEEP_CLUSTER__NAME__KEY=value` (two underscores between the parts, one more pair for each table inside, the name in
-upper case with `_` for every other character). Unknown keys, unknown security options and security options that would
-have no effect are refused. A secret is never written down here: only where to find it (`SecretSource`).
-"""
+"""The tables of kafkeep.toml as strict, frozen models."""
 
 from __future__ import annotations
 
-import difflib
 import re
 import shlex
-import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Final, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -24,17 +14,11 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    ValidationError,
     field_validator,
     model_validator,
 )
 
-from kafkeep.errors import SettingsError
-
-ENV_PREFIX: Final = "KAFKEEP_"
 ALLOW_INSECURE: Final = "KAFKEEP_ALLOW_INSECURE"
-CONFIG_VARIABLE: Final = "KAFKEEP_CONFIG"
-MAX_FILE_BYTES: Final = 1 << 20
 SECURITY_NAMES: Final = {
     "plaintext": "PLAINTEXT",
     "tls": "SSL",
@@ -44,21 +28,8 @@ SECURITY_NAMES: Final = {
     "sasl_ssl": "SASL_SSL",
 }
 MECHANISMS: Final = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER", "GSSAPI", "AWS_MSK_IAM")
-SECRET_HINT: Final = (
-    'Say where the secret is instead: {file = "/run/secrets/x"} (readable by its owner alone), {env = "VARIABLE"} or'
-    ' {command = ["program", "argument"]}.'
-)
 _BOOTSTRAP = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9_.-]+):([0-9]{1,5})")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-
-
-def nearest(word: str, known: Iterator[str] | tuple[str, ...] | list[str]) -> str:
-    """A sentence that names the nearest known word, or all of them when none is near."""
-    names = sorted(known)
-    close = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
-    if close:
-        return f"Did you mean '{close[0]}'?"
-    return f"Known: {', '.join(names)}." if names else "None is configured."
 
 
 def split_bootstrap(value: str) -> tuple[str, ...]:
@@ -116,6 +87,7 @@ def _token_url(value: str) -> str:
     return check_url(value)
 
 
+Security = Annotated[Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"], BeforeValidator(_security)]
 Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
 Text = Annotated[str, Field(min_length=1)]
 
@@ -230,47 +202,203 @@ _MECHANISM_KEYS: Final[Mapping[str, tuple[frozenset[str], frozenset[str]]]] = {
 }
 
 
+def _service_url(value: str) -> str:
+    parts = urlsplit(check_url(value))
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("should begin with https:// or http:// and name a host")
+    if parts.query or parts.fragment:
+        raise ValueError("holds a query or fragment; secrets do not belong into a URL")
+    return value.rstrip("/")
+
+
+class ServiceSettings(Strict):
+    """`[cluster.NAME.registry]` and `[cluster.NAME.connect]`: a server beside the cluster, spoken to over HTTP."""
+
+    url: Annotated[Text, AfterValidator(_service_url)] = Field(
+        description="where its REST interface begins, https:// or http://, with the path if there is one"
+    )
+    username: Text | None = Field(None, description="user name for basic authentication")
+    password: SecretSource | None = Field(None, description="password of that user")
+    bearer: SecretSource | None = Field(None, description="token that is sent as it is, instead of user and password")
+    tls: TlsSettings | None = Field(None, description="TLS details; only with https")
+    request_timeout_seconds: Seconds = Field(30.0, description="longest wait for one answer")
+
+    @model_validator(mode="after")
+    def _one_login(self) -> Self:
+        if (self.username is None) != (self.password is None):
+            raise ValueError("username and password belong together")
+        if self.bearer is not None and self.username is not None:
+            raise ValueError("has a bearer token beside username and password: give one login")
+        if self.tls is not None and not self.url.startswith("https:"):
+            raise ValueError("a tls table has no effect with http://")
+        return self
+
+
 class ClusterSettings(Strict):
     """`[cluster.NAME]`: a Kafka cluster and how to log in."""
 
     bootstrap: Annotated[tuple[str, ...], BeforeValidator(_bootstrap)] = Field(
         description="host:port of some brokers, as a list or with commas between them"
     )
-    security: Annotated[Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"], BeforeValidator(_security)] = Field(
+    security: Security = Field(
         "PLAINTEXT", description="plaintext, tls, sasl_plaintext or sasl_tls; Kafka's own names are understood"
     )
     tls: TlsSettings | None = Field(None, description="TLS details; only with tls and sasl_tls")
     sasl: SaslSettings | None = Field(
         None, description="login; needed with sasl_plaintext and sasl_tls, refused otherwise"
     )
+    controllers: Annotated[tuple[str, ...], BeforeValidator(_bootstrap)] | None = Field(
+        None, description="host:port of every controller's own listener; for --metadata-route controller"
+    )
+    controller_security: Security | None = Field(
+        None, description="as security, for the controllers' listener; default: the same. tls and sasl serve both"
+    )
     client_id: Text = Field("kafkeep", description="client id that brokers see, for their logs and quotas")
     connect_timeout_seconds: Seconds = Field(
         10.0, description="longest wait for one connection, up to its first answer"
     )
     request_timeout_seconds: Seconds = Field(30.0, description="longest wait for one answer")
+    registry: ServiceSettings | None = Field(
+        None, description="registry with the schemas of the cluster's records; Confluent's REST interface"
+    )
+    connect: ServiceSettings | None = Field(None, description="Kafka Connect's REST interface, of any of its workers")
 
     @model_validator(mode="after")
     def _no_idle_tables(self) -> Self:
-        if self.tls is not None and self.security not in ("SSL", "SASL_SSL"):
-            raise ValueError(f"a tls table has no effect with security {self.security}")
-        if self.sasl is not None and not self.security.startswith("SASL_"):
-            raise ValueError(f"a sasl table has no effect with security {self.security}")
-        if self.sasl is None and self.security.startswith("SASL_"):
-            raise ValueError(f"security {self.security} needs a sasl table")
-        if self.sasl is not None and self.sasl.mechanism == "AWS_MSK_IAM" and self.security != "SASL_SSL":
-            raise ValueError("AWS_MSK_IAM needs security sasl_tls")
+        listeners = {"security": self.security}
+        if self.controller_security is not None:
+            if self.controllers is None:
+                raise ValueError("controller_security has no effect without controllers")
+            listeners["controller_security"] = self.controller_security
+        if self.tls is not None and not {"SSL", "SASL_SSL"} & set(listeners.values()):
+            raise ValueError(f"a tls table has no effect with {_words(listeners)}")
+        if self.sasl is not None and not any(security.startswith("SASL_") for security in listeners.values()):
+            raise ValueError(f"a sasl table has no effect with {_words(listeners)}")
+        for key, security in listeners.items():
+            if self.sasl is None and security.startswith("SASL_"):
+                raise ValueError(f"{key} {security} needs a sasl table")
+            if self.sasl is not None and self.sasl.mechanism == "AWS_MSK_IAM" and security == "SASL_PLAINTEXT":
+                raise ValueError(f"AWS_MSK_IAM needs {key} sasl_tls")
         return self
+
+
+def _words(listeners: Mapping[str, str]) -> str:
+    return " and ".join(f"{key} {security}" for key, security in listeners.items())
+
+
+class S3Settings(Strict):
+    """`[repository.NAME.s3]`: how a bucket behind `s3://` is reached. Without a login here, the variables AWS_* count, then
+    web identity, the container's and the host's role."""
+
+    endpoint: Annotated[Text, AfterValidator(_token_url)] | None = Field(
+        None, description="the service's address, https; http on this host only; default: Amazon's own for the region"
+    )
+    region: Text | None = Field(None, description="region of the bucket; default: AWS_REGION, else us-east-1")
+    path_style: bool | None = Field(
+        None,
+        description="whether the bucket stands in the path rather than in the host name; default: with an endpoint",
+    )
+    access_key_id: SecretSource | None = Field(None, description="id of the access key")
+    secret_access_key: SecretSource | None = Field(None, description="the access key's secret")
+    session_token: SecretSource | None = Field(None, description="token of a temporary access key")
+    credentials: SecretSource | None = Field(
+        None,
+        description="an access key as AWS's credential_process prints it, instead of the three; read again before it ends",
+    )
+    checksum: Literal["sha256", "crc64nvme"] | None = Field(
+        None,
+        description="what the service checks bodies by: sha256 in the signature, understood everywhere, or crc64nvme, "
+        "which costs less; default: crc64nvme at Amazon's own endpoints, else sha256",
+    )
+
+    @model_validator(mode="after")
+    def _one_login(self) -> Self:
+        if (self.access_key_id is None) != (self.secret_access_key is None):
+            raise ValueError("access_key_id and secret_access_key belong together")
+        if self.session_token is not None and self.access_key_id is None:
+            raise ValueError("session_token is set without access_key_id")
+        if self.credentials is not None and self.access_key_id is not None:
+            raise ValueError("should have one of access_key_id and credentials")
+        return self
+
+
+class GcsSettings(Strict):
+    """`[repository.NAME.gcs]`: how a bucket behind `gs://` is reached. Without a key here, the application default
+    credentials count."""
+
+    endpoint: Annotated[Text, AfterValidator(_token_url)] | None = Field(
+        None, description="the service's address, https; http on this host only; default: Google's own"
+    )
+    service_account_key: SecretSource | None = Field(None, description="key of a service account, JSON")
+
+
+class AzureSettings(Strict):
+    """`[repository.NAME.azure]`: how a container behind `az://` is reached. Without a login here, the variables AZURE_*
+    count, then workload and managed identity."""
+
+    account: Text | None = Field(None, description="storage account; default: AZURE_STORAGE_ACCOUNT_NAME")
+    endpoint: Annotated[Text, AfterValidator(_token_url)] | None = Field(
+        None, description="the service's address, https; http on this host only; default: Azure's own for the account"
+    )
+    account_key: SecretSource | None = Field(None, description="key of the storage account")
+    sas_token: SecretSource | None = Field(None, description="shared access signature")
+
+    @model_validator(mode="after")
+    def _one_login(self) -> Self:
+        if self.account_key is not None and self.sas_token is not None:
+            raise ValueError("should have one of account_key and sas_token")
+        return self
+
+
+_BUCKET_KEYS: Final = ("ca_file", "timeout_seconds", "connections", "storage_class", "spool_folder")
+_BUCKET_TABLES: Final = {"s3": "s3", "gcs": "gs", "azure": "az"}
 
 
 class RepositorySettings(Strict):
     """`[repository.NAME]`: a place for backups."""
 
     url: Annotated[Text, AfterValidator(check_url)] = Field(
-        description="a folder's path or a URL such as file:///backups/prod"
+        description="a folder's path or a URL: file:///backups/prod, s3://bucket/path, gs://bucket/path, az://container/path"
     )
     compression: Literal["zstd", "none"] = Field(
         "zstd", description="what `init` sets for chunks of uncompressed batches: zstd or none"
     )
+    s3: S3Settings | None = Field(None, description="how the bucket is reached; only with s3://")
+    gcs: GcsSettings | None = Field(None, description="how the bucket is reached; only with gs://")
+    azure: AzureSettings | None = Field(None, description="how the container is reached; only with az://")
+    ca_file: Text | None = Field(
+        None, description="buckets: PEM file of certificates that are trusted besides the system's"
+    )
+    timeout_seconds: Seconds | None = Field(
+        None, description="buckets: longest wait for a request, the time for its bytes not counted; default 60"
+    )
+    connections: Annotated[int, Field(ge=1, le=256)] | None = Field(
+        None, description="buckets: requests at once, fewer while the service asks for less; default 16"
+    )
+    storage_class: Text | None = Field(
+        None, description="buckets: class of packs in the service's own words; default: the bucket's"
+    )
+    spool_folder: Text | None = Field(
+        None,
+        description="buckets: folder where packs wait until they are whole; default: the system's for temporary files",
+    )
+    upload_bytes_per_second: Annotated[int, Field(gt=0)] | None = Field(
+        None, description="most that is written to the store; --limit-upload goes before it"
+    )
+    download_bytes_per_second: Annotated[int, Field(gt=0)] | None = Field(
+        None, description="most that is read from the store; --limit-download goes before it"
+    )
+
+    @model_validator(mode="after")
+    def _no_idle_keys(self) -> Self:
+        scheme = self.url.split("://", 1)[0].lower() if "://" in self.url else ""
+        for table, wanted in _BUCKET_TABLES.items():
+            if getattr(self, table) is not None and scheme != wanted:
+                raise ValueError(f"a table {table} has no effect with this url")
+        for key in _BUCKET_KEYS:
+            if getattr(self, key) is not None and scheme not in _BUCKET_TABLES.values():
+                raise ValueError(f"{key} has no effect with this url")
+        return self
 
 
 class Settings(Strict):
@@ -286,148 +414,6 @@ class Settings(Strict):
             if not _NAME.fullmatch(name):
                 raise ValueError(f"{name!r} is not a name: letters, digits and . _ - only, at most 64 of them")
         return value
-
-
-Path_ = tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """Settings and, for each key that was given, where it came from."""
-
-    settings: Settings
-    file: Path | None
-    sources: Mapping[Path_, str]
-
-    def leaves(self) -> Iterator[tuple[str, object, str]]:
-        """(dotted key, value, source) of every key in effect, defaults included; a secret's value is its source."""
-        yield from _leaves(self.settings, (), self.sources)
-
-
-def _leaves(value: object, path: Path_, sources: Mapping[Path_, str]) -> Iterator[tuple[str, object, str]]:
-    if isinstance(value, SecretSource):
-        yield ".".join(path), value, _source_of(path, sources)
-    elif isinstance(value, BaseModel):
-        for name in type(value).model_fields:
-            yield from _leaves(getattr(value, name), (*path, name), sources)
-    elif isinstance(value, dict):
-        for name in sorted(value):
-            yield from _leaves(value[name], (*path, name), sources)
-    elif value is not None:
-        yield ".".join(path), value, _source_of(path, sources)
-
-
-def _source_of(path: Path_, sources: Mapping[Path_, str]) -> str:
-    inside = [source for known, source in sources.items() if known[: len(path)] == path]
-    return inside[0] if inside else "default"
-
-
-def find_file(explicit: Path | None, *, env: Mapping[str, str], cwd: Path, home: Path) -> Path | None:
-    """The settings file in use: the flag's, then KAFKEEP_CONFIG's, then ./kafkeep.toml, then the user's own."""
-    if explicit is not None:
-        return explicit
-    if env.get(CONFIG_VARIABLE):
-        return Path(env[CONFIG_VARIABLE]).expanduser()
-    own = Path(env["XDG_CONFIG_HOME"]) if env.get("XDG_CONFIG_HOME") else home / ".config"
-    candidates = (cwd / "kafkeep.toml", own / "kafkeep" / "kafkeep.toml")
-    return next((path for path in candidates if path.exists()), None)
-
-
-def load(explicit: Path | None, *, env: Mapping[str, str], cwd: Path, home: Path) -> Loaded:
-    """Reads and checks all settings. SettingsError names the file or variable, the table and the key."""
-    file = find_file(explicit, env=env, cwd=cwd, home=home)
-    data = _read_toml(file) if file is not None else {}
-    if file is not None:
-        _make_absolute(data, file.absolute().parent)
-    sources = {path: str(file) for path in _paths(data, ())}
-    _overlay(data, sources, env)
-    try:
-        settings = Settings.model_validate(data)
-    except ValidationError as error:
-        raise _translated(error, sources, file) from error
-    return Loaded(settings, file, sources)
-
-
-def _read_toml(file: Path) -> dict[str, Any]:
-    try:
-        with file.open("rb") as stream:
-            raw = stream.read(MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise SettingsError(
-            f"settings file {file} cannot be read: {error.strerror}",
-            hint="Give a readable file with --config or KAFKEEP_CONFIG, or none to go without.",
-        ) from error
-    if len(raw) > MAX_FILE_BYTES:
-        raise SettingsError(f"settings file {file} is larger than {MAX_FILE_BYTES} bytes")
-    try:
-        return tomllib.loads(raw.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        where = re.search(r"\(at [^)]*\)", str(error))
-        raise SettingsError(
-            f"settings file {file} is not TOML {where[0] if where else ''}".rstrip(),
-            hint="The line named is the first that could not be read.",
-        ) from error
-
-
-def _make_absolute(data: dict[str, Any], base: Path) -> None:
-    """Paths in the file are meant from the file's folder, wherever kafkeep is started."""
-    for key, value in data.items():
-        if isinstance(value, dict):
-            _make_absolute(value, base)
-        elif isinstance(value, str) and value and _is_path(key, value):
-            data[key] = str(base / Path(value).expanduser())
-
-
-def _is_path(key: str, value: str) -> bool:
-    return key in ("file", "ca_file", "cert_file", "key_file") or (key == "url" and "://" not in value)
-
-
-def _paths(value: object, path: Path_) -> Iterator[Path_]:
-    if isinstance(value, dict) and value:
-        for name in value:
-            yield from _paths(value[name], (*path, name))
-    else:
-        yield path
-
-
-def _overlay(data: dict[str, Any], sources: dict[Path_, str], env: Mapping[str, str]) -> None:
-    """Puts the environment's keys over the file's. A variable with `__` in its name must be a known key."""
-    for variable in sorted(env):
-        if not variable.startswith(ENV_PREFIX) or "__" not in variable:
-            continue
-        parts = variable.removeprefix(ENV_PREFIX).split("__")
-        table = parts[0].lower()
-        if table not in Settings.model_fields or len(parts) < 3 or "" in parts:
-            raise SettingsError(
-                f"environment variable {variable} is not a setting",
-                hint=f"Its form is KAFKEEP_TABLE__NAME__KEY. {nearest(table, list(Settings.model_fields))}",
-            )
-        name = _name_for(parts[1], data.get(table))
-        _set(data, sources, (table, name, *(part.lower() for part in parts[2:])), variable, env[variable])
-
-
-def _name_for(spelled: str, tables: object) -> str:
-    """The configured name that is spelled like this in a variable, or a new one in lower case."""
-    for name in tables if isinstance(tables, dict) else ():
-        if re.sub(r"[^A-Za-z0-9]", "_", name).upper() == spelled.upper():
-            return str(name)
-    return spelled.lower()
-
-
-def _set(data: dict[str, Any], sources: dict[Path_, str], path: Path_, variable: str, value: str) -> None:
-    """Sets one key. A secret's source is replaced as a whole; a secret given right here is read from this variable."""
-    secret_at = next((at for at in range(2, len(path)) if path[at] in SECRET_KEYS), None)
-    here: dict[str, Any] = data
-    for at, part in enumerate(path[:-1]):
-        if not isinstance(here.get(part), dict) or at == secret_at:
-            here[part] = {}
-        here = here[part]
-    is_secret = secret_at == len(path) - 1
-    here[path[-1]] = {"env": variable} if is_secret else value
-    top = path if secret_at is None else path[: secret_at + 1]
-    for known in [known for known in sources if known[: len(top)] == top]:
-        del sources[known]
-    sources[(*path, "env") if is_secret else path] = f"environment {variable}"
 
 
 def models(model: type[BaseModel] = Settings) -> Iterator[type[BaseModel]]:
@@ -452,46 +438,3 @@ SECRET_KEYS: Final = frozenset(
     for name, field in model.model_fields.items()
     if model_of(field.annotation) is SecretSource
 )
-
-
-def _translated(error: ValidationError, sources: Mapping[Path_, str], file: Path | None) -> SettingsError:
-    """The first finding as ours; the rest are counted, so that one correction at a time stays readable."""
-    findings = error.errors(include_input=False, include_url=False)
-    first = min(findings, key=lambda finding: finding["type"] != "extra_forbidden")
-    path = tuple(str(part) for part in first["loc"])
-    more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
-    table, key = _table(path[:-1]), path[-1] if path else ""
-    if first["type"] == "extra_forbidden":
-        known = list(_model_at(path[:-1]).model_fields)
-        return SettingsError(
-            f"unknown key '{key}' in {table} of {_where(path, sources, file)}{more}", hint=nearest(key, known)
-        )
-    if first["type"] == "missing":
-        return SettingsError(f"key '{key}' is missing in {table} of {_where(path[:-1], sources, file)}{more}")
-    cause = first.get("ctx", {}).get("error")
-    text = str(cause) if isinstance(cause, ValueError) else first["msg"][:1].lower() + first["msg"][1:]
-    hint = SECRET_HINT if path and path[-1] in SECRET_KEYS else None
-    what = _table(path) if _is_table(path) else f"'{key}' in {table}"
-    return SettingsError(f"{what} of {_where(path, sources, file)}: {text}{more}", hint=hint)
-
-
-def _table(path: Path_) -> str:
-    return f"[{'.'.join(path)}]" if path else "the top level"
-
-
-def _is_table(path: Path_) -> bool:
-    return not path or (len(path) == 2 and path[0] in Settings.model_fields) or path[-1] in ("tls", "sasl")
-
-
-def _where(path: Path_, sources: Mapping[Path_, str], file: Path | None) -> str:
-    source = _source_of(path, sources)
-    return source if source != "default" else str(file) if file is not None else "the settings"
-
-
-def _model_at(path: Path_) -> type[BaseModel]:
-    model: type[BaseModel] = Settings
-    for at, part in enumerate(path):
-        if at == 1:
-            continue  # the NAME in [cluster.NAME]
-        model = model_of(model.model_fields[part].annotation) or model
-    return model

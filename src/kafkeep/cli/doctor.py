@@ -1,0 +1,43 @@
+"""`kafkeep doctor`."""
+
+from __future__ import annotations
+
+import click
+
+from kafkeep.cli.common import Run, opened_store, pass_run, repo_option
+from kafkeep.cli.render import Grid
+from kafkeep.errors import StoreNotCreateOnly
+
+
+@click.group()
+def doctor() -> None:
+    """Try out what kafkeep depends on."""
+
+
+@doctor.command("store")
+@repo_option
+@pass_run
+def store_command(run: Run, repo: str) -> int:
+    """Try out whether a store does what a repository needs of it.
+
+    Small objects are made under hint/, where nothing counts, read back, and deleted again if the login may. The place may
+    hold a repository or be empty; a repository there is not changed.
+
+    Exit status: 0 fit, 13 the store cannot be reached or is not fit: then a repository in it could lose what one writer
+    committed to another.
+    """
+    from kafkeep.repository.probing import probe_store
+
+    with opened_store(run, repo) as store:
+        report = probe_store(store, now=run.now, rng=run.rng)
+    rows = tuple(
+        (probe.name, "yes" if probe.passed else "no" if probe.needed else "no, not needed", probe.found)
+        for probe in report.probes
+    )
+    run.output.show(Grid(("probe", "passed", "what was seen"), rows))
+    if not report.fit:
+        failed = next(probe for probe in report.probes if probe.needed and not probe.passed)
+        raise StoreNotCreateOnly(f"{report.url} is not fit for a repository: {failed.name}: {failed.found}")
+    run.output.show(f"{report.url} is fit for a repository with any number of writers")
+    run.output.summary("doctor store", report, 0)
+    return 0

@@ -1,0 +1,109 @@
+"""From the settings of a cluster to the servers beside it, secrets fetched and checked on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+from kafkeep.cli.common import Run
+from kafkeep.cli.secrets import check_private_file, read_secret
+from kafkeep.errors import SettingsError
+from kafkeep.events import Warned
+from kafkeep.settings import ALLOW_INSECURE, SecretSource, ServiceSettings, TlsSettings
+
+if TYPE_CHECKING:
+    from kafkeep.rest import RestConfig, RestTls
+    from kafkeep.secret import Secret
+    from kafkeep.services import Services
+
+
+@contextmanager
+def opened_services(run: Run, spec: str) -> Iterator[Services]:
+    """Registry and Connect of `--cluster`, as far as its table in the settings names them. Nothing is asked yet."""
+    from kafkeep.connect.client import ConnectCluster
+    from kafkeep.registry.client import MEDIA, SchemaRegistry
+    from kafkeep.rest import RestClient
+    from kafkeep.services import Services
+
+    registry, connect = service_configs(run, spec)
+    with ExitStack() as stack:
+        sink = run.output.event
+        services = Services(
+            registry=None
+            if registry is None
+            else SchemaRegistry(stack.enter_context(RestClient(registry, rng=run.rng, sink=sink, media=MEDIA))),
+            connect=None
+            if connect is None
+            else ConnectCluster(stack.enter_context(RestClient(connect, rng=run.rng, sink=sink))),
+        )
+        yield services
+
+
+def has_connect(run: Run, spec: str) -> bool:
+    """True when the settings name a Kafka Connect beside this cluster."""
+    cluster = run.settings.settings.cluster.get(spec)
+    return cluster is not None and cluster.connect is not None
+
+
+def service_configs(run: Run, spec: str) -> tuple[RestConfig | None, RestConfig | None]:
+    """Of registry and Connect; None for one that the settings do not name."""
+    cluster = run.settings.settings.cluster.get(spec)
+    if cluster is None:
+        return None, None
+    found = []
+    for kind, told, settings in (
+        ("registry", "registry", cluster.registry),
+        ("connect", "Kafka Connect", cluster.connect),
+    ):
+        key = f"cluster.{spec}.{kind}"
+        found.append(None if settings is None else _configured(run, key, f"{told} of cluster {spec}", settings))
+    return found[0], found[1]
+
+
+def _configured(run: Run, key: str, name: str, service: ServiceSettings) -> RestConfig:
+    from kafkeep.rest import RestConfig, RestTls
+
+    login = service.password is not None or service.bearer is not None
+    if login and service.url.startswith("http:"):
+        run.output.event(Warned(f"{key} sends its login unencrypted", "Use an https:// url."))
+    return RestConfig(
+        name=name,
+        url=service.url,
+        username=service.username,
+        password=_secret(run, f"{key}.password", service.password),
+        bearer=_secret(run, f"{key}.bearer", service.bearer),
+        tls=RestTls() if service.tls is None else _tls(run, f"{key}.tls", service.tls),
+        request_timeout_seconds=service.request_timeout_seconds,
+    )
+
+
+def _tls(run: Run, key: str, tls: TlsSettings) -> RestTls:
+    from kafkeep.rest import RestTls
+
+    if not tls.verify:
+        if run.env.get(ALLOW_INSECURE) != "1":
+            raise SettingsError(
+                f"{key}.verify is false, but {ALLOW_INSECURE}=1 is not in the environment",
+                hint="Give ca_file instead; unverified, anybody on the way to the server can read and change all.",
+            )
+        run.output.event(Warned(f"{key}.verify is false: any server is trusted", "Give ca_file and leave verify on."))
+    elif not tls.check_hostname:
+        warning = f"{key}.check_hostname is false: a certificate of another host is accepted"
+        run.output.event(Warned(warning, "Leave it on."))
+    holder = "key_file" if tls.key_file is not None else "cert_file"
+    private = tls.key_file if tls.key_file is not None else tls.cert_file
+    if private is not None:
+        check_private_file(private, f"{key}.{holder}")
+    return RestTls(
+        ca_file=tls.ca_file,
+        cert_file=tls.cert_file,
+        key_file=tls.key_file,
+        key_password=_secret(run, f"{key}.key_password", tls.key_password),
+        check_hostname=tls.check_hostname and tls.verify,
+        verify=tls.verify,
+    )
+
+
+def _secret(run: Run, key: str, source: SecretSource | None) -> Secret | None:
+    return None if source is None else run.redact.add(read_secret(source, key, run.env))

@@ -1,0 +1,1 @@
+"""A repository kept a second time, byte for byte."""

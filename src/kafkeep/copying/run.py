@@ -1,0 +1,214 @@
+"""The recipe of a copy: packs, then what points name, then the commits, and last the document that makes it a repository.
+
+Every byte is checked against the log before it is published at the target, so a copy never spreads damage. The target's log
+is a beginning of the source's; anything else is another repository, or one that somebody wrote into.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from typing import Final
+
+from blake3 import blake3
+
+from kafkeep.copying.plan import CopyPlan, CopyResult
+from kafkeep.errors import CorruptObject, ObjectExists, ObjectNotFound, PlanRefused, RepositoryNotFound
+from kafkeep.events import EventSink, Progress, Stage, WorkPlanned, ignore
+from kafkeep.repository import chain, layout, names
+from kafkeep.repository.creation import probe
+from kafkeep.repository.envelope import digest
+from kafkeep.repository.format import encode_repository
+from kafkeep.repository.layout import Footer
+from kafkeep.repository.objects import read_audit, read_repository_document
+from kafkeep.repository.pack import Randomness
+from kafkeep.repository.reader import read_footer
+from kafkeep.repository.repository import Repository
+from kafkeep.repository.state import PackEntry
+from kafkeep.repository.stores.base import Store, Upload
+
+BLOCK_BYTES: Final = 8 * 1024 * 1024
+_ANOTHER_TARGET: Final = "Copy into an empty place, or into a copy that nobody backs up into."
+
+
+def prepare(source: Repository, target: Store) -> CopyPlan:
+    """Holds the two against one another; changes nothing.
+
+    Raises `PlanRefused` when the target holds something else, `CorruptChain`, `StoreError`.
+    """
+    state = source.refresh()
+    reached = _reached(source, target)
+    present = {info.name: info.size for info in target.list("pack/")}
+    documents = sorted({names.document_name(found) for point in state.points for _, found in point.documents})
+    return CopyPlan(
+        repository=source.id,
+        source=source.store.url,
+        target=target.url,
+        head=state.head,
+        target_head=reached,
+        packs=tuple((entry.name, entry.size) for entry in state.packs if present.get(entry.name) != entry.size),
+        documents=tuple(name for name in documents if not _is_there(target, name)),
+        reports=tuple(info.name for info in source.store.list("audit/") if not _is_there(target, info.name)),
+        surplus=tuple(sorted(name for name in present if name in state.swept)),
+    )
+
+
+def _reached(source: Repository, target: Store) -> int:
+    """The newest commit of the target, -1 for an empty one; all of its log must be the beginning of the source's."""
+    try:
+        known = read_repository_document(target)
+    except RepositoryNotFound:
+        known = None
+    if known is not None and known != source.about:
+        raise PlanRefused(f"{target.url} holds repository {known.id}, not {source.id}", hint=_ANOTHER_TARGET)
+    reached = chain.find_head(target, -1)
+    if reached < 0:
+        return -1
+    theirs = chain.read_commit(target, reached)
+    ours = chain.read_commit(source.store, reached)
+    # One commit names all before it by their digests.
+    if theirs is None or ours != theirs:
+        raise PlanRefused(f"commit {reached} in {target.url} is not the source's", hint=_ANOTHER_TARGET)
+    return reached
+
+
+def _is_there(store: Store, name: str) -> bool:
+    try:
+        store.head(name)
+    except ObjectNotFound:
+        return False
+    return True
+
+
+def copy(
+    source: Repository,
+    target: Store,
+    plan: CopyPlan,
+    *,
+    delete_swept: bool = False,
+    workers: int = 2,
+    now: Callable[[], datetime],
+    rng: Randomness,
+    sink: EventSink = ignore,
+) -> CopyResult:
+    """Carries the plan out. Stopped anywhere it leaves a beginning, and the next copy goes on from there.
+
+    Raises `CorruptObject` before anything of a damaged object is published, `PlanRefused` when the target has changed
+    meanwhile, and what the stores raise.
+    """
+    if plan.target_head < 0:
+        probe(target, now=now, rng=rng)
+    sink(WorkPlanned("copy", len(plan.packs), None, plan.pack_bytes))
+    sink(Stage("packs", f"{len(plan.packs)} pack(s)"))
+    entries = [entry for name, _ in plan.packs if (entry := source.state.packs.get(name)) is not None]
+
+    def one(entry: PackEntry) -> int:
+        _copy_pack(source, target, entry)
+        sink(Progress("copy", sum(run.facts.records for run in entry.runs), entry.size))
+        return entry.size
+
+    with ThreadPoolExecutor(workers) as pool:
+        sizes = list(pool.map(one, entries))
+    sink(Stage("documents", f"{len(plan.documents) + len(plan.reports)} document(s)"))
+    for name in plan.documents:
+        _put(target, name, _document(source.store, name))
+    for name in plan.reports:
+        read_audit(source.store, name, source.id)
+        _put(target, name, source.store.get(name))
+    sink(Stage("commits", f"{plan.commits} commit(s)"))
+    _copy_commits(source, target, plan)
+    deleted = _delete(target, plan.surplus) if delete_swept else 0
+    return CopyResult(plan=plan, packs=len(sizes), bytes=sum(sizes), deleted=deleted)
+
+
+def _copy_pack(source: Repository, target: Store, entry: PackEntry) -> None:
+    footer = read_footer(source.store, entry, source.id)
+    with target.open_new() as upload:
+        _write_checked(source, entry, footer, upload)
+        try:
+            upload.publish(entry.name)
+        except ObjectExists:
+            _check_size(target, entry)
+
+
+def _check_size(target: Store, entry: PackEntry) -> None:
+    """Another copy was faster. The name holds the digest; a pack of another size is none of ours."""
+    size = target.head(entry.name).size
+    if size != entry.size:
+        raise CorruptObject(f"pack {entry.name} is {size} bytes long in {target.url}, not {entry.size}")
+
+
+def _write_checked(source: Repository, entry: PackEntry, footer: Footer, upload: Upload) -> None:
+    """All bytes of the pack from first to last, each checked: by the root, by the footer, or by its chunk's digest."""
+    what = f"pack {entry.name}"
+    store = source.store
+    upload.write(store.get(entry.name, 0, layout.HEADER_SIZE))
+    places = [(chunk.position, chunk.stored_length, chunk.blake3) for run in footer.runs for chunk in run.chunks]
+    heads = [
+        (run.position, layout.encode_run_header(index, run.facts.generation, run.facts.coverage.start))
+        for index, run in enumerate(footer.runs)
+    ]
+    pieces: list[tuple[int, int, str | bytes]] = sorted(
+        [*((at, len(head), head) for at, head in heads), *places], key=lambda piece: piece[0]
+    )
+    for block in _blocks(pieces):
+        start = block[0][0]
+        data = memoryview(store.get(entry.name, start, block[-1][0] + block[-1][1] - start))
+        for at, length, expected in block:
+            part = data[at - start : at - start + length]
+            whole = part == expected if isinstance(expected, bytes) else blake3(part).hexdigest() == expected
+            if len(part) != length or not whole:
+                raise CorruptObject(f"{what} is damaged at byte {at}", hint="`kafkeep verify` tells all that is.")
+        upload.write(data)
+    end = store.get(entry.name, footer.position, entry.size - footer.position)
+    if layout.pack_root(store.get(entry.name, 0, layout.HEADER_SIZE), end[: footer.length]).hex() != entry.blake3:
+        raise CorruptObject(f"{what} changed while it was read")
+    upload.write(end)
+
+
+def _blocks(pieces: Iterable[tuple[int, int, str | bytes]]) -> Iterable[list[tuple[int, int, str | bytes]]]:
+    """Neighbours together, up to `BLOCK_BYTES`."""
+    block: list[tuple[int, int, str | bytes]] = []
+    for piece in pieces:
+        if block and piece[0] + piece[1] - block[0][0] > BLOCK_BYTES:
+            yield block
+            block = []
+        block.append(piece)
+    if block:
+        yield block
+
+
+def _document(store: Store, name: str) -> bytes:
+    data = store.get(name)
+    if names.document_name(digest(data)) != name:
+        raise CorruptObject(f"{name} does not match the digest it is named by")
+    return data
+
+
+def _put(target: Store, name: str, data: bytes) -> None:
+    try:
+        target.put_new(name, data)
+    except ObjectExists:
+        if target.get(name, 0, len(data) + 1) != data:
+            raise PlanRefused(f"{name} in {target.url} is another one", hint=_ANOTHER_TARGET) from None
+
+
+def _copy_commits(source: Repository, target: Store, plan: CopyPlan) -> None:
+    """In order, so that the target's log has no hole at any moment; then what makes it a repository; then the hint."""
+    before = None
+    for number, data in chain.read_commits(source.store, plan.target_head + 1, plan.head):
+        if before is not None and number != before + 1:
+            raise CorruptObject(f"commit {number} follows commit {before}")
+        before = number
+        _put(target, names.log_name(number), data)
+    _put(target, names.REPOSITORY, encode_repository(source.about))
+    chain.write_hint(target, plan.head)
+
+
+def _delete(target: Store, surplus: Iterable[str]) -> int:
+    count = 0
+    for name in surplus:
+        target.delete(name)
+        count += 1
+    return count

@@ -1,0 +1,217 @@
+"""What commits that decide about keeping do to the state: their rules, and their effect. Pure.
+
+Retiring takes points out of the state and marks packs; the packs stay readable until a sweep takes them out as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from kafkeep.model import Gap, Generation, OffsetRange, RecoveryPoint, RunRef
+from kafkeep.repository.changes import Change, Pin, RaiseEpoch, Retag, Retire, Sweep, Unpin, Unretire
+from kafkeep.repository.format import Commit
+from kafkeep.repository.invalid import Invalid
+from kafkeep.repository.shared import Shared
+
+if TYPE_CHECKING:
+    from kafkeep.repository.state import GenerationState, State
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+PRUNED: Final = "pruned"
+"""Reason of a gap that a sweep made inside a history."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retirement:
+    """A `Retire` commit that is neither taken back nor swept."""
+
+    number: int
+    time: str
+    """RFC 3339, UTC: when it was committed."""
+    reason: str
+    points: tuple[RecoveryPoint, ...]
+    packs: frozenset[str]
+
+
+def check_change(state: State, commit: Commit, change: Change) -> None:
+    """Raises `Invalid` when the change breaks a rule after `state` (docs/format.md, "Keeping")."""
+    match change:
+        case RaiseEpoch(epoch):
+            if epoch != state.epoch + 1:
+                raise Invalid(f"epoch {epoch} does not follow epoch {state.epoch}")
+        case Retire():
+            _check_retire(state, commit, change)
+        case Unretire(numbers) | Sweep(numbers):
+            missing = [number for number in numbers if number not in state.retirements]
+            if missing or not numbers:
+                raise Invalid(f"commit {missing[0] if missing else 'none'} is not a retirement that stands")
+        case Pin(point):
+            _live(state, (point,))
+            if change.until is not None and change.until_tag is not None:
+                raise Invalid("a pin with two ends")
+        case Unpin(point):
+            if point not in state.pins:
+                raise Invalid(f"point {point} is not pinned")
+        case Retag(point):
+            _live(state, (point,))
+
+
+def _live(state: State, numbers: Iterable[int]) -> None:
+    known = {point.number for point in state.points}
+    missing = [number for number in numbers if number not in known]
+    if missing:
+        raise Invalid(f"there is no recovery point {missing[0]}")
+
+
+def _check_retire(state: State, commit: Commit, change: Retire) -> None:
+    if not change.points and not change.packs:
+        raise Invalid("a retirement of nothing")
+    _live(state, change.points)
+    for number in change.points:
+        pin = state.pins.get(number)
+        if pin is not None and pin.holds(commit.finished, state.points):
+            raise Invalid(f"point {number} is pinned")
+    packs = set(change.packs)
+    retired = state.retired_packs()
+    if len(packs) != len(change.packs) or any(name in retired or name not in state.packs for name in packs):
+        raise Invalid("a pack that is retired already, unknown, or named twice")
+    gone = set(change.points)
+    needed = _needed(runs_of(state, packs), (point for point in state.points if point.number not in gone))
+    if needed is not None:
+        raise Invalid(f"point {needed[0]} needs {needed[1]}")
+
+
+def runs_of(state: State, packs: Iterable[str]) -> dict[Generation, list[OffsetRange]]:
+    """What the packs cover, generation by generation."""
+    found: dict[Generation, list[OffsetRange]] = {}
+    for name in packs:
+        entry = state.packs.get(name)
+        for run in () if entry is None else entry.runs:
+            found.setdefault(run.generation, []).append(run.coverage)
+    return found
+
+
+def _needed(
+    retired: Mapping[Generation, list[OffsetRange]], points: Iterable[RecoveryPoint]
+) -> tuple[int, Generation] | None:
+    """A point whose cuts reach into what is retired, and where."""
+    for point in points:
+        for cut in point.cuts:
+            ranges = retired.get(cut.generation)
+            if ranges is None:
+                continue
+            held = OffsetRange(cut.start, cut.stop)
+            if any(coverage.intersection(held) is not None for coverage in ranges):
+                return point.number, cut.generation
+    return None
+
+
+def changed(state: State, commit: Commit, change: Change) -> State:
+    """The state after a valid change; the head is the caller's."""
+    match change:
+        case RaiseEpoch(epoch):
+            return replace(state, epoch=epoch)
+        case Retire():
+            return _retired(state, commit, change)
+        case Unretire(numbers):
+            back = [point for number in numbers for point in state.retirements[number].points]
+            points = sorted([*state.points, *back], key=lambda point: point.number)
+            return replace(state, points=Shared(points), retirements=_without(state.retirements, numbers))
+        case Sweep(numbers):
+            return _swept(state, commit, numbers)
+        case Pin(point):
+            return replace(state, pins=MappingProxyType({**state.pins, point: change}))
+        case Unpin(point):
+            return replace(state, pins=_without(state.pins, (point,)))
+        case Retag(number):
+            points = [
+                replace(point, tags=change.applied(point.tags)) if point.number == number else point
+                for point in state.points
+            ]
+            return replace(state, points=Shared(points))
+
+
+def _retired(state: State, commit: Commit, change: Retire) -> State:
+    gone = set(change.points)
+    retirement = Retirement(
+        number=commit.seq,
+        time=commit.finished,
+        reason=change.reason,
+        points=tuple(point for point in state.points if point.number in gone),
+        packs=frozenset(change.packs),
+    )
+    floors = dict(state.floors)
+    for generation, ranges in runs_of(state, change.packs).items():
+        floors[generation] = max(floors.get(generation, 0), *(coverage.stop for coverage in ranges))
+    return replace(
+        state,
+        points=Shared([point for point in state.points if point.number not in gone]),
+        pins=_without(state.pins, gone),
+        retirements=MappingProxyType({**state.retirements, commit.seq: retirement}),
+        floors=MappingProxyType(floors),
+    )
+
+
+def _swept(state: State, commit: Commit, numbers: tuple[int, ...]) -> State:
+    packs = frozenset[str]().union(*(state.retirements[number].packs for number in numbers))
+    touched = set(runs_of(state, packs))
+    lowest: dict[Generation, int] = {}
+    for point in state.points:
+        for cut in point.cuts:
+            if cut.generation in touched:
+                lowest[cut.generation] = min(cut.start, lowest.get(cut.generation, cut.start))
+    generations = dict(state.generations)
+    for generation in touched:
+        known = generations[generation]
+        generations[generation] = _without_packs(known, packs, commit, lowest.get(generation, known.next_offset))
+    return replace(
+        state,
+        packs=type(state.packs)().extended(entry for entry in state.packs if entry.name not in packs),
+        generations=MappingProxyType(generations),
+        retirements=_without(state.retirements, numbers),
+        swept=state.swept | packs,
+    )
+
+
+def _without_packs(known: GenerationState, packs: frozenset[str], commit: Commit, lowest: int) -> GenerationState:
+    """The history without the runs of `packs`: it begins later, or has gaps that say so. `lowest` is the first offset that
+    a recovery point holds."""
+    pieces: list[tuple[int, Gap | RunRef]] = [
+        *zip(known.gap_numbers, known.gaps, strict=True),
+        *zip(known.run_numbers, known.runs, strict=True),
+    ]
+    pieces.sort(key=lambda piece: _offsets(piece[1]).start)
+    start = known.start
+    kept: list[tuple[int, Gap | RunRef]] = []
+    for number, piece in pieces:
+        offsets = _offsets(piece)
+        if isinstance(piece, RunRef) and piece.pack in packs:
+            piece = Gap(known.generation, offsets, PRUNED, f"swept by commit {commit.seq}", commit.finished)
+        if not kept and isinstance(piece, Gap) and offsets.stop <= lowest:
+            start = offsets.stop
+        else:
+            kept.append((number, piece))
+    gaps = [(number, piece) for number, piece in kept if isinstance(piece, Gap)]
+    runs = [(number, piece) for number, piece in kept if isinstance(piece, RunRef)]
+    return replace(
+        known,
+        start=start,
+        gaps=Shared([gap for _, gap in gaps]),
+        gap_numbers=Shared([number for number, _ in gaps]),
+        runs=Shared([run for _, run in runs]),
+        run_numbers=Shared([number for number, _ in runs]),
+    )
+
+
+def _offsets(piece: Gap | RunRef) -> OffsetRange:
+    return piece.offsets if isinstance(piece, Gap) else piece.coverage
+
+
+def _without(table: Mapping[K, V], keys: Iterable[K]) -> Mapping[K, V]:
+    gone = set(keys)
+    return MappingProxyType({key: value for key, value in table.items() if key not in gone})

@@ -1,0 +1,203 @@
+"""Trying out whether a store does what a repository needs of it, with objects under `hint/`, where nothing counts."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+import structlog
+
+from kafkeep.errors import ObjectExists, ObjectNotFound, StoreError
+from kafkeep.repository import names
+from kafkeep.repository.pack import Randomness
+from kafkeep.repository.stores.base import Store
+
+log = structlog.get_logger(__name__)
+
+CREATORS: Final = 5
+ROUNDS: Final = 20
+LARGE_BYTES: Final = 16 * 1024 * 1024
+SKEW_SECONDS: Final = 30.0
+"""How far this host's clock and the store's may be apart without a remark; a service's times have whole seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """One thing that was tried."""
+
+    name: str
+    """A word that stays the same in every version."""
+    passed: bool
+    found: str
+    """What was seen, in a sentence without a full stop."""
+    needed: bool = True
+    """Whether a repository cannot be trusted to a store that fails this."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreReport:
+    """What a store does and does not do."""
+
+    url: str
+    probes: tuple[Probe, ...]
+
+    @property
+    def fit(self) -> bool:
+        """Whether a repository with several writers may lie here."""
+        return all(probe.passed for probe in self.probes if probe.needed)
+
+
+class _Names:
+    """Names of a probe's own objects; all of them are deleted at its end, if the login may."""
+
+    def __init__(self, store: Store, now: Callable[[], datetime], rng: Randomness) -> None:
+        self._store = store
+        self._base = f"hint/probe-{names.ulid(now(), rng.randbytes(10))}"
+        self._made: list[str] = []
+
+    def new(self) -> str:
+        name = f"{self._base}-{len(self._made)}"
+        self._made.append(name)
+        return name
+
+    def clean(self) -> str | None:
+        """Why something was left behind, None when nothing was."""
+        for name in self._made:
+            try:
+                self._store.delete(name)
+            except StoreError as error:
+                log.info("probe left behind", name=name, reason=error.message)
+                return error.message
+        return None
+
+
+@contextmanager
+def _names(store: Store, now: Callable[[], datetime], rng: Randomness) -> Iterator[_Names]:
+    own = _Names(store, now, rng)
+    try:
+        yield own
+    finally:
+        own.clean()
+
+
+def probe_store(store: Store, *, now: Callable[[], datetime], rng: Randomness) -> StoreReport:
+    """Try everything; what fails is in the report. Raises `StoreError` when the store cannot be reached at all."""
+    own = _Names(store, now, rng)
+    data = rng.randbytes(1000)
+    first = own.new()
+    store.put_new(first, data)
+    probes = [
+        _tried("create-only", lambda: _second_creation(store, first, data)),
+        _race(store, own),
+        _tried("ranges", lambda: _ranges(store, first, data)),
+        _tried("absence", lambda: _absence(store, own.new())),
+        _tried("listing", lambda: _listing(store, first, len(data)), needed=False),
+        _tried("large-object", lambda: _large(store, own.new(), rng)),
+        _tried("clock", lambda: _clock(store, own.new(), now), needed=False),
+    ]
+    left = own.clean()
+    probes.append(Probe("delete", left is None, "this login may delete" if left is None else left, needed=False))
+    return StoreReport(store.url, tuple(probes))
+
+
+def race(store: Store, *, now: Callable[[], datetime], rng: Randomness) -> Probe:
+    """Several creators of one name at once, many times: each time exactly one may win. Raises `StoreError`."""
+    with _names(store, now, rng) as own:
+        return _race(store, own)
+
+
+def _race(store: Store, own: _Names) -> Probe:
+    bodies = [b"%d" % number * 200 for number in range(CREATORS)]
+    with ThreadPoolExecutor(CREATORS) as pool:
+        for number in range(ROUNDS):
+            name = own.new()
+            barrier = threading.Barrier(CREATORS)
+            creators = [pool.submit(_create, store, name, body, barrier) for body in bodies]
+            won = [body for body, creator in zip(bodies, creators, strict=True) if creator.result()]
+            if len(won) > 1:
+                found = f"of {CREATORS} creations of one name at once, {len(won)} succeeded in round {number + 1}"
+                return Probe("one-winner", passed=False, found=found)
+            kept = store.get(name)
+            if kept not in (won or bodies):
+                found = f"in round {number + 1} the object is not the one whose creation succeeded"
+                return Probe("one-winner", passed=False, found=found)
+    return Probe("one-winner", passed=True, found=f"{ROUNDS} times, one of {CREATORS} creations at once succeeded")
+
+
+def _create(store: Store, name: str, body: bytes, barrier: threading.Barrier) -> bool:
+    barrier.wait()
+    try:
+        store.put_new(name, body)
+    except ObjectExists:
+        return False
+    return True
+
+
+def _tried(name: str, attempt: Callable[[], tuple[bool, str]], *, needed: bool = True) -> Probe:
+    try:
+        passed, found = attempt()
+    except StoreError as error:
+        passed, found = False, error.message
+    return Probe(name, passed, found, needed)
+
+
+def _second_creation(store: Store, name: str, data: bytes) -> tuple[bool, str]:
+    try:
+        store.put_new(name, b"second")
+    except ObjectExists:
+        kept = store.get(name) == data
+        return kept, "a second creation is refused" if kept else "a refused creation changed the object"
+    return False, "a second creation replaced the object"
+
+
+def _ranges(store: Store, name: str, data: bytes) -> tuple[bool, str]:
+    wanted: Sequence[tuple[int, int]] = ((0, 1), (100, 200), (990, 100), (1000, 1), (5000, 10))
+    for start, length in wanted:
+        if store.get(name, start, length) != data[start : start + length]:
+            return False, f"bytes {start} to {start + length} are not those that were written"
+    return True, "ranges inside and past the end are right"
+
+
+def _absence(store: Store, name: str) -> tuple[bool, str]:
+    for ask in (store.get, store.head):
+        try:
+            ask(name)
+        except ObjectNotFound:
+            continue
+        return False, "an object that was never made is there"
+    return True, "an absent object is told from one that cannot be read"
+
+
+def _listing(store: Store, name: str, size: int) -> tuple[bool, str]:
+    found = {info.name: info.size for info in store.list("hint/")}
+    seen = found.get(name) == size
+    return seen, "a new object is listed at once" if seen else "a new object is not listed at once"
+
+
+def _large(store: Store, name: str, rng: Randomness) -> tuple[bool, str]:
+    piece = rng.randbytes(LARGE_BYTES // 16)
+    with store.open_new() as upload:
+        for _ in range(16):
+            upload.write(piece)
+        upload.publish(name)
+    whole = store.get(name) == piece * 16
+    return whole, f"{LARGE_BYTES >> 20} MiB come back as they went" if whole else "a large object comes back changed"
+
+
+def _clock(store: Store, name: str, now: Callable[[], datetime]) -> tuple[bool, str]:
+    before = now()
+    store.put_new(name, b"")
+    after = now()
+    made = store.modified(name)
+    if made is None:
+        return True, "the store has no clock of its own"
+    ahead = max((made - after).total_seconds(), 0.0)
+    behind = max((before - made).total_seconds() - 1.0, 0.0)
+    skew = max(ahead, behind)
+    text = f"this host's clock and the store's are {skew:.0f} s apart"
+    return skew <= SKEW_SECONDS, text if skew else "this host's clock and the store's agree"

@@ -1,0 +1,280 @@
+"""A store in a bucket, through obstore: S3 and what speaks like it, Google Cloud Storage, Azure Blob Storage.
+
+An object is created by one PUT that the service refuses when the name exists (`If-None-Match: *`, or the service's own
+word for it); it is durable when the service has acknowledged it. There are no uploads in parts, so nothing half-made can
+stay behind and a large object is as create-only as a small one; what is to become a large one waits in an unnamed
+temporary file. obstore itself tries nothing again: `wrappers.RetryingStore` does, in one place for every call.
+
+Reads go in ranges of at most `RANGE_BYTES`. A read that breaks off goes on where it was, and only while the object still has
+the ETag that the read began with.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import obstore
+import structlog
+
+from kafkeep.errors import KafkeepError, ObjectNotFound, StoreError
+from kafkeep.repository.names import check_hint_name, check_object_name, check_prefix
+from kafkeep.repository.stores.base import Capabilities, ObjectInfo, Store, Upload
+from kafkeep.repository.stores.object_errors import FOREIGN, ObjectChanged, OutsideObject, SlowDown, translate
+from kafkeep.repository.stores.object_upload import Body, ObjectUpload
+from kafkeep.repository.stores.pace import Pace
+
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore as Client
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+RANGE_BYTES: Final = 8 * 1024 * 1024
+"""Longest range that one request reads."""
+RESUMES: Final = 3
+"""How often one read or listing goes on where it broke off before the whole of it counts as failed."""
+SLOWEST_BYTES_PER_SECOND: Final = 512 * 1024
+"""A request gets the time that its bytes take at this rate, and the store's timeout besides."""
+LIST_PAGE: Final = 1000
+PARALLEL_READS: Final = 8
+
+_SIZES: Final = (1 << 20, RANGE_BYTES, 64 << 20, 256 << 20, 5 << 30)
+"""Requests of up to these many bytes share a client, because only a whole client has a deadline."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """A bucket and how to reach it."""
+
+    url: str
+    """`s3://bucket/prefix`: never holds a secret."""
+    prefix: str
+    """Of every key; empty or ending in `/`."""
+    connect: Callable[[float], Client]
+    """A client of obstore whose requests take at most so many seconds."""
+    timeout_seconds: float = 60.0
+    connections: int = 16
+    storage_class: str | None = None
+    """For packs."""
+    failure: Callable[[], KafkeepError | None] = lambda: None
+    """What went wrong when credentials were last asked for, None when nothing did."""
+
+
+class ObjectStore(Store):
+    """See the module's text. Safe for many threads."""
+
+    def __init__(self, place: Place, *, spool_folder: str | None = None) -> None:
+        self._place = place
+        self._spool_folder = spool_folder
+        self._pace = Pace(place.connections)
+        self._lock = threading.Lock()
+        self._clients: dict[int, Client] = {}
+        self._bucket_seen = False
+
+    @property
+    def url(self) -> str:
+        return self._place.url
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(
+            durable=True, parallel_reads=min(PARALLEL_READS, self._place.connections), decided_elsewhere=True
+        )
+
+    @property
+    def pace(self) -> Pace:
+        """How many requests are asked at once."""
+        return self._pace
+
+    def put_new(self, name: str, data: bytes | bytearray | memoryview) -> None:
+        self.create(name, data, len(data))
+
+    def open_new(self) -> Upload:
+        return ObjectUpload(self, self._spool_folder)
+
+    def create(self, name: str, body: Body, size: int) -> None:
+        """Create the object from a buffer of `size` bytes, which is not copied. Raises `ObjectExists`, `StoreError`."""
+        check_object_name(name)
+        # an empty memoryview has no address that could be passed on
+        data = body if size else b""
+        self._call(
+            f"cannot create {name} in {self.url}",
+            name,
+            size,
+            lambda client: obstore.put(
+                client, self._key(name), data, mode="create", use_multipart=False, attributes=self._attributes(name)
+            ),
+            creating=True,
+        )
+
+    def get(self, name: str, start: int = 0, length: int | None = None) -> bytes:
+        check_object_name(name)
+        if length == 0:
+            self.head(name)
+            return b""
+        end = None if length is None else start + length
+        parts: list[bytes] = []
+        position, e_tag, resumes = start, None, 0
+        while True:
+            stop = position + RANGE_BYTES if end is None else min(end, position + RANGE_BYTES)
+            try:
+                data, size, e_tag = self._read_range(name, position, stop, e_tag)
+            except StoreError as error:
+                resumes += 1
+                if (
+                    not parts
+                    or not error.retryable
+                    or resumes > RESUMES
+                    or isinstance(error, (SlowDown, ObjectChanged))
+                ):
+                    raise
+                log.info("read goes on where it broke off", name=name, position=position, reason=error.message)
+                continue
+            parts.append(data)
+            position += len(data)
+            if position >= size or position == end:
+                return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def head(self, name: str) -> ObjectInfo:
+        check_object_name(name)
+        return ObjectInfo(name, int(self._head(name)["size"]))
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        check_prefix(prefix)
+        found: dict[str, ObjectInfo] = {}
+        resumes = 0
+        while True:
+            try:
+                for name, size in self._list(prefix, max(found, default=None)):
+                    found[name] = ObjectInfo(name, size)
+                break
+            except StoreError as error:
+                resumes += 1
+                if not found or not error.retryable or resumes > RESUMES:
+                    raise
+        return iter([found[name] for name in sorted(found)])
+
+    def put_hint(self, name: str, data: bytes) -> None:
+        check_hint_name(name)
+        self._call(
+            f"cannot write {name} in {self.url}",
+            name,
+            len(data),
+            lambda client: obstore.put(client, self._key(name), data, mode="overwrite", use_multipart=False),
+            creating=True,
+        )
+
+    def delete(self, name: str) -> None:
+        check_object_name(name)
+        try:
+            self._call(
+                f"cannot delete {name} in {self.url}", name, 0, lambda client: obstore.delete(client, self._key(name))
+            )
+        except ObjectNotFound:
+            return
+
+    def modified(self, name: str) -> datetime | None:
+        found: datetime = self._head(check_object_name(name))["last_modified"]
+        return found
+
+    def close(self) -> None:
+        with self._lock:
+            self._clients.clear()
+
+    # --- requests ----------------------------------------------------------------------------------------------------
+
+    def _key(self, name: str) -> str:
+        return self._place.prefix + name
+
+    def _attributes(self, name: str) -> dict[Any, str] | None:
+        """Packs alone get the storage class: all else is small, read often, and dear in a class for rare reads."""
+        chosen = self._place.storage_class
+        return {"Storage-Class": chosen} if chosen is not None and name.startswith("pack/") else None
+
+    def _client(self, size: int) -> Client:
+        largest = next((limit for limit in _SIZES if size <= limit), _SIZES[-1])
+        with self._lock:
+            client = self._clients.get(largest)
+            if client is None:
+                seconds = self._place.timeout_seconds + largest / SLOWEST_BYTES_PER_SECOND
+                client = self._clients[largest] = self._place.connect(seconds)
+            return client
+
+    def _call(
+        self, what: str, name: str | None, size: int, action: Callable[[Client], T], *, creating: bool = False
+    ) -> T:
+        client = self._client(size)
+        with self._pace.turn():
+            try:
+                result = action(client)
+            except FOREIGN as error:
+                failure = self._place.failure()
+                found = translate(error, what, name, creating=creating) if failure is None else failure
+                if isinstance(found, SlowDown):
+                    self._pace.slower()
+                # the foreign text may hold a signature; it goes no further
+                raise found from None
+        self._pace.faster()
+        self._bucket_seen = True
+        return result
+
+    def _read_range(self, name: str, start: int, stop: int, e_tag: str | None) -> tuple[bytes, int, str | None]:
+        """Bytes from `start`, the object's size and its ETag; nothing when the object ends before `start`."""
+
+        def read(client: Client) -> tuple[bytes, int, str | None]:
+            options: dict[str, Any] = {"range": (start, stop)}
+            if e_tag is not None:
+                options["if_match"] = e_tag
+            result = obstore.get(client, self._key(name), options=options)  # type: ignore[arg-type]
+            return result.bytes().to_bytes(), int(result.meta["size"]), result.meta["e_tag"]
+
+        what = f"cannot read {name} in {self.url}"
+        try:
+            data, size, tag = self._call(what, name, stop - start, read)
+        except OutsideObject as error:
+            size = int(self._head(name)["size"])
+            if size > start:
+                raise StoreError(f"{what}: the store refuses the range {start} to {stop} of {size}") from error
+            return b"", size, e_tag
+        if len(data) != min(stop, size) - start:
+            raise StoreError(f"{what}: {len(data)} bytes came instead of {min(stop, size) - start}", retryable=True)
+        return data, size, tag
+
+    def _head(self, name: str) -> Any:
+        what = f"cannot look at {name} in {self.url}"
+        try:
+            return self._call(what, name, 0, lambda client: obstore.head(client, self._key(name)))
+        except ObjectNotFound:
+            if not self._bucket_seen:
+                # an answer without a body does not tell a missing bucket from a missing object
+                self._call(what, name, 1, lambda client: obstore.get(client, self._key(name)))
+            raise
+
+    def _list(self, prefix: str, after: str | None) -> Iterator[tuple[str, int]]:
+        base = self._place.prefix
+        what = f"cannot list {prefix or 'objects'} in {self.url}"
+        pages = obstore.list(
+            self._client(0),
+            base + prefix or None,
+            offset=None if after is None else self._key(after),
+            chunk_size=LIST_PAGE,
+        )
+        pages = iter(pages)
+        while (page := self._call(what, None, 0, lambda _: next(pages, None))) is not None:
+            for entry in page:
+                name = str(entry["path"]).removeprefix(base)
+                if name.startswith(prefix) and _is_object(name):
+                    yield name, int(entry["size"])
+
+
+def _is_object(name: str) -> bool:
+    try:
+        check_object_name(name)
+    except ValueError:
+        return False
+    return True

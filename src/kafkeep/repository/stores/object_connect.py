@@ -1,0 +1,165 @@
+"""From a URL and options to a bucket: the only place that knows how each service's client is made."""
+
+from __future__ import annotations
+
+import functools
+import re
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+from obstore.store import AzureStore, GCSStore, S3Store
+
+from kafkeep.errors import KafkeepError, SettingsError, UsageError
+from kafkeep.repository.names import LONGEST_NAME
+from kafkeep.repository.stores.object import ObjectStore, Place
+from kafkeep.repository.stores.object_errors import FOREIGN
+from kafkeep.repository.stores.options import AccessKey, AzureOptions, GcsOptions, S3Options, StoreOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from obstore.store import ClientConfig, RetryConfig
+    from obstore.store import ObjectStore as Client
+
+SCHEMES: Final = ("s3", "gs", "az")
+CONNECT_SECONDS: Final = 10
+LONGEST_KEY: Final = 1024
+"""Bytes of a key that every service takes."""
+LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
+DEFAULT_REGION: Final = "us-east-1"
+_BUCKET: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
+_PART: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=-]*")
+_NO_RETRIES: Final[RetryConfig] = {"max_retries": 0, "retry_timeout": timedelta(0)}
+
+
+def open_object_store(url: str, options: StoreOptions) -> ObjectStore:
+    """The store behind `s3://bucket/prefix`, `gs://…` or `az://container/prefix`. Nothing is asked yet.
+
+    Raises `UsageError` for a URL without a bucket, `SettingsError` for options that the client refuses.
+    """
+    parts = urlsplit(url)
+    bucket, path = parts.netloc, parts.path.strip("/")
+    if not _BUCKET.fullmatch(bucket) or parts.query or parts.fragment:
+        raise UsageError(
+            f"{parts.scheme}:// needs a bucket and perhaps a path",
+            hint="Write it as s3://bucket/path/inside; endpoints and logins belong into the settings.",
+        )
+    if path and not all(_PART.fullmatch(part) for part in path.split("/")):
+        raise UsageError(
+            "a part of a path in a bucket begins with a letter or digit and has only letters, digits and . _ = - besides",
+            hint="Give another path.",
+        )
+    prefix = f"{path}/" if path else ""
+    if len(prefix.encode()) + LONGEST_NAME > LONGEST_KEY:
+        raise UsageError(
+            f"a path in a bucket has at most {LONGEST_KEY - LONGEST_NAME} bytes", hint="Give a shorter one."
+        )
+    login = _Login(options.s3.access_key)
+    make = {"s3": _s3, "gs": _gcs, "az": _azure}[parts.scheme]
+    place = Place(
+        url=f"{parts.scheme}://{bucket}/{path}".rstrip("/"),
+        prefix=prefix,
+        connect=functools.partial(_checked, make, bucket, options, login),
+        timeout_seconds=options.timeout_seconds,
+        connections=options.connections,
+        storage_class=options.storage_class,
+        failure=lambda: login.failure,
+    )
+    place.connect(options.timeout_seconds)
+    return ObjectStore(place, spool_folder=options.spool_folder)
+
+
+class _Login:
+    """Hands out access keys to the client, and keeps the reason when there is none to be had."""
+
+    def __init__(self, source: Callable[[], AccessKey] | None) -> None:
+        self.source = source
+        self.failure: KafkeepError | None = None
+
+    def __call__(self) -> dict[str, Any]:
+        if self.source is None:
+            raise TypeError("no source of access keys was given")
+        try:
+            key = self.source()
+        except KafkeepError as error:
+            self.failure = error
+            raise
+        self.failure = None
+        return {
+            "access_key_id": key.id.reveal(),
+            "secret_access_key": key.secret.reveal(),
+            "token": None if key.token is None else key.token.reveal(),
+            "expires_at": key.expires,
+        }
+
+
+def _checked(
+    make: Callable[[str, StoreOptions, _Login, ClientConfig], Client],
+    bucket: str,
+    options: StoreOptions,
+    login: _Login,
+    seconds: float,
+) -> Client:
+    try:
+        return make(bucket, options, login, _client(options, seconds))
+    except (*FOREIGN, TypeError) as error:
+        # the client's text may repeat a key that it could not read
+        raise SettingsError(f"the client refuses the options of this store ({type(error).__name__})") from None
+
+
+def _client(options: StoreOptions, seconds: float) -> ClientConfig:
+    endpoints = (options.s3.endpoint, options.gcs.endpoint, options.azure.endpoint)
+    config: ClientConfig = {
+        "connect_timeout": timedelta(seconds=min(CONNECT_SECONDS, options.timeout_seconds)),
+        "timeout": timedelta(seconds=seconds),
+        "allow_http": any(endpoint is not None and endpoint.startswith("http://") for endpoint in endpoints),
+        "user_agent": "kafkeep",
+    }
+    if options.ca_pem is not None:
+        config["root_certificate"] = options.ca_pem
+    return config
+
+
+def _s3(bucket: str, options: StoreOptions, login: _Login, client: ClientConfig) -> Client:
+    given: S3Options = options.s3
+    path_style = given.endpoint is not None if given.path_style is None else given.path_style
+    cheap = given.endpoint is None if given.checksum is None else given.checksum == "crc64nvme"
+    config: dict[str, Any] = {
+        "virtual_hosted_style_request": not path_style,
+        "conditional_put": "etag",
+        "disable_bulk_delete": True,  # its answer is a list of errors, and some services want another right for it
+    }
+    if given.region is not None:
+        config["region"] = given.region
+    if given.endpoint is not None:
+        config["endpoint"] = given.endpoint
+        config.setdefault("region", DEFAULT_REGION)
+    if cheap:
+        config |= {"checksum_algorithm": "CRC64NVME", "unsigned_payload": True}
+    provider: Any = None if given.access_key is None else login
+    return S3Store(bucket, config=config, client_options=client, retry_config=_NO_RETRIES, credential_provider=provider)  # type: ignore[arg-type]
+
+
+def _gcs(bucket: str, options: StoreOptions, login: _Login, client: ClientConfig) -> Client:
+    given: GcsOptions = options.gcs
+    config: dict[str, Any] = {}
+    if given.endpoint is not None:
+        config["base_url"] = given.endpoint
+    if given.service_account_key is not None:
+        config["service_account_key"] = given.service_account_key.reveal()
+    return GCSStore(bucket, config=config, client_options=client, retry_config=_NO_RETRIES)  # type: ignore[arg-type]
+
+
+def _azure(bucket: str, options: StoreOptions, login: _Login, client: ClientConfig) -> Client:
+    given: AzureOptions = options.azure
+    config: dict[str, Any] = {}
+    if given.account is not None:
+        config["account_name"] = given.account
+    if given.endpoint is not None:
+        config["endpoint"] = given.endpoint
+    if given.account_key is not None:
+        config["account_key"] = given.account_key.reveal()
+    if given.sas_token is not None:
+        config["sas_key"] = given.sas_token.reveal()
+    return AzureStore(bucket, config=config, client_options=client, retry_config=_NO_RETRIES)  # type: ignore[arg-type]

@@ -1,0 +1,76 @@
+"""What a store in a bucket needs to know besides its URL, with secrets already fetched. Pure values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+
+from kafkeep.secret import Secret
+
+CHECKSUMS: Final = ("sha256", "crc64nvme")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccessKey:
+    """A login at an S3 service; without an end it is valid until it is changed."""
+
+    id: Secret
+    secret: Secret
+    token: Secret | None = None
+    expires: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class S3Options:
+    """Of `s3://`."""
+
+    endpoint: str | None = None
+    """None: Amazon's own for the region."""
+    region: str | None = None
+    path_style: bool | None = None
+    """Whether the bucket stands in the path rather than in the host name; None: with an endpoint."""
+    access_key: Callable[[], AccessKey] | None = None
+    """Asked for when a login is needed and when it is about to end. None: obstore's own chain of the environment, web
+    identity, container and host."""
+    checksum: str | None = None
+    """`sha256`: of the body, in the signature, understood everywhere. `crc64nvme`: a cheaper sum in a header. None: the
+    second at Amazon's own endpoints, else the first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GcsOptions:
+    """Of `gs://`."""
+
+    endpoint: str | None = None
+    service_account_key: Secret | None = None
+    """The JSON text. None: the application default credentials."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AzureOptions:
+    """Of `az://`."""
+
+    account: str | None = None
+    endpoint: str | None = None
+    account_key: Secret | None = None
+    sas_token: Secret | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreOptions:
+    """Of any store in a bucket."""
+
+    s3: S3Options = field(default_factory=S3Options)
+    gcs: GcsOptions = field(default_factory=GcsOptions)
+    azure: AzureOptions = field(default_factory=AzureOptions)
+    ca_pem: bytes | None = None
+    """Certificates that are trusted besides the system's."""
+    timeout_seconds: float = 60.0
+    """Longest wait for a request that moves nothing; one that moves bytes gets their time besides."""
+    connections: int = 16
+    storage_class: str | None = None
+    """For packs, in the service's own words."""
+    spool_folder: str | None = None
+    """Where packs wait until they are whole; None: the system's folder for temporary files."""

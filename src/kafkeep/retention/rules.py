@@ -1,0 +1,170 @@
+"""Which points are kept, and the reason of each: pure.
+
+Points are judged apart by what they were made of: another selection of topics, or no records at all, is another series.
+All times are UTC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final
+
+from kafkeep.model import RecoveryPoint
+from kafkeep.repository.changes import Pin, has_tag
+from kafkeep.repository.nouns import parse_time
+from kafkeep.times import rfc3339
+
+_Bucket = Callable[[datetime], tuple[int, ...]]
+
+_PERIODS: Final[Mapping[str, _Bucket]] = {
+    "hourly": lambda moment: (moment.year, moment.month, moment.day, moment.hour),
+    "daily": lambda moment: (moment.year, moment.month, moment.day),
+    "weekly": lambda moment: moment.isocalendar()[:2],
+    "monthly": lambda moment: (moment.year, moment.month),
+    "yearly": lambda moment: (moment.year,),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeepRules:
+    """A point is kept when one of these speaks for it."""
+
+    last: int = 0
+    """So many of the newest."""
+    hourly: int = 0
+    """The newest of each of so many hours that have any; and so on."""
+    daily: int = 0
+    weekly: int = 0
+    monthly: int = 0
+    yearly: int = 0
+    within_seconds: float | None = None
+    """All that are not older."""
+    tags: tuple[str, ...] = ()
+    """All with one of these tags, `KEY` or `KEY=VALUE`."""
+    min_points: int = 3
+    """Never fewer than so many of a series, whatever the rest says."""
+
+    @property
+    def empty(self) -> bool:
+        """True when nothing but the minimum would be kept."""
+        counts = (self.last, self.hourly, self.daily, self.weekly, self.monthly, self.yearly)
+        return not any(counts) and self.within_seconds is None and not self.tags
+
+
+_DAY: Final = 24 * 3600.0
+
+POLICIES: Final[Mapping[str, KeepRules]] = {
+    "production": KeepRules(daily=30, weekly=13, monthly=12),
+    "staging": KeepRules(within_seconds=14 * _DAY),
+    "development": KeepRules(within_seconds=7 * _DAY),
+}
+"""Ready rules by name: a month of days, a quarter of weeks and a year of months; two weeks; one week."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What becomes of a point, and why."""
+
+    point: int
+    name: str | None
+    finished: str
+    complete: bool
+    keep: bool
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Circumstances:
+    """What speaks for a point besides the rules."""
+
+    now: datetime
+    pins: Mapping[int, Pin] = field(default_factory=dict)
+    verified_head: int | None = None
+    """The newest commit that a verification without findings has seen."""
+
+
+def judge(points: Sequence[RecoveryPoint], rules: KeepRules, circumstances: Circumstances) -> tuple[Verdict, ...]:
+    """A verdict on each of the points, oldest first."""
+    reasons: dict[int, list[str]] = {point.number: [] for point in points}
+    series: dict[tuple[tuple[str, ...], bool], list[RecoveryPoint]] = {}
+    for point in reversed(points):
+        series.setdefault((point.selection, bool(point.cuts)), []).append(point)
+    for newest_first in series.values():
+        for number, reason in _kept(newest_first, rules, circumstances.now):
+            reasons[number].append(reason)
+    for number, reason in _held(points, circumstances):
+        reasons[number].append(reason)
+    for newest_first in series.values():
+        kept = [point for point in newest_first if reasons[point.number]]
+        more = [point for point in newest_first if not reasons[point.number]][: max(0, rules.min_points - len(kept))]
+        for point in more:
+            reasons[point.number].append(f"never fewer than {rules.min_points}")
+    return tuple(_verdict(point, reasons[point.number]) for point in points)
+
+
+def _verdict(point: RecoveryPoint, reasons: Sequence[str]) -> Verdict:
+    return Verdict(
+        point=point.number,
+        name=point.name,
+        finished=point.finished,
+        complete=point.complete,
+        keep=bool(reasons),
+        reasons=tuple(reasons) if reasons else ("no rule speaks for it",),
+    )
+
+
+def _kept(newest_first: Sequence[RecoveryPoint], rules: KeepRules, now: datetime) -> Iterable[tuple[int, str]]:
+    """(point, reason) by the rules, for one series."""
+    # What the newest one says of deletions in compacted topics decides how the next backup reads them.
+    yield newest_first[0].number, "the newest"
+    past = []
+    for point in newest_first:
+        if parse_time(point.finished) > now:
+            yield point.number, "dated in the future"
+        else:
+            past.append(point)
+    complete = 0
+    for point in past:
+        if complete >= rules.last:
+            break
+        complete += point.complete
+        yield point.number, f"one of the last {rules.last}" if point.complete else "newer than the last complete ones"
+    for name, bucket in _PERIODS.items():
+        yield from _by_period(past, name, getattr(rules, name), bucket)
+    if rules.within_seconds is not None:
+        since = now - timedelta(seconds=rules.within_seconds)
+        kept = (point for point in past if parse_time(point.finished) >= since)
+        yield from ((point.number, f"not older than {rfc3339(since)}") for point in kept)
+    for tag in rules.tags:
+        yield from ((point.number, f"tagged {tag}") for point in newest_first if has_tag(point.tags, tag))
+
+
+def _by_period(
+    newest_first: Sequence[RecoveryPoint], name: str, count: int, bucket: _Bucket
+) -> Iterable[tuple[int, str]]:
+    """The newest complete point of each of the last `count` periods that have any; the newest where none is complete."""
+    found: dict[tuple[int, ...], RecoveryPoint] = {}
+    for point in newest_first:
+        key = bucket(parse_time(point.finished))
+        if key not in found:
+            if len(found) == count:
+                break
+            found[key] = point
+        elif point.complete and not found[key].complete:
+            found[key] = point
+    yield from ((point.number, f"{name}: {'-'.join(f'{part:02}' for part in key)}") for key, point in found.items())
+
+
+def _held(points: Sequence[RecoveryPoint], circumstances: Circumstances) -> Iterable[tuple[int, str]]:
+    """(point, reason) for what is kept whatever the rules say."""
+    time = rfc3339(circumstances.now)
+    for point in points:
+        pin = circumstances.pins.get(point.number)
+        if pin is not None and pin.holds(time, points):
+            yield point.number, f"pinned: {pin.reason}"
+    head = circumstances.verified_head
+    verified = [point.number for point in points if head is not None and point.number <= head and point.cuts]
+    if verified:
+        yield verified[-1], "the newest that was verified"

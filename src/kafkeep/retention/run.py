@@ -1,0 +1,169 @@
+"""The recipe of pruning: retire, wait, sweep, delete. Nothing that a kept point needs is ever out of reach in between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from kafkeep.errors import PlanRefused, StoreError
+from kafkeep.events import EventSink, Progress, Stage, WorkPlanned, ignore
+from kafkeep.model import Failure
+from kafkeep.repository.changes import RaiseEpoch, Retire, Sweep, Unretire
+from kafkeep.repository.names import parse_pack_name
+from kafkeep.repository.repository import Repository
+from kafkeep.repository.state import State
+from kafkeep.repository.stores.base import ObjectInfo
+from kafkeep.retention.plan import PrunePlan, PruneResult
+from kafkeep.retention.planning import plan_prune
+from kafkeep.retention.rules import Circumstances, KeepRules
+from kafkeep.times import rfc3339
+
+PACKS_IN_A_COMMIT: Final = 50_000
+"""Names of packs that one commit has room for, with some to spare."""
+SWEPT_BEHIND: Final = 2
+"""A pack that no commit names is deleted when its epoch is so far behind: docs/format.md, "Epochs"."""
+VERIFIED: Final = "verified"
+"""Kind of the report that `kafkeep verify --record` leaves."""
+
+
+def prepare(
+    repository: Repository, rules: KeepRules, *, undo_seconds: float, confirmed: bool, now: Callable[[], datetime]
+) -> PrunePlan:
+    """Reads the log to its end and plans; changes nothing. Raises `StoreError`, `CorruptChain`."""
+    state = repository.refresh()
+    circumstances = Circumstances(now=now(), pins=state.pins, verified_head=verified_head(repository))
+    return plan_prune(state, rules, circumstances, undo_seconds=undo_seconds, confirmed=confirmed)
+
+
+def verified_head(repository: Repository) -> int | None:
+    """The newest commit that a verification of every object has seen without a finding."""
+    heads = (value.get("head") for _, value in repository.audits(VERIFIED) if isinstance(value, dict))
+    return max((head for head in heads if type(head) is int), default=None)
+
+
+def prune(
+    repository: Repository, plan: PrunePlan, *, now: Callable[[], datetime], sink: EventSink = ignore
+) -> PruneResult:
+    """Carries a plan out. Stopped anywhere it leaves a whole repository, and the next pruning goes on.
+
+    Raises `PlanRefused` when the plan holds refusals or the repository has changed so that it no longer may be carried
+    out, and what the rooms raise.
+    """
+    if plan.refusals:
+        raise PlanRefused("; ".join(plan.refusals), hint="Read the plan; confirm it only if it is what you want.")
+    swept = None
+    if plan.sweeps:
+        sink(Stage("sweep", f"{len(plan.sweeps)} retirement(s) whose time is over"))
+        numbers = tuple(sweep.retirement for sweep in plan.sweeps)
+        swept = repository.decide(Sweep(numbers), started=rfc3339(now()))
+    retirements = _retire(repository, plan, now=now, sink=sink)
+    deletion = _delete(repository, now=now, sink=sink)
+    return PruneResult(
+        plan=plan,
+        retirements=retirements,
+        swept=swept,
+        deleted=deletion.objects,
+        deleted_bytes=deletion.bytes,
+        orphans=deletion.orphans,
+        young_orphans=deletion.young,
+        failures=deletion.failures,
+    )
+
+
+def _retire(
+    repository: Repository, plan: PrunePlan, *, now: Callable[[], datetime], sink: EventSink
+) -> tuple[int, ...]:
+    """Points first: packs may only go when no point needs them."""
+    points, packs = plan.retired_points, plan.packs
+    if not points and not packs:
+        return ()
+    sink(Stage("retire", f"{len(points)} point(s), {len(packs)} pack(s)"))
+    numbers = []
+    for start in range(0, max(1, len(packs)), PACKS_IN_A_COMMIT):
+        part = packs[start : start + PACKS_IN_A_COMMIT]
+        change = Retire(points if start == 0 else (), part, "pruned by rules")
+        numbers.append(repository.decide(change, started=rfc3339(now())))
+    return tuple(numbers)
+
+
+def take_back(
+    repository: Repository, retirement: int | None, *, now: Callable[[], datetime]
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Undoes a retirement, or all that still can be: (retirements, points that are back).
+
+    Raises `PlanRefused` when there is none, or it was swept.
+    """
+    state = repository.refresh()
+    chosen = tuple(sorted(state.retirements)) if retirement is None else (retirement,)
+    if not chosen or any(number not in state.retirements for number in chosen):
+        which = "nothing is retired" if not chosen else f"commit {retirement} is no retirement that can be taken back"
+        raise PlanRefused(which, hint="`kafkeep prune` lists those that can; what was swept is gone.")
+    points = tuple(point.number for number in chosen for point in state.retirements[number].points)
+    repository.decide(Unretire(chosen), started=rfc3339(now()))
+    return chosen, points
+
+
+@dataclass(frozen=True, slots=True)
+class _Deletion:
+    objects: int
+    bytes: int
+    orphans: int
+    young: int
+    failures: tuple[Failure, ...]
+
+
+def _delete(repository: Repository, *, now: Callable[[], datetime], sink: EventSink) -> _Deletion:
+    """Deletes what was swept, by this pruning or an earlier one, and packs that no commit can name any more.
+
+    The listing only proposes; the log, read after it, decides. A pack of an epoch that is `SWEPT_BEHIND` can no longer
+    be committed by anybody, so a name that the log does not know by then it will never know.
+    """
+    sink(Stage("list", "looking for packs that nothing needs"))
+    listed = list(repository.store.list("pack/"))
+    state = repository.refresh()
+    young = [info for info in listed if _is_orphan(state, info) and not _is_old(state, info)]
+    if young:
+        repository.decide(RaiseEpoch(state.epoch + 1), started=rfc3339(now()))
+    gone = [info for info in listed if info.name in state.swept]
+    orphans = [info for info in listed if _is_orphan(state, info) and _is_old(state, info)]
+    doomed = [*gone, *orphans]
+    sink(WorkPlanned("prune", len(doomed), None, sum(info.size for info in doomed)))
+    failures = _delete_all(repository, doomed, sink)
+    failed = {failure.subject for failure in failures}
+    done = [info for info in doomed if info.name not in failed]
+    return _Deletion(
+        objects=len(done),
+        bytes=sum(info.size for info in done),
+        orphans=sum(info.name not in failed for info in orphans),
+        young=len(young),
+        failures=failures,
+    )
+
+
+def _is_orphan(state: State, info: ObjectInfo) -> bool:
+    """True for a pack that no commit names, nor has ever named."""
+    return parse_pack_name(info.name) is not None and info.name not in state.packs and info.name not in state.swept
+
+
+def _is_old(state: State, info: ObjectInfo) -> bool:
+    parsed = parse_pack_name(info.name)
+    return parsed is not None and parsed.epoch <= state.epoch - SWEPT_BEHIND
+
+
+def _delete_all(repository: Repository, doomed: Sequence[ObjectInfo], sink: EventSink) -> tuple[Failure, ...]:
+    """One that cannot be deleted (a lock, a missing right) is named, and the others go all the same."""
+    store = repository.store
+
+    def delete(info: ObjectInfo) -> Failure | None:
+        try:
+            store.delete(info.name)
+        except StoreError as error:
+            return Failure(info.name, error.slug, error.message)
+        sink(Progress("prune", 0, info.size))
+        return None
+
+    with ThreadPoolExecutor(max(1, store.capabilities.parallel_reads)) as pool:
+        return tuple(failure for failure in pool.map(delete, doomed) if failure is not None)
