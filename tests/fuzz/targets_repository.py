@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from random import Random
-from typing import Any, Final
+from types import ModuleType
+from typing import Any, Final, TypeVar
 
 from blake3 import blake3
 from fastcrc import crc32
@@ -17,7 +18,18 @@ from tests.fuzz.engine import Target
 from kafkeep.errors import KafkeepError
 from kafkeep.kafka.wire.batch import walk
 from kafkeep.model import RunRef
-from kafkeep.repository import documents, envelope, layout, nouns, reader, state
+from kafkeep.repository import (
+    changes,
+    documents,
+    envelope,
+    inventory_documents,
+    layout,
+    nouns,
+    reader,
+    service_documents,
+    shapes,
+    state,
+)
 from kafkeep.repository import format as stored_format
 from kafkeep.repository.envelope import HEADER, MAGIC, Kind, canonical, digest, parse_json, unwrap, wrap
 from kafkeep.repository.format import Commit, Slot, decode_repository, encode_commit, encode_repository, read_slot
@@ -25,6 +37,8 @@ from kafkeep.repository.layout import HEADER_SIZE, TRAILER_SIZE, decode_footer, 
 from kafkeep.repository.names import pack_name
 from kafkeep.repository.state import PackEntry, State, fold
 from kafkeep.repository.stores.memory import MemoryStore
+
+T = TypeVar("T")
 
 _GOLDEN: Final = Path(__file__).parent.parent / "golden" / "repositories"
 _KINDS: Final = (*Kind, 0, 99)
@@ -273,7 +287,7 @@ def seeds_commit() -> list[bytes]:
 
 
 COMMIT: Final = Target(
-    name="commit", run=run_commit, modules=(stored_format, nouns, state), seeds=seeds_commit, json=True
+    name="commit", run=run_commit, modules=(stored_format, changes, nouns, state), seeds=seeds_commit, json=True
 )
 
 
@@ -323,10 +337,69 @@ def seeds_documents() -> list[bytes]:
     return [
         canonical(metadata),
         canonical(offsets),
-        *(canonical(unwrap(d, Kind.METADATA, "")) for d in _stored("doc/*/*")),
+        *_documents_of(Kind.METADATA),
     ]
+
+
+def _documents_of(kind: Kind) -> list[bytes]:
+    """The bodies of the golden documents of a kind."""
+    return [canonical(unwrap(data, kind, "")) for data in _stored("doc/*/*") if data[len(MAGIC)] == kind]
 
 
 DOCUMENTS: Final = Target(name="documents", run=run_documents, modules=(documents,), seeds=seeds_documents, json=True)
 
-TARGETS: Final = (ENVELOPE, PACK, FOOTER, COMMIT, REPOSITORY, DOCUMENTS)
+
+# What points hold of a cluster's settings, and of the servers beside it.
+
+
+def _there_and_back(
+    name: str, kind: Kind, module: ModuleType, read: Callable[[object], T], write: Callable[[T], Any]
+) -> Target:
+    def run(data: bytes) -> None:
+        found = read(parse_json(data, "the document"))
+        assert read(parse_json(canonical(write(found)), "the document")) == found
+
+    return Target(name=name, run=run, modules=(module, shapes), seeds=lambda: _documents_of(kind), json=True)
+
+
+INVENTORY: Final = _there_and_back(
+    "inventory",
+    Kind.INVENTORY,
+    inventory_documents,
+    inventory_documents.inventory_from_json,
+    inventory_documents.inventory_to_json,
+)
+STANDING: Final = _there_and_back(
+    "standing",
+    Kind.STANDING,
+    inventory_documents,
+    inventory_documents.standing_from_json,
+    inventory_documents.standing_to_json,
+)
+SCHEMAS: Final = _there_and_back(
+    "schemas",
+    Kind.SCHEMAS,
+    service_documents,
+    service_documents.schemas_from_json,
+    service_documents.schemas_to_json,
+)
+CONNECTORS: Final = _there_and_back(
+    "connectors",
+    Kind.CONNECTORS,
+    service_documents,
+    service_documents.connectors_from_json,
+    service_documents.connectors_to_json,
+)
+
+TARGETS: Final = (
+    ENVELOPE,
+    PACK,
+    FOOTER,
+    COMMIT,
+    REPOSITORY,
+    DOCUMENTS,
+    INVENTORY,
+    STANDING,
+    SCHEMAS,
+    CONNECTORS,
+)

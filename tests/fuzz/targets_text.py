@@ -17,6 +17,7 @@ from kafkeep import renaming, restore_reports, selection, settings
 from kafkeep.cli import common, selectors
 from kafkeep.groups import formats
 from kafkeep.repository import names, nouns
+from kafkeep.settings import loading, tables
 
 # Options: the first byte names the parser.
 
@@ -172,7 +173,7 @@ def seeds_settings() -> list[bytes]:
 SETTINGS: Final = Target(
     name="settings",
     run=run_settings,
-    modules=(settings,),
+    modules=(loading, tables),
     seeds=seeds_settings,
     tokens=(
         b"[cluster.a]\n",

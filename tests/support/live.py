@@ -31,6 +31,7 @@ from kafkeep.compare.report import CompareReport
 from kafkeep.compare.run import compare
 from kafkeep.events import EventSink, ignore
 from kafkeep.kafka.cluster import Cluster
+from kafkeep.kafka.codes import ErrorCode
 from kafkeep.kafka.produce import BrokerProducer, ProduceBatch
 from kafkeep.kafka.wire.records import Record, encode
 from kafkeep.model import RecoveryPoint, TopicPartition
@@ -216,12 +217,17 @@ class Filling:
         """One batch of (timestamp, value) in partition 0, past what client libraries let through."""
         headers = ((b"topic", self.topic.encode()),)
         body = encode([Record(0, stamp, None, value, headers) for stamp, value in records], codec=codec)
-        topology = cluster.topology([self.topic])
-        part = topology.topics[self.topic].partitions[0]
-        with producer_to(cluster, part.leader) as producer:
-            producer.send([ProduceBatch(TopicPartition(self.topic, 0), topology.topics[self.topic].topic_id, (body,))])
-            (answer,) = producer.receive()
-        assert answer.error == 0, answer
+
+        def sent() -> bool:
+            topology = cluster.topology([self.topic])
+            topic = topology.topics[self.topic]
+            with producer_to(cluster, topic.partitions[0].leader) as producer:
+                producer.send([ProduceBatch(TopicPartition(self.topic, 0), topic.topic_id, (body,))])
+                (answer,) = producer.receive()
+            assert answer.error in (0, ErrorCode.NOT_LEADER_OR_FOLLOWER), answer
+            return answer.error == 0
+
+        until(sent, what="the leader of a topic that was just made")
 
 
 def producer_to(cluster: Cluster, node: int) -> BrokerProducer:

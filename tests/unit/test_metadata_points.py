@@ -10,9 +10,10 @@ from tests.support.operations import as_cluster, new_repository, now
 from tests.support.repositories import CLUSTER, draft, generation, opened
 from tests.support.simulated_cluster import SimulatedCluster
 
-from kafkeep.cli.metadata import LAYOUTS, apply_options, read_passwords
+from kafkeep.cli.metadata import LAYOUTS, apply_options
 from kafkeep.cli.metadata_text import diff_parts, plan_parts, plan_status, result_parts, result_status
 from kafkeep.cli.render import Grid
+from kafkeep.cli.users import read_passwords
 from kafkeep.errors import PlanRefused, PointNotFound, SettingsError, UsageError
 from kafkeep.inventory import Acl, Inventory, Standing
 from kafkeep.metadata import layouts

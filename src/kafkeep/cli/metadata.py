@@ -30,12 +30,11 @@ from kafkeep.cli.metadata_text import (
     result_parts,
     result_status,
 )
-from kafkeep.cli.secrets import check_private_file
 from kafkeep.cli.services import has_connect, opened_services
+from kafkeep.cli.users import ASK, ask_passwords, read_passwords
 from kafkeep.errors import UsageError
-from kafkeep.metadata.options import APPLY_AREAS, DIFFERENCE_AREAS, EXISTING
+from kafkeep.metadata.options import APPLY_AREAS, DIFFERENCE_AREAS, EXISTING, USERS
 from kafkeep.metadata.steps_services import KEEP, SCHEMA_IDS
-from kafkeep.secret import Secret
 
 if TYPE_CHECKING:
     from kafkeep.cli.render import Part
@@ -192,7 +191,7 @@ def export(run: Run, point: str, repo: str, folder: Path, layout: str) -> int:
     "passwords",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Passwords of SCRAM users: a line for each, the name, one tab, the password. No cluster shows them.",
+    help="Passwords of SCRAM users: a line for each, the name, one tab, the password; no cluster shows them. - asks.",
 )
 @click.option(
     "--schema-ids",
@@ -225,6 +224,8 @@ def apply(
     image = _source(run, point, repo, file)
     options = apply_options(given)
     passwords = read_passwords(given["passwords"])
+    if given["passwords"] == ASK and USERS in options.only:
+        passwords = ask_passwords(user.name for user in image.inventory.scram_users)
     sink = run.output.event
     with opened_cluster(run, cluster) as target, opened_services(run, cluster) as services:
         plan = operation.prepare(
@@ -317,26 +318,6 @@ def apply_options(given: dict[str, Any]) -> ApplyOptions:
         schema_ids=given["schema_ids"],
         resume_connectors=given["resume_connectors"],
     )
-
-
-def read_passwords(file: Path | None) -> dict[str, Secret]:
-    """Passwords by user name. `SettingsError` when others may read the file, `UsageError` for a line without a tab."""
-    if file is None:
-        return {}
-    check_private_file(str(file), "--users-file")
-    found: dict[str, Secret] = {}
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--users-file {file} cannot be read as UTF-8 text") from error
-    for number, line in enumerate(lines, 1):
-        if not line:
-            continue
-        name, tab, password = line.partition("\t")
-        if not (name and tab and password):
-            raise UsageError(f"--users-file {file}: line {number} is not a name, a tab and a password")
-        found[name] = Secret(password)
-    return found
 
 
 def _brief(run: Run) -> bool:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from kafkeep.cli.common import Run, Stop
+from kafkeep.cli.users import ASK, ask_passwords, read_passwords
 from kafkeep.errors import UsageError
-from kafkeep.metadata.options import EXISTING
+from kafkeep.metadata.options import EXISTING, USERS
 from kafkeep.recovery.options import SETTINGS_AREAS, SettingsOptions
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def settings_options(verb: Any) -> Any:
             "users_file",
             type=click.Path(dir_okay=False, path_type=Path),
             metavar="FILE",
-            help="With --with users: passwords, a line for each user, the name, one tab, the password.",
+            help="With --with users: passwords, a line for each user, the name, one tab, the password. - asks.",
         ),
         click.option(
             "--existing-settings",
@@ -80,11 +81,15 @@ def settings_due(job: JobRecord | None, wanted: SettingsOptions | None) -> Setti
     return wanted if job is None else settings_from_beside(job.beside)
 
 
-def passwords_of(file: Path | None) -> dict[str, Secret]:
-    """Passwords by user name. Raises as `metadata.read_passwords`."""
-    from kafkeep.cli.metadata import read_passwords
+def passwords_of(
+    file: Path | None, repository: Repository, point: RecoveryPoint, settings: SettingsOptions | None
+) -> dict[str, Secret]:
+    """Passwords by user name, from the file or asked for. Raises as `users.read_passwords`, and as the point's reader."""
+    from kafkeep.point_documents import needed_inventory_of
 
-    return read_passwords(file)
+    if file != ASK or settings is None or USERS not in settings.areas:
+        return read_passwords(file)
+    return ask_passwords(user.name for user in needed_inventory_of(repository, point).scram_users)
 
 
 def check_offset_map(job: JobRecord | None, offset_map: Path | None) -> None:

@@ -44,6 +44,7 @@ from kafkeep.cli.selectors import (
     parse_until_offset,
 )
 from kafkeep.cli.spooling import spool_folder, spool_option
+from kafkeep.cli.users import read_passwords
 from kafkeep.errors import UsageError
 from kafkeep.times import milliseconds
 
@@ -200,7 +201,7 @@ def restore(
     if resume is not None:
         check_alone(click.get_current_context())
     options, wanted = restore_options(given), settings_wanted(given, resumed=resume is not None)
-    passwords = passwords_of(given["users_file"])
+    read_passwords(given["users_file"])
     if offset_map is not None:
         check_writable(offset_map, "--offset-map")
     with (
@@ -213,6 +214,7 @@ def restore(
         check_offset_map(job, offset_map)
         options, settings = options if job is None else job_options(job, given), settings_due(job, wanted)
         with services_for(run, cluster, settings) as services:
+            passwords = passwords_of(given["users_file"], repository, found, settings)
             sides = Sides(run, target, repository, services, passwords)
             plan = sides.plan(found, options, settings, job)
             if dry_run:
