@@ -16,7 +16,7 @@ def inventory_to_json(inventory: Inventory) -> Any:
 def inventory_from_json(value: object) -> Inventory:
     """Raises `CorruptObject` when the document does not have the shape that docs/format.md gives it."""
     try:
-        return from_shape(Inventory, value, "inventory")
+        return from_shape(Inventory, value, "inventory", open_ended=True)
     except Misshapen as error:
         raise CorruptObject(f"the inventory document is not of the known shape: {error}") from error
 
@@ -28,6 +28,6 @@ def standing_to_json(standing: Standing) -> Any:
 def standing_from_json(value: object) -> Standing:
     """Raises `CorruptObject` when the document does not have the shape that docs/format.md gives it."""
     try:
-        return from_shape(Standing, value, "standing")
+        return from_shape(Standing, value, "standing", open_ended=True)
     except Misshapen as error:
         raise CorruptObject(f"the standing document is not of the known shape: {error}") from error

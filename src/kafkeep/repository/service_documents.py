@@ -44,7 +44,7 @@ def schemas_to_json(schemas: Schemas) -> Any:
 def schemas_from_json(value: object) -> Schemas:
     """Raises `CorruptObject` when the document does not have the shape that docs/format.md gives it."""
     try:
-        return from_shape(Schemas, value, "schemas")
+        return from_shape(Schemas, value, "schemas", open_ended=True)
     except Misshapen as error:
         raise CorruptObject(f"the schemas document is not of the known shape: {error}") from error
 
@@ -61,7 +61,7 @@ def connectors_to_json(connectors: Connectors) -> Any:
 def connectors_from_json(value: object) -> Connectors:
     """Raises `CorruptObject` when the document does not have the shape that docs/format.md gives it."""
     try:
-        stored = from_shape(_StoredConnectors, value, "connectors")
+        stored = from_shape(_StoredConnectors, value, "connectors", open_ended=True)
     except Misshapen as error:
         raise CorruptObject(f"the connectors document is not of the known shape: {error}") from error
     connectors = tuple(

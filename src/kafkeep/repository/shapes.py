@@ -2,7 +2,8 @@
 
 A dataclass becomes an object with every field, a tuple a list, a frozen set a sorted list, a number with a fraction its
 shortest text; None, text, whole numbers and truth stay what they are. A field marked as optional in its dataclass is not
-there while it is None. Reading is strict: a missing or an unknown field, or a value of another type, is refused.
+there while it is None. Reading is strict: a missing field or a value of another type is refused, and so is an unknown field
+unless the document is one that later versions may add to.
 """
 
 from __future__ import annotations
@@ -44,9 +45,11 @@ def to_shape(value: object, *, secrets: bool = False) -> Any:
     raise TypeError(f"{type(value).__name__} has no shape in a document")
 
 
-def from_shape(kind: type[T], value: object, what: str) -> T:
-    """The dataclass `kind` out of a JSON value; `what` names the document. Raises `Misshapen`."""
-    return typing.cast("T", _read(kind, value, what))
+def from_shape(kind: type[T], value: object, what: str, *, open_ended: bool = False) -> T:
+    """The dataclass `kind` out of a JSON value; `what` names the document. Fields that are not known are left alone where it
+    is `open_ended`. Raises `Misshapen`.
+    """
+    return typing.cast("T", _read(kind, value, what, open_ended))
 
 
 @cache
@@ -60,46 +63,48 @@ def _optional(kind: type) -> frozenset[str]:
     return frozenset(field.name for field in dataclasses.fields(kind) if field.metadata.get("optional"))
 
 
-def _read(kind: Any, value: object, what: str) -> object:
+def _read(kind: Any, value: object, what: str, open_ended: bool) -> object:
     if dataclasses.is_dataclass(kind):
-        return _read_dataclass(typing.cast("type", kind), value, what)
+        return _read_dataclass(typing.cast("type", kind), value, what, open_ended)
     origin = typing.get_origin(kind)
     if origin in (types.UnionType, typing.Union):
         (inner,) = [option for option in typing.get_args(kind) if option is not types.NoneType]
-        return None if value is None else _read(inner, value, what)
+        return None if value is None else _read(inner, value, what, open_ended)
     if origin is frozenset:
-        return frozenset(_read_tuple((*typing.get_args(kind), Ellipsis), value, what))
+        return frozenset(_read_tuple((*typing.get_args(kind), Ellipsis), value, what, open_ended))
     if origin is tuple:
-        return _read_tuple(typing.get_args(kind), value, what)
+        return _read_tuple(typing.get_args(kind), value, what, open_ended)
     if kind is float:
         return _read_float(value, what)
     if kind is Secret:
         return Secret(_read_text(value, what))
-    if type(value) is not kind:
+    if type(value) is not kind or (isinstance(value, int) and not -(2**63) <= value < 2**64):
         raise Misshapen(f"{what} is not {_NAMES.get(kind, str(kind))}")
     return value
 
 
-_NAMES = {str: "text", int: "a whole number", bool: "true or false"}
+_NAMES = {str: "text", int: "a whole number of 64 bits", bool: "true or false"}
 
 
-def _read_dataclass(kind: type, value: object, what: str) -> object:
+def _read_dataclass(kind: type, value: object, what: str, open_ended: bool) -> object:
     wanted = _fields(kind)
-    if not isinstance(value, dict) or not set(wanted) - _optional(kind) <= set(value) <= set(wanted):
-        raise Misshapen(f"{what} does not have just the fields {', '.join(sorted(wanted))}")
+    needed = set(wanted) - _optional(kind)
+    if not isinstance(value, dict) or not needed <= set(value) or not (open_ended or set(value) <= set(wanted)):
+        raise Misshapen(f"{what} does not have{'' if open_ended else ' just'} the fields {', '.join(sorted(wanted))}")
     there = {name: hint for name, hint in wanted.items() if name in value}
-    return kind(**{name: _read(hint, value[name], f"{what}: {name}") for name, hint in there.items()})
+    return kind(**{name: _read(hint, value[name], f"{what}: {name}", open_ended) for name, hint in there.items()})
 
 
-def _read_tuple(inner: tuple[Any, ...], value: object, what: str) -> tuple[object, ...]:
+def _read_tuple(inner: tuple[Any, ...], value: object, what: str, open_ended: bool) -> tuple[object, ...]:
     if not isinstance(value, list):
         raise Misshapen(f"{what} is not a list")
     if len(inner) == 2 and inner[1] is Ellipsis:
-        return tuple(_read(inner[0], item, f"{what}[{index}]") for index, item in enumerate(value))
+        return tuple(_read(inner[0], item, f"{what}[{index}]", open_ended) for index, item in enumerate(value))
     if len(value) != len(inner):
         raise Misshapen(f"{what} is not a list of {len(inner)}")
     return tuple(
-        _read(hint, item, f"{what}[{index}]") for index, (hint, item) in enumerate(zip(inner, value, strict=True))
+        _read(hint, item, f"{what}[{index}]", open_ended)
+        for index, (hint, item) in enumerate(zip(inner, value, strict=True))
     )
 
 
