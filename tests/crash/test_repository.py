@@ -13,7 +13,7 @@ from kafkeep.repository.stores.base import Store
 from kafkeep.repository.stores.local import LocalStore
 from kafkeep.repository.stores.memory import MemoryStore
 from kafkeep.repository.stores.wrappers import FaultyStore, RetryingStore, SimulatedCrash
-from kafkeep.verify import verify
+from kafkeep.verify.run import verify
 
 MAKERS: dict[str, Callable[[Path], Store]] = {"memory": lambda path: MemoryStore(), "local": LocalStore}
 

@@ -19,7 +19,7 @@ from tests.support.writer import expected, run_all, summary
 
 from kafkeep.repository.stores import local
 from kafkeep.repository.stores.local import LocalStore
-from kafkeep.verify import verify
+from kafkeep.verify.run import verify
 
 ORDERS = 500
 

@@ -21,7 +21,8 @@ from kafkeep.repository.repository import Repository
 from kafkeep.repository.stores.memory import MemoryStore
 from kafkeep.restore.options import RestoreOptions
 from kafkeep.restore.run import prepare, restore
-from kafkeep.verify import VerifyReport, verify
+from kafkeep.verify.report import VerifyReport
+from kafkeep.verify.run import verify
 
 pytestmark = pytest.mark.integration
 

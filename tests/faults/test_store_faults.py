@@ -19,7 +19,7 @@ from kafkeep.repository.stores.base import Store
 from kafkeep.repository.stores.wrappers import FaultyStore, RetryingStore
 from kafkeep.restore.options import RestoreOptions
 from kafkeep.restore.run import prepare, restore
-from kafkeep.verify import verify
+from kafkeep.verify.run import verify
 
 pytestmark = pytest.mark.integration
 

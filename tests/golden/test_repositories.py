@@ -35,7 +35,7 @@ from kafkeep.repository.repository import Repository
 from kafkeep.repository.stores.local import LocalStore
 from kafkeep.repository.stores.memory import MemoryStore
 from kafkeep.repository.stores.wrappers import ReadOnlyStore
-from kafkeep.verify import verify
+from kafkeep.verify.run import verify
 
 HERE = Path(__file__).parent / "repositories"
 ROOT = Path(__file__).resolve().parents[2]

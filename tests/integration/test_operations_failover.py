@@ -17,7 +17,7 @@ from kafkeep.capture.options import BackupOptions
 from kafkeep.capture.run import follow
 from kafkeep.compare.report import BY_OFFSET
 from kafkeep.kafka.cluster import Cluster
-from kafkeep.verify import verify
+from kafkeep.verify.run import verify
 
 pytestmark = pytest.mark.integration
 

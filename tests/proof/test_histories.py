@@ -36,7 +36,7 @@ from kafkeep.kafka.cluster import Cluster
 from kafkeep.model import OffsetRange
 from kafkeep.renaming import Rename
 from kafkeep.repository.repository import Repository
-from kafkeep.verify import verify
+from kafkeep.verify.run import verify
 
 pytestmark = pytest.mark.integration
 

@@ -48,7 +48,7 @@ from kafkeep.model import TopicPartition
 from kafkeep.offset_map import OffsetMap
 from kafkeep.repository.repository import Repository
 from kafkeep.restore.result import RestoreResult
-from kafkeep.verify import verify
+from kafkeep.verify.run import verify
 
 pytestmark = pytest.mark.integration
 

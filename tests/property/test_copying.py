@@ -19,7 +19,7 @@ from kafkeep.repository.stores.base import Store
 from kafkeep.repository.stores.local import LocalStore
 from kafkeep.repository.stores.memory import MemoryStore
 from kafkeep.repository.stores.wrappers import FaultyStore, SimulatedCrash
-from kafkeep.verify import verify
+from kafkeep.verify.run import verify
 
 
 def copied(source: Repository, target: Store, *, delete_swept: bool = True) -> CopyResult:

@@ -12,7 +12,7 @@ from tests.support.repositories import open_repository
 from kafkeep.repository.keeping import PRUNED
 from kafkeep.repository.stores.memory import MemoryStore
 from kafkeep.repository.stores.wrappers import FaultyStore, SimulatedCrash
-from kafkeep.verify import verify
+from kafkeep.verify.run import verify
 
 
 @pytest.mark.parametrize("seed", range(40))

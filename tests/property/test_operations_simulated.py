@@ -29,7 +29,7 @@ from kafkeep.repository.repository import Repository
 from kafkeep.restore import produce
 from kafkeep.restore.options import RestoreOptions
 from kafkeep.restore.run import prepare, restore
-from kafkeep.verify import verify
+from kafkeep.verify.run import verify
 
 SLOW = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 PRODUCERS = (11, 12, 13)

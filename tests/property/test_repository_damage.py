@@ -26,7 +26,8 @@ from kafkeep.repository.repository import Repository
 from kafkeep.repository.state import PackEntry
 from kafkeep.repository.stores.memory import MemoryStore
 from kafkeep.repository.stores.wrappers import FaultyStore
-from kafkeep.verify import LEVELS, Finding, verify
+from kafkeep.verify.report import LEVELS, Finding
+from kafkeep.verify.run import verify
 
 ORDERS, PAYMENTS = generation("orders"), generation("payments", 2)
 

@@ -20,7 +20,7 @@ from kafkeep.repository.pack import PackWriter
 from kafkeep.repository.reader import PackReader
 from kafkeep.repository.state import PackEntry
 from kafkeep.repository.stores.memory import MemoryStore
-from kafkeep.verify import verify
+from kafkeep.verify.run import verify
 
 ID = "cd" * 16
 INT32, INT64 = 2**31 - 1, 2**63 - 1

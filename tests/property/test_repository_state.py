@@ -28,7 +28,7 @@ from kafkeep.repository.repository import Repository
 from kafkeep.repository.shared import Shared
 from kafkeep.repository.stores.memory import MemoryStore
 from kafkeep.repository.stores.wrappers import FaultyStore, RetryingStore
-from kafkeep.verify import verify
+from kafkeep.verify.run import verify
 
 TOPICS = ("orders", "payments", "events")
 

@@ -21,7 +21,7 @@ from kafkeep.repository.repository import Repository
 from kafkeep.repository.stores.memory import MemoryStore
 from kafkeep.retention.rules import KeepRules
 from kafkeep.retention.run import prepare, prune
-from kafkeep.verify import verify
+from kafkeep.verify.run import verify
 
 
 class Days:

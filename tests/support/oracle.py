@@ -18,7 +18,7 @@ from kafkeep.repository.envelope import Kind, unwrap
 from kafkeep.repository.repository import Repository
 from kafkeep.repository.state import PartitionView
 from kafkeep.repository.stores.base import Store
-from kafkeep.verify import verify
+from kafkeep.verify.run import verify
 
 
 class PartitionContent(NamedTuple):

@@ -123,6 +123,11 @@ CASES: Final = (
         "Message sets of magic 0 and 1, left on disk by old releases",
         "They are refused or down-converted; magic 0 gets timestamps that it never had.",
     ),
+    Case(
+        "repartitioned",
+        "A topic that comes back with more or fewer partitions",
+        "Keys land where no producer puts them, or in another order; aborted records are spread along with the others.",
+    ),
 )
 SLUGS: Final = tuple(case.slug for case in CASES)
 

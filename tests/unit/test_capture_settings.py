@@ -37,7 +37,7 @@ from kafkeep.repository.repository import Repository
 from kafkeep.repository.stores.memory import MemoryStore
 from kafkeep.restore.options import RestoreOptions
 from kafkeep.restore.run import prepare
-from kafkeep.verify import verify
+from kafkeep.verify.run import verify
 
 ACL = Acl("TOPIC", "orders", "LITERAL", "User:alice", "*", "READ", "ALLOW")
 DENIED = KafkaAccessDenied("describe ACLs: CLUSTER_AUTHORIZATION_FAILED (31); this login lacks DESCRIBE on the cluster")

@@ -52,7 +52,7 @@ from kafkeep.restore.plan import (
 from kafkeep.restore.result import RestoredGroup, RestoredPartition, RestoreResult
 from kafkeep.restore.window import RULES, Window
 from kafkeep.restore_reports import mapped_in_file
-from kafkeep.verify import LEVELS, Finding, VerifyReport
+from kafkeep.verify.report import LEVELS, Finding, VerifyReport
 
 GENERATION = Generation("orders", "a" * 22, 3)
 PARTITION = TopicPartition("orders", 3)

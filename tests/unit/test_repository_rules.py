@@ -23,7 +23,7 @@ from kafkeep.repository.format import RESERVED_KINDS
 from kafkeep.repository.names import log_name
 from kafkeep.repository.state import EMPTY, State, validate
 from kafkeep.repository.stores.memory import MemoryStore
-from kafkeep.verify import verify
+from kafkeep.verify.run import verify
 
 
 @pytest.mark.parametrize("name", BROKEN)

@@ -27,7 +27,8 @@ from kafkeep.repository.envelope import Kind, digest, unwrap, wrap
 from kafkeep.repository.names import REPOSITORY, log_name, pack_name, ulid
 from kafkeep.repository.repository import Repository
 from kafkeep.repository.stores.memory import MemoryStore
-from kafkeep.verify import Finding, verify
+from kafkeep.verify.report import Finding
+from kafkeep.verify.run import verify
 
 ORDERS = generation("orders")
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import click
 
-from kafkeep.cli.common import Run, limit_options, opened_repository, opened_store, pass_run, repo_option
+from kafkeep.cli.common import DURATION, Run, limit_options, opened_repository, opened_store, pass_run, repo_option
 from kafkeep.cli.render import Grid, Part
 from kafkeep.cli.text import plural, size_text
-from kafkeep.errors import UsageError
+from kafkeep.errors import CorruptionError, UsageError
 
 if TYPE_CHECKING:
-    from kafkeep.verify import VerifyReport
+    from kafkeep.verify.report import VerifyReport
+    from kafkeep.verify.rotation import Cursor
 
 SHOWN_FINDINGS = 50
 RECORDED_LEVELS = ("objects", "data")
@@ -34,31 +36,72 @@ RECORDED_LEVELS = ("objects", "data")
     is_flag=True,
     help="Leave word of a check without findings in the repository: `prune` keeps the newest point that was checked.",
 )
+@click.option(
+    "--max-duration",
+    "seconds",
+    type=DURATION,
+    help="End after this time, and go on from there the next time: packs take turns. With --level objects or data; leaves"
+    " word of how far it came.",
+)
 @pass_run
-def verify(run: Run, repo: str, level: str, record: bool) -> int:
+def verify(run: Run, repo: str, level: str, record: bool, seconds: float | None) -> int:
     """Check that a repository is whole.
 
-    Every finding was read twice. Nothing is changed, but for the word that --record leaves.
+    Every finding was read twice. Nothing is changed, but for the word that --record and --max-duration leave.
 
     Exit status: 0 no damage, 22 damage found.
     """
-    from kafkeep.retention.run import VERIFIED
-    from kafkeep.verify import verify as check
+    from kafkeep.verify.run import verify as check
 
-    if record and level not in RECORDED_LEVELS:
+    if (record or seconds is not None) and level not in RECORDED_LEVELS:
         raise UsageError(
-            f"--record needs a check of every byte, not --level {level}", hint="Take --level objects or --level data."
+            f"--record and --max-duration are for checks of every byte, not for --level {level}",
+            hint="Take --level objects or --level data.",
         )
+    after = None if seconds is None else _last_part(run, repo, level)
+    end = None if seconds is None else time.monotonic() + seconds
     with opened_store(run, repo) as store:  # a store, because a repository whose chain is broken cannot be opened
-        report = check(store, level=level, sink=run.output.event)
+        report = check(
+            store,
+            level=level,
+            sink=run.output.event,
+            after=after,
+            is_over=lambda: end is not None and time.monotonic() > end,
+        )
     status = verify_status(report)
-    if record and status == 0:
-        with opened_repository(run, repo) as repository:
-            repository.put_audit(VERIFIED, {"head": report.head, "level": level})
+    if record or seconds is not None:
+        _record(run, repo, report)
     run.output.close()
     run.output.show(*verify_parts(report))
     run.output.summary("verify", report, status)
     return status
+
+
+def _last_part(run: Run, repo: str, level: str) -> Cursor | None:
+    """Where the last verification of this level ended that had no time for everything."""
+    from kafkeep.verify.rotation import PART, cursor_from_json
+
+    try:
+        with opened_repository(run, repo) as repository:
+            parts = [cursor_from_json(value) for _, value in repository.audits(PART)]
+    except CorruptionError:
+        return None  # what is wrong is for the verification to say
+    found = [part for part in parts if part.level == level]
+    return found[-1] if found and found[-1].pack else None
+
+
+def _record(run: Run, repo: str, report: VerifyReport) -> None:
+    """Leaves word of what was found whole, and of where the next part begins."""
+    from kafkeep.verify.rotation import PART, VERIFIED, Cursor, cursor_to_json
+
+    behind = Cursor(report.level, report.head, 0, "") if report.cursor is None else report.cursor
+    try:
+        with opened_repository(run, repo) as repository:
+            if report.whole_head is not None:
+                repository.put_audit(VERIFIED, {"head": report.whole_head, "level": report.level})
+            repository.put_audit(PART, cursor_to_json(behind))
+    except CorruptionError as error:
+        run.output.note(f"how far this came is not recorded: {error}")
 
 
 def verify_status(report: VerifyReport) -> int:
@@ -87,4 +130,6 @@ def verify_parts(report: VerifyReport) -> tuple[Part, ...]:
     parts.append(
         f"verified at level {report.level}: {plural(report.objects, 'object')}, {size_text(report.bytes)}, {verdict}"
     )
+    if report.left:
+        parts.append(f"{plural(report.left, 'pack')} left for the next time: it goes on from here")
     return tuple(parts)

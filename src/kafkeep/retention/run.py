@@ -26,7 +26,7 @@ PACKS_IN_A_COMMIT: Final = 50_000
 SWEPT_BEHIND: Final = 2
 """A pack that no commit names is deleted when its epoch is so far behind: docs/format.md, "Epochs"."""
 VERIFIED: Final = "verified"
-"""Kind of the report that `kafkeep verify --record` leaves."""
+"""Kind of the report that a verification leaves which was asked to."""
 
 
 def prepare(

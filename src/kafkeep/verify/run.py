@@ -10,65 +10,33 @@ Levels, each with all that the ones before it check:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
 from functools import partial
 from typing import Final, TypeVar
 
 import structlog
-from blake3 import blake3
 
-from kafkeep.errors import CorruptBatch, CorruptionError, CorruptObject, ObjectNotFound, StoreError, UnknownFormat
+from kafkeep.errors import CorruptionError, CorruptObject, ObjectNotFound, UnknownFormat
 from kafkeep.events import EventSink, Progress, Stage, WorkPlanned, ignore
 from kafkeep.kafka.wire.batch import walk
-from kafkeep.model import BatchInfo, ChunkRef, Generation, OffsetRange, RunFacts
-from kafkeep.repository import chain, layout
+from kafkeep.repository import chain
 from kafkeep.repository.envelope import DOCUMENT_KINDS, digest, unwrap
-from kafkeep.repository.facts import FactsBuilder, PieceFacts
-from kafkeep.repository.format import RepositoryDocument, read_slot
-from kafkeep.repository.layout import RunIndex
+from kafkeep.repository.format import RepositoryDocument, Slot, read_slot
 from kafkeep.repository.names import HINT_HEAD, REPOSITORY, document_name, log_name, log_number
 from kafkeep.repository.objects import read_audit, read_repository_document
-from kafkeep.repository.reader import chunk_coverage, open_chunk, read_footer
 from kafkeep.repository.repository import Repository
-from kafkeep.repository.state import EMPTY, Alarm, PackEntry, State, apply
+from kafkeep.repository.state import EMPTY, PackEntry, State, fold
 from kafkeep.repository.stores.base import Store
+from kafkeep.verify.packs import CheckBatches, PackCheck
+from kafkeep.verify.report import LEVELS, Finding, VerifyReport, of_all_runs
+from kafkeep.verify.rotation import Cursor, in_turn
 
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
-LEVELS: Final = ("chain", "exist", "objects", "data")
-BLOCK_BYTES: Final = 8 * 1024 * 1024
-
-CheckBatches = Callable[[memoryview], tuple[list[BatchInfo], int]]
-"""Whole batches from the start of a view and the bytes they take; raises `CorruptBatch`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Damage that two independent reads showed."""
-
-    object: str
-    what: str
-    generation: Generation | None = None
-    coverage: OffsetRange | None = None
-    """What of the generation cannot be relied on."""
-
-
-@dataclass(frozen=True, slots=True)
-class VerifyReport:
-    level: str
-    head: int
-    """The newest commit that was read; -1 when there was none."""
-    objects: int
-    """Objects looked at."""
-    bytes: int
-    """Bytes read of them, sizes at level `exist` not counted."""
-    findings: tuple[Finding, ...]
-    alarms: tuple[Alarm, ...]
-    """Commits that can be read and break a rule."""
+MANY_COMMITS: Final = 256
 
 
 def verify(
@@ -78,8 +46,13 @@ def verify(
     sink: EventSink = ignore,
     check_batches: CheckBatches = walk,
     workers: int = 2,
+    after: Cursor | None = None,
+    is_over: Callable[[], bool] = lambda: False,
 ) -> VerifyReport:
     """Check a repository, open or just its store: a store serves also when its commit log cannot be opened any more.
+
+    The log is always checked whole. At the levels that read packs, those behind `after` are, until `is_over` says that the
+    time is; documents and reports come last.
 
     Damage becomes findings. Raises `RepositoryNotFound`, `UnknownFormat` for a repository that this version must not
     judge, `StoreError` when the store does not answer, ValueError for an unknown level.
@@ -92,11 +65,30 @@ def verify(
     document = check.repository_document()
     state = check.chain(document, known)
     depth = LEVELS.index(level)
+    turn, done = in_turn(state.packs, after), 0
     if depth == 1:
         check.exist(state)
     elif depth > 1 and document is not None:
-        check.objects(state, document, data=depth == 3, workers=workers)
-    return VerifyReport(level, state.head, check.seen, check.read, tuple(check.findings), tuple(state.alarms))
+        done = check.packs(turn, document, data=depth == 3, workers=workers, is_over=is_over)
+        if done == len(turn):
+            check.documents(state, document)
+    left = len(turn) - done if depth > 1 else 0
+    clean = not check.findings and not state.alarms and (after is None or after.clean)
+    head = state.head if after is None else after.head
+    cursor = after
+    if left and done:
+        cursor = Cursor(level, head, turn[done - 1].number, turn[done - 1].name, clean)
+    return VerifyReport(
+        level,
+        state.head,
+        check.seen,
+        check.read,
+        tuple(check.findings),
+        tuple(state.alarms),
+        left=left,
+        cursor=cursor if left else None,
+        whole_head=head if clean and not left and depth > 1 else None,
+    )
 
 
 class _Check:
@@ -130,11 +122,14 @@ class _Check:
     def chain(self, document: RepositoryDocument | None, known: State) -> State:
         """The fold over all commits up to the first that is absent or damaged."""
         self._sink(Stage("chain"))
-        state = EMPTY
+        state, most = EMPTY, MANY_COMMITS
         while True:
             try:
-                following = _twice(partial(self._next_commit, state))
+                following = _twice(partial(self._next_commits, state, most))
             except CorruptionError as error:
+                if most > 1:
+                    most = 1  # which of them it is
+                    continue
                 self.findings.append(Finding(log_name(state.head + 1), error.message))
                 return state
             if following is None:
@@ -145,13 +140,22 @@ class _Check:
         self._check_end(state, known)
         return state
 
-    def _next_commit(self, state: State) -> State | None:
-        number = state.head + 1
-        data = chain.read_commit(self._store, number)
-        if data is None:
+    def _next_commits(self, state: State, most: int) -> State | None:
+        """The state after so many more commits, fewer where the log ends; None where there is none. Many at a time because
+        each fold copies the table of generations."""
+        slots: list[Slot] = []
+        size, prev = 0, state.head_digest
+        while len(slots) < most:
+            number = state.head + 1 + len(slots)
+            data = chain.read_commit(self._store, number)
+            if data is None:
+                break
+            slots.append(read_slot(data, number, prev, log_name(number)))
+            size, prev = size + len(data), slots[-1].digest
+        if not slots:
             return None
-        following = apply(state, read_slot(data, number, state.head_digest, log_name(number)))
-        self._note(1, len(data))
+        following = fold(state, slots)
+        self._note(len(slots), size)
         return following
 
     def _check_end(self, state: State, known: State) -> None:
@@ -195,25 +199,42 @@ class _Check:
         return None
 
     def _found_pack(self, entry: PackEntry, what: str) -> None:
-        self.findings += _of_all_runs(entry, what)
+        self.findings += of_all_runs(entry, what)
 
     # --- objects and data ----------------------------------------------------------------------------------------------
 
-    def objects(self, state: State, document: RepositoryDocument, *, data: bool, workers: int) -> None:
-        packs = list(state.packs)
-        total = sum(entry.size for entry in packs)
-        self._sink(WorkPlanned("verify", len(state.generations), None, total))
+    def packs(
+        self,
+        turn: Sequence[PackEntry],
+        document: RepositoryDocument,
+        *,
+        data: bool,
+        workers: int,
+        is_over: Callable[[], bool],
+    ) -> int:
+        """Looks at packs in this order until the time is over, at one of them in any case; how many it came to."""
+        self._sink(WorkPlanned("verify", len(turn), None, sum(entry.size for entry in turn)))
         self._sink(Stage("packs"))
+        done = 0
 
-        def check(entry: PackEntry) -> list[Finding]:
-            return self._settled(lambda: _PackCheck(self._store, entry, document.id, data, self._check_batches).run())
+        def check(entry: PackEntry) -> list[Finding] | None:
+            if entry is not turn[0] and is_over():
+                return None
+            return self._settled(lambda: PackCheck(self._store, entry, document.id, data, self._check_batches).run())
 
         with ThreadPoolExecutor(workers) as pool:
-            for entry, found in zip(packs, pool.map(check, packs), strict=True):
+            for entry, found in zip(turn, pool.map(check, turn), strict=True):
+                if found is None:
+                    break
+                done += 1
                 self.findings += found
                 self._note(1, entry.size)
                 records = sum(run.facts.records for run in entry.runs)
                 self._sink(Progress("verify", records, entry.size))
+        return done
+
+    def documents(self, state: State, document: RepositoryDocument) -> None:
+        """Looks at all documents, also at those that no point names any more, and at all reports."""
         self._sink(Stage("documents"))
         kinds = {document_name(reference): kind for kind, reference in _documents(state)}
         listed = [info.name for info in self._store.list("doc/")]
@@ -269,131 +290,3 @@ def _twice(read: Callable[[], T]) -> T:
 def _documents(state: State) -> list[tuple[str, str]]:
     """(kind, digest) of all documents that recovery points name, each once."""
     return sorted({reference for point in state.points for reference in point.documents})
-
-
-def _of_all_runs(entry: PackEntry, what: str) -> list[Finding]:
-    return [Finding(entry.name, what, run.generation, run.coverage) for run in entry.runs]
-
-
-class _PackCheck:
-    """Every byte of one pack, and with `data` what the bytes mean."""
-
-    def __init__(
-        self, store: Store, entry: PackEntry, repository_id: str, data: bool, check_batches: CheckBatches
-    ) -> None:
-        self._entry = entry
-        self._store = store
-        self._repository_id = repository_id
-        self._data = data
-        self._check_batches = check_batches
-        self._blocks = _Blocks(store, entry.name)
-
-    def run(self) -> list[Finding]:
-        try:
-            footer = read_footer(self._store, self._entry, self._repository_id)
-            found = self._missing_runs(footer.runs)
-            for index, run in enumerate(footer.runs):
-                self._blocks.limit = footer.position
-                found += self._check_run(index, run)
-        except (CorruptObject, UnknownFormat) as error:
-            return _of_all_runs(self._entry, error.message)
-        except StoreError as error:
-            # a store that does not answer says nothing about the pack; an unreadable sector does
-            if error.retryable or type(error) is not StoreError:
-                raise
-            return _of_all_runs(self._entry, f"it cannot be read: {error.message}")
-        return found
-
-    def _missing_runs(self, runs: tuple[RunIndex, ...]) -> list[Finding]:
-        """Committed runs that the footer tells otherwise. It may hold more: those that lost a race."""
-        return [
-            Finding(self._entry.name, f"run {run.index} is not as committed", run.generation, run.coverage)
-            for run in self._entry.runs
-            if run.index >= len(runs) or runs[run.index].facts != run.facts
-        ]
-
-    def _check_run(self, index: int, run: RunIndex) -> list[Finding]:
-        facts = run.facts
-        found: list[Finding] = []
-        header = layout.encode_run_header(index, facts.generation, facts.coverage.start)
-        if self._blocks.get(run.position, len(header)) != header:
-            found.append(
-                Finding(self._entry.name, f"header of run {index} is damaged", facts.generation, facts.coverage)
-            )
-        builder = FactsBuilder(facts.generation, facts.coverage.start) if self._data else None
-        for place, chunk in enumerate(run.chunks):
-            what = f"chunk {chunk.offsets} of run {index}"
-            try:
-                stored = self._blocks.get(chunk.position, chunk.stored_length)
-                if builder is None:
-                    _check_digest(stored, chunk, what)
-                else:
-                    self._check_chunk(open_chunk(stored, chunk, what), chunk, builder, what)
-            except (CorruptionError, UnknownFormat) as error:
-                start, stop = chunk_coverage(run, place)
-                found.append(
-                    Finding(self._entry.name, error.message, facts.generation, OffsetRange(start, max(start, stop)))
-                )
-        if builder is not None and not found:
-            found += self._compare_facts(index, run, builder)
-        return found
-
-    def _check_chunk(self, raw: memoryview, chunk: ChunkRef, builder: FactsBuilder, what: str) -> None:
-        infos, used = self._check_batches(raw)
-        if used != len(raw) or not infos:
-            raise CorruptBatch(f"{what} does not end with a whole batch")
-        piece = builder.add(infos)
-        newest = -1 if piece.max_timestamp is None else piece.max_timestamp
-        told = (chunk.offsets.start, chunk.offsets.stop, chunk.max_timestamp, chunk.batches, chunk.records)
-        if told != _index_of(piece, newest):
-            raise CorruptObject(f"{what} is not what the chunk index says")
-
-    def _compare_facts(self, index: int, run: RunIndex, builder: FactsBuilder) -> list[Finding]:
-        facts = run.facts
-        computed = builder.facts(
-            facts.coverage.stop,
-            stored_bytes=sum(chunk.stored_length for chunk in run.chunks),
-            blake3=facts.blake3,
-            aborted=facts.aborted,
-            open_transactions=facts.open_transactions,
-        )
-        wrong = [
-            field.name for field in fields(RunFacts) if getattr(computed, field.name) != getattr(facts, field.name)
-        ]
-        if builder.stop > facts.coverage.stop:
-            wrong.append("coverage")
-        if not wrong:
-            return []
-        what = f"facts of run {index} are not those of its batches: {', '.join(wrong)}"
-        return [Finding(self._entry.name, what, facts.generation, facts.coverage)]
-
-
-def _check_digest(stored: memoryview, chunk: ChunkRef, what: str) -> None:
-    if len(stored) != chunk.stored_length:
-        raise CorruptObject(f"{what} is cut short")
-    if blake3(stored).hexdigest() != chunk.blake3:
-        raise CorruptObject(f"{what} does not match its digest")
-
-
-def _index_of(piece: PieceFacts, newest: int) -> tuple[int, int, int, int, int]:
-    return piece.first, piece.stop, newest, piece.batches, piece.records
-
-
-class _Blocks:
-    """Reads an object forward in large blocks and hands out pieces of it."""
-
-    def __init__(self, store: Store, name: str) -> None:
-        self._store = store
-        self._name = name
-        self._start = 0
-        self._block = memoryview(b"")
-        self.limit = 0
-        """Nothing is read ahead from here on."""
-
-    def get(self, position: int, length: int) -> memoryview:
-        """Fewer bytes only where the object ends."""
-        if position < self._start or position + length > self._start + len(self._block):
-            ahead = max(length, min(BLOCK_BYTES, self.limit - position))
-            self._start, self._block = position, memoryview(self._store.get(self._name, position, ahead))
-        offset = position - self._start
-        return self._block[offset : offset + length]
