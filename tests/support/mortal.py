@@ -107,6 +107,12 @@ class _MortalAdmin:
     def alter_topic_configs(self, topic: str, *, set: Mapping[str, str], delete: Collection[str]) -> None:  # noqa: A002
         self._life.step(lambda: self._admin.alter_topic_configs(topic, set=set, delete=delete))
 
+    def alter_configs_of_topics(self, changes: Mapping[str, Any]) -> Any:
+        half = dict(list(changes.items())[: len(changes) // 2])
+        return self._life.step(
+            lambda: self._admin.alter_configs_of_topics(changes), lambda: self._admin.alter_configs_of_topics(half)
+        )
+
     def commit_group_offsets(self, group: str, offsets: Sequence[Any]) -> Any:
         return self._life.step(
             lambda: self._admin.commit_group_offsets(group, offsets),

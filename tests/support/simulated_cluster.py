@@ -496,6 +496,13 @@ class SimulatedAdmin:
         for name in delete:
             configs.pop(name, None)
 
+    def alter_configs_of_topics(
+        self, changes: Mapping[str, tuple[Mapping[str, str], Collection[str]]]
+    ) -> dict[str, KafkaError | None]:
+        for topic, (values, delete) in changes.items():
+            self.alter_topic_configs(topic, set=values, delete=delete)
+        return dict.fromkeys(changes)
+
     def init_producer_id(self) -> tuple[int, int]:
         self._producer_id += 1
         return self._producer_id, 0

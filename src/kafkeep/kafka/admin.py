@@ -122,6 +122,20 @@ class Admin:
                     code, f"alter configs of topic {topic}", right="ALTER_CONFIGS on the topic", message=message
                 )
 
+    def alter_configs_of_topics(
+        self, changes: Mapping[str, tuple[Mapping[str, str], Collection[str]]]
+    ) -> dict[str, KafkaError | None]:
+        """The same for many topics, (set, delete) each, in few requests; by topic None, or what it was refused with."""
+        # Loaded here: no backup alters anything, and the messages take a while to load.
+        from kafkeep.kafka.config_changes import TOPIC, ConfigChange, alter_many
+
+        asked = [
+            ConfigChange(TOPIC, name, tuple(sorted(values.items())), tuple(sorted(delete)))
+            for name, (values, delete) in changes.items()
+        ]
+        answers = alter_many(self._client, asked)
+        return {change.name: answer for change, answer in zip(asked, answers, strict=True)}
+
     def create_topics(self, topics: Sequence[NewTopic], *, validate_only: bool = False) -> dict[str, str | KafkaError]:
         """Creates topics; per name the new topic's id (`NO_TOPIC_ID` from brokers before 2.8, or when only validated).
 

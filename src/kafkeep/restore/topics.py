@@ -12,6 +12,7 @@ from kafkeep.kafka.cluster import LATEST, Cluster
 from kafkeep.kafka.codes import ErrorCode, code_name
 from kafkeep.kafka.topology import NO_NODE
 from kafkeep.model import Failure, TopicPartition
+from kafkeep.restore.guard import Guard
 from kafkeep.restore.plan import CREATE, RestorePlan, TopicRestore
 from kafkeep.restore.record import OpenedTopic
 
@@ -36,11 +37,16 @@ def open_topics(cluster: Cluster, plan: RestorePlan) -> OpenedTopics:
     Raises `TopicExists` when a topic that was absent in the plan is there now: somebody else made it.
     """
     missing = [topic for topic in plan.topics if topic.action == CREATE]
-    answers = cluster.admin.create_topics([_new_topic(topic) for topic in missing]) if missing else {}
+    there = [topic for topic in plan.topics if topic.action != CREATE]
+    answers: dict[str, str | KafkaError | None] = {}
+    if missing:
+        answers |= cluster.admin.create_topics([_new_topic(topic) for topic in missing])
+    if there:
+        answers |= cluster.admin.alter_configs_of_topics({t.target: (dict(t.guard.configs), ()) for t in there})
     failures: list[Failure] = []
     opened: list[TopicRestore] = []
     for topic in plan.topics:
-        answer = answers[topic.target] if topic.action == CREATE else _guard(cluster, topic)
+        answer = answers[topic.target]
         if isinstance(answer, KafkaRequestError) and answer.code == ErrorCode.TOPIC_ALREADY_EXISTS:
             raise TopicExists(
                 f"topic {topic.target} appeared on the target after the plan was made",
@@ -82,14 +88,6 @@ def _new_topic(topic: TopicRestore) -> NewTopic:
     )
 
 
-def _guard(cluster: Cluster, topic: TopicRestore) -> KafkaError | None:
-    try:
-        cluster.admin.alter_topic_configs(topic.target, set=dict(topic.guard.configs), delete=())
-    except KafkaError as error:
-        return error
-    return None
-
-
 def _await_leaders(cluster: Cluster, topics: list[TopicRestore]) -> dict[str, str]:
     """Topic ids once every partition of every topic has a leader. Raises `KafkaUnreachable` after a minute without."""
     waiting = {topic.target: topic.partitions for topic in topics}
@@ -117,17 +115,27 @@ def end_guard(
     (no retention, no compaction) and is named.
     """
     failures: list[Failure] = []
+    whole: dict[str, Guard] = {}
     for topic in plan.topics:
-        subject = f"settings of {topic.target}"
-        if topic.target not in opened.topic_ids:
-            continue
-        if topic.target in incomplete:
+        if topic.target in opened.topic_ids and topic.target in incomplete:
             message = f"the guard of {topic.target} is still on, for it was not restored whole"
-            failures.append(Failure(subject, "TOPIC_INCOMPLETE", message))
-            continue
-        guard = topic.guard
-        try:
-            cluster.admin.alter_topic_configs(topic.target, set=dict(guard.put_back), delete=guard.remove)
-        except KafkaError as error:
-            failures.append(Failure(subject, error.slug, f"the guard of {topic.target} is still on: {error}"))
+            failures.append(Failure(_settings_of(topic.target), "TOPIC_INCOMPLETE", message))
+        elif topic.target in opened.topic_ids:
+            whole[topic.target] = topic.guard
+    if not whole:
+        return failures
+    try:
+        answers = cluster.admin.alter_configs_of_topics(
+            {name: (dict(guard.put_back), guard.remove) for name, guard in whole.items()}
+        )
+    except KafkaError as error:
+        answers = dict.fromkeys(whole, error)
+    for name, answer in answers.items():
+        if answer is not None:
+            failures.append(Failure(_settings_of(name), answer.slug, f"the guard of {name} is still on: {answer}"))
     return failures
+
+
+def _settings_of(topic: str) -> str:
+    """The subject of a failure."""
+    return f"settings of {topic}"
