@@ -12,7 +12,7 @@ import json
 import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final, Protocol, Self, TypeVar
 from urllib.parse import SplitResult, quote, urlencode, urljoin, urlsplit
@@ -25,11 +25,12 @@ from kafkeep.errors import (
     ServiceProtocolError,
     ServiceRequestError,
     ServiceUnreachable,
-    SettingsError,
 )
 from kafkeep.events import EventSink, Retried, ignore
 from kafkeep.model import Failure
 from kafkeep.secret import Secret
+from kafkeep.tls import TlsConfig
+from kafkeep.tls_context import ssl_context
 
 MOST_BYTES: Final = 64 * 1024 * 1024
 """No answer may be larger."""
@@ -53,18 +54,6 @@ class Random(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RestTls:
-    """Files are PEM. Without `ca_file` the system's trusted authorities are used."""
-
-    ca_file: str | None = None
-    cert_file: str | None = None
-    key_file: str | None = None
-    key_password: Secret | None = None
-    check_hostname: bool = True
-    verify: bool = True
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class RestConfig:
     name: str
     """For people: `registry of cluster prod`."""
@@ -72,7 +61,7 @@ class RestConfig:
     username: str | None = None
     password: Secret | None = None
     bearer: Secret | None = None
-    tls: RestTls = RestTls()
+    tls: TlsConfig = field(default_factory=TlsConfig)
     request_timeout_seconds: float = 30.0
 
 
@@ -119,7 +108,7 @@ class RestClient:
         self._wait = wait
         self._media = media
         self._base = urlsplit(config.url)
-        self._context = _context(config.tls) if self._base.scheme == "https" else None
+        self._context = ssl_context(config.tls) if self._base.scheme == "https" else None
         self._connection: http.client.HTTPConnection | None = None
         self._place: tuple[str, str] | None = None
 
@@ -233,7 +222,7 @@ class RestClient:
             host = parts.hostname or ""
             self._place = place
             if parts.scheme == "https":
-                context = _context(self.config.tls) if self._context is None else self._context
+                context = ssl_context(self.config.tls) if self._context is None else self._context
                 self._connection = http.client.HTTPSConnection(host, parts.port, timeout=seconds, context=context)
             else:
                 self._connection = http.client.HTTPConnection(host, parts.port, timeout=seconds)
@@ -355,23 +344,3 @@ def _reason(error: OSError | http.client.HTTPException) -> str:
         return "no answer in time"
     told = error.strerror if isinstance(error, OSError) else None
     return told or type(error).__name__
-
-
-def _context(tls: RestTls) -> ssl.SSLContext:
-    """TLS 1.2 or newer. SettingsError names a file that cannot be used."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.check_hostname = tls.check_hostname and tls.verify
-    context.verify_mode = ssl.CERT_REQUIRED if tls.verify else ssl.CERT_NONE
-    try:
-        if tls.ca_file is None:
-            context.load_default_certs()
-        else:
-            context.load_verify_locations(cafile=tls.ca_file)
-        if tls.cert_file is not None:
-            password = "" if tls.key_password is None else tls.key_password.reveal()
-            # A password function is given in any case: without one OpenSSL asks on the terminal.
-            context.load_cert_chain(tls.cert_file, tls.key_file, password=lambda: password)
-    except (OSError, ssl.SSLError) as error:
-        raise SettingsError(f"tls files cannot be used: {error.strerror or error}") from error
-    return context

@@ -15,12 +15,13 @@ from tests.support.certificates import Authority
 from tests.support.kafka import Clusters, KafkaCluster, create_topic, unique
 
 from kafkeep.errors import KafkaError, KafkaLoginError, KafkaProtocolError, KafkaUnreachable
-from kafkeep.kafka.config import ClusterConfig, SaslConfig, TlsConfig, TokenCommand, TokenFile
+from kafkeep.kafka.config import ClusterConfig, SaslConfig, TokenCommand, TokenFile
 from kafkeep.kafka.connection import Connection
 from kafkeep.kafka.fetch import BrokerFetcher, FetchPosition
 from kafkeep.lab.config import ADMIN, AWKWARD
 from kafkeep.model import NO_TOPIC_ID, TopicPartition
 from kafkeep.secret import Secret
+from kafkeep.tls import TlsConfig
 
 pytestmark = pytest.mark.integration
 

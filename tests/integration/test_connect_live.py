@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,7 +11,7 @@ from typing import Any
 
 import pytest
 from tests.support.kafka import KafkaCluster, create_topic, unique
-from tests.support.services import Server, connect
+from tests.support.services import Server, connect, run_json
 
 pytestmark = pytest.mark.integration
 
@@ -35,19 +32,7 @@ class Scene:
 
     def run(self, *arguments: str, status: int) -> dict[str, Any]:
         """`kafkeep --json …`; its summary. No output ever holds the secret."""
-        environment = {**os.environ, "XDG_CACHE_HOME": str(self.home), "HOME": str(self.home)}
-        done = subprocess.run(
-            [sys.executable, "-m", "kafkeep", "--json", "--config", str(self.home / "kafkeep.toml"), *arguments],
-            capture_output=True,
-            text=True,
-            env=environment,
-            timeout=120,
-            check=False,
-        )
-        assert CANARY not in done.stdout + done.stderr
-        assert done.returncode == status, done.stdout[-3000:] + done.stderr[-3000:]
-        last: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-        return last
+        return run_json(self.home, *arguments, status=status, secret=CANARY)
 
     def backup(self, name: str, *more: str) -> dict[str, Any]:
         return self.run("metadata", "backup", "--repo", self.repo, "--cluster", "lab", "--name", name, *more, status=0)

@@ -7,9 +7,6 @@ the point's are without holes, and what happens otherwise can be seen: nothing w
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +15,7 @@ from urllib.parse import quote
 
 import pytest
 from tests.support.kafka import KafkaCluster
-from tests.support.services import Server, registries
+from tests.support.services import Server, registries, run_json
 
 pytestmark = pytest.mark.integration
 
@@ -39,18 +36,7 @@ class Scene:
 
     def run(self, *arguments: str, status: int) -> dict[str, Any]:
         """`kafkeep --json …`; its summary."""
-        environment = {**os.environ, "XDG_CACHE_HOME": str(self.home), "HOME": str(self.home)}
-        done = subprocess.run(
-            [sys.executable, "-m", "kafkeep", "--json", "--config", str(self.home / "kafkeep.toml"), *arguments],
-            capture_output=True,
-            text=True,
-            env=environment,
-            timeout=120,
-            check=False,
-        )
-        assert done.returncode == status, done.stdout[-3000:] + done.stderr[-3000:]
-        last: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-        return last
+        return run_json(self.home, *arguments, status=status)
 
     def apply(self, point: str, cluster: str, *more: str, status: int) -> dict[str, Any]:
         repo = str(self.home / "repo")

@@ -16,6 +16,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import tarfile
 import tempfile
 import time
@@ -188,3 +189,20 @@ def _await(server: Server, path: str, log: Path) -> None:
             time.sleep(0.2)
     tail = log.read_text(errors="replace")[-3000:]
     raise RuntimeError(f"no answer from {url}:\n{tail}")
+
+
+def run_json(home: Path, *arguments: str, status: int, secret: str = "") -> dict[str, Any]:
+    """`kafkeep --json …` with the settings in `home`; its summary. No output ever holds the secret."""
+    environment = {**os.environ, "XDG_CACHE_HOME": str(home), "HOME": str(home)}
+    done = subprocess.run(
+        [sys.executable, "-m", "kafkeep", "--json", "--config", str(home / "kafkeep.toml"), *arguments],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=120,
+        check=False,
+    )
+    assert not secret or secret not in done.stdout + done.stderr
+    assert done.returncode == status, done.stdout[-3000:] + done.stderr[-3000:]
+    last: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return last

@@ -11,8 +11,9 @@ from kafkeep.errors import (
     SettingsError,
 )
 from kafkeep.kafka import codes
-from kafkeep.kafka.config import ClientCredentials, ClusterConfig, SaslConfig, TlsConfig, TokenCommand, parse_address
+from kafkeep.kafka.config import ClientCredentials, ClusterConfig, SaslConfig, TokenCommand, parse_address
 from kafkeep.secret import Secret
+from kafkeep.tls import TlsConfig
 
 CANARY = "canary-7f3a"
 

@@ -19,12 +19,13 @@ from tests.support.certificates import Authority, Issued
 from tests.support.sasl_server import SaslServer
 
 from kafkeep.errors import KafkaError, KafkaLoginError, KafkaProtocolError, KafkaUnreachable, SettingsError
-from kafkeep.kafka.config import ClusterConfig, SaslConfig, TlsConfig, TokenFile
+from kafkeep.kafka.config import ClusterConfig, SaslConfig, TokenFile
 from kafkeep.kafka.connection import Connection, FrameBuffer
 from kafkeep.kafka.fetch import BrokerFetcher, FetchPosition
 from kafkeep.kafka.wire.records import Record
 from kafkeep.model import TopicPartition
 from kafkeep.secret import Secret
+from kafkeep.tls import TlsConfig
 
 CANARY = "canary-5e1f"
 ODD_USER = "comma,equals=both,=3D"

@@ -22,8 +22,9 @@ from kafkeep.errors import (
     ServiceRequestError,
     ServiceUnreachable,
 )
-from kafkeep.rest import RestClient, RestConfig, RestTls
+from kafkeep.rest import RestClient, RestConfig
 from kafkeep.secret import Secret
+from kafkeep.tls import TlsConfig
 
 CANARY = "canary-4711-hunter2"
 Answer = tuple[int, dict[str, str], bytes]
@@ -187,12 +188,12 @@ def test_a_certificate_is_checked_against_the_file_that_is_given(tmp_path: Path)
     try:
         peer.tell(200, {"a": 1})
         peer.tell(200, {"a": 2})
-        assert client(peer, tls=RestTls(ca_file=str(authority.ca_file))).get("/x") == {"a": 1}
+        assert client(peer, tls=TlsConfig(ca_file=str(authority.ca_file))).get("/x") == {"a": 1}
         waits: list[float] = []
         with pytest.raises(ServiceUnreachable, match="certificate is not trusted"):
-            client(peer, waits, tls=RestTls(ca_file=str(other.ca_file))).get("/x")
+            client(peer, waits, tls=TlsConfig(ca_file=str(other.ca_file))).get("/x")
         assert waits == [], "it will not be trusted the next time either"
-        assert client(peer, tls=RestTls(verify=False)).get("/x") == {"a": 2}
+        assert client(peer, tls=TlsConfig(verify=False)).get("/x") == {"a": 2}
     finally:
         peer.server.shutdown()
         peer.server.server_close()
@@ -204,7 +205,7 @@ def test_nothing_leads_away_from_tls(tmp_path: Path) -> None:
     try:
         peer.tell(307, None, Location="http://127.0.0.1:9/")
         with pytest.raises(ServiceProtocolError, match="not safe: http"):
-            client(peer, tls=RestTls(ca_file=str(authority.ca_file))).get("/x")
+            client(peer, tls=TlsConfig(ca_file=str(authority.ca_file))).get("/x")
     finally:
         peer.server.shutdown()
         peer.server.server_close()

@@ -5,28 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 
 from kafkeep.cli.common import Run
-from kafkeep.cli.secrets import check_private_file, read_secret
+from kafkeep.cli.secrets import read_secret
+from kafkeep.cli.tls import fetched_secret, tls_config
 from kafkeep.errors import SettingsError
 from kafkeep.events import Warned
-from kafkeep.kafka.config import (
-    ClientCredentials,
-    ClusterConfig,
-    SaslConfig,
-    TlsConfig,
-    TokenCommand,
-    TokenFile,
-    TokenSource,
-)
-from kafkeep.secret import Secret
+from kafkeep.kafka.config import ClientCredentials, ClusterConfig, SaslConfig, TokenCommand, TokenFile, TokenSource
 from kafkeep.settings import (
-    ALLOW_INSECURE,
     ClusterSettings,
     SaslSettings,
-    SecretSource,
-    TlsSettings,
     nearest,
     split_bootstrap,
 )
+from kafkeep.tls import TlsConfig
 
 
 def cluster_config(run: Run, spec: str) -> ClusterConfig:
@@ -51,7 +41,7 @@ def configured(run: Run, name: str, cluster: ClusterSettings) -> ClusterConfig:
     """A `[cluster.NAME]` with its secrets. Options that weaken security are told as warnings each time."""
     key = f"cluster.{name}"
     sasl = _sasl(run, f"{key}.sasl", cluster.sasl) if cluster.sasl is not None else None
-    tls = _tls(run, f"{key}.tls", cluster.tls) if cluster.tls is not None else TlsConfig()
+    tls = tls_config(run, f"{key}.tls", cluster.tls, "broker") if cluster.tls is not None else TlsConfig()
     securities = [cluster.security] + ([cluster.controller_security] if cluster.controller_security is not None else [])
     if "SASL_PLAINTEXT" in securities and sasl is not None and sasl.mechanism in ("PLAIN", "OAUTHBEARER"):
         _warn(run, f"{key} sends its {sasl.mechanism} login unencrypted", "Use security sasl_tls.")
@@ -78,35 +68,11 @@ def _warn(run: Run, message: str, hint: str) -> None:
     run.output.event(Warned(message, hint))
 
 
-def _tls(run: Run, key: str, tls: TlsSettings) -> TlsConfig:
-    if not tls.verify:
-        if run.env.get(ALLOW_INSECURE) != "1":
-            raise SettingsError(
-                f"{key}.verify is false, but {ALLOW_INSECURE}=1 is not in the environment",
-                hint="Give ca_file instead; unverified, anybody on the way to the broker can read and change all.",
-            )
-        _warn(run, f"{key}.verify is false: any broker is trusted", "Give ca_file and leave verify on.")
-    elif not tls.check_hostname:
-        _warn(run, f"{key}.check_hostname is false: a certificate of another host is accepted", "Leave it on.")
-    holder = "key_file" if tls.key_file is not None else "cert_file"
-    private = tls.key_file if tls.key_file is not None else tls.cert_file
-    if private is not None:
-        check_private_file(private, f"{key}.{holder}")
-    return TlsConfig(
-        ca_file=tls.ca_file,
-        cert_file=tls.cert_file,
-        key_file=tls.key_file,
-        key_password=_secret(run, f"{key}.key_password", tls.key_password),
-        check_hostname=tls.check_hostname and tls.verify,
-        verify=tls.verify,
-    )
-
-
 def _sasl(run: Run, key: str, sasl: SaslSettings) -> SaslConfig:
     return SaslConfig(
         mechanism=sasl.mechanism,
         username=sasl.username,
-        password=_secret(run, f"{key}.password", sasl.password),
+        password=fetched_secret(run, f"{key}.password", sasl.password),
         token=_token(run, key, sasl),
         service_name="kafka" if sasl.service_name is None else sasl.service_name,
         region=sasl.region,
@@ -115,7 +81,7 @@ def _sasl(run: Run, key: str, sasl: SaslSettings) -> SaslConfig:
 
 def _token(run: Run, key: str, sasl: SaslSettings) -> TokenSource | None:
     if sasl.token is not None and sasl.token.file is not None:
-        _secret(run, f"{key}.token", sasl.token)
+        fetched_secret(run, f"{key}.token", sasl.token)
         return TokenFile(sasl.token.file)
     if sasl.token is not None:
         return TokenCommand(sasl.token.command or ())
@@ -130,7 +96,3 @@ def _token(run: Run, key: str, sasl: SaslSettings) -> TokenSource | None:
         scope=given.scope,
         ca_file=given.ca_file,
     )
-
-
-def _secret(run: Run, key: str, source: SecretSource | None) -> Secret | None:
-    return None if source is None else run.redact.add(read_secret(source, key, run.env))

@@ -7,14 +7,12 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from kafkeep.cli.common import Run
-from kafkeep.cli.secrets import check_private_file, read_secret
-from kafkeep.errors import SettingsError
+from kafkeep.cli.tls import fetched_secret, tls_config
 from kafkeep.events import Warned
-from kafkeep.settings import ALLOW_INSECURE, SecretSource, ServiceSettings, TlsSettings
+from kafkeep.settings import ServiceSettings
 
 if TYPE_CHECKING:
-    from kafkeep.rest import RestConfig, RestTls
-    from kafkeep.secret import Secret
+    from kafkeep.rest import RestConfig
     from kafkeep.services import Services
 
 
@@ -62,7 +60,8 @@ def service_configs(run: Run, spec: str) -> tuple[RestConfig | None, RestConfig 
 
 
 def _configured(run: Run, key: str, name: str, service: ServiceSettings) -> RestConfig:
-    from kafkeep.rest import RestConfig, RestTls
+    from kafkeep.rest import RestConfig
+    from kafkeep.tls import TlsConfig
 
     login = service.password is not None or service.bearer is not None
     if login and service.url.startswith("http:"):
@@ -71,39 +70,8 @@ def _configured(run: Run, key: str, name: str, service: ServiceSettings) -> Rest
         name=name,
         url=service.url,
         username=service.username,
-        password=_secret(run, f"{key}.password", service.password),
-        bearer=_secret(run, f"{key}.bearer", service.bearer),
-        tls=RestTls() if service.tls is None else _tls(run, f"{key}.tls", service.tls),
+        password=fetched_secret(run, f"{key}.password", service.password),
+        bearer=fetched_secret(run, f"{key}.bearer", service.bearer),
+        tls=TlsConfig() if service.tls is None else tls_config(run, f"{key}.tls", service.tls, "server"),
         request_timeout_seconds=service.request_timeout_seconds,
     )
-
-
-def _tls(run: Run, key: str, tls: TlsSettings) -> RestTls:
-    from kafkeep.rest import RestTls
-
-    if not tls.verify:
-        if run.env.get(ALLOW_INSECURE) != "1":
-            raise SettingsError(
-                f"{key}.verify is false, but {ALLOW_INSECURE}=1 is not in the environment",
-                hint="Give ca_file instead; unverified, anybody on the way to the server can read and change all.",
-            )
-        run.output.event(Warned(f"{key}.verify is false: any server is trusted", "Give ca_file and leave verify on."))
-    elif not tls.check_hostname:
-        warning = f"{key}.check_hostname is false: a certificate of another host is accepted"
-        run.output.event(Warned(warning, "Leave it on."))
-    holder = "key_file" if tls.key_file is not None else "cert_file"
-    private = tls.key_file if tls.key_file is not None else tls.cert_file
-    if private is not None:
-        check_private_file(private, f"{key}.{holder}")
-    return RestTls(
-        ca_file=tls.ca_file,
-        cert_file=tls.cert_file,
-        key_file=tls.key_file,
-        key_password=_secret(run, f"{key}.key_password", tls.key_password),
-        check_hostname=tls.check_hostname and tls.verify,
-        verify=tls.verify,
-    )
-
-
-def _secret(run: Run, key: str, source: SecretSource | None) -> Secret | None:
-    return None if source is None else run.redact.add(read_secret(source, key, run.env))

@@ -19,9 +19,10 @@ from typing import IO, Final
 
 from kafkeep.errors import KafkaLoginError
 from kafkeep.kafka.auth import SaslMechanism
-from kafkeep.kafka.config import ClientCredentials, SaslConfig, TlsConfig, TokenCommand, TokenFile, TokenSource
-from kafkeep.kafka.stream import ssl_context
+from kafkeep.kafka.config import ClientCredentials, SaslConfig, TokenCommand, TokenFile, TokenSource
 from kafkeep.secret import Secret
+from kafkeep.tls import TlsConfig
+from kafkeep.tls_context import ssl_context
 
 _TOKEN: Final = re.compile(r"[A-Za-z0-9\-._~+/]+=*")
 """b64token of RFC 6750: nothing that could end the field in the login message."""

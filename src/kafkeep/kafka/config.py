@@ -7,29 +7,11 @@ from typing import Final
 
 from kafkeep.errors import SettingsError
 from kafkeep.secret import Secret
+from kafkeep.tls import TlsConfig
 
 SECURITY_PROTOCOLS: Final = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 SASL_MECHANISMS: Final = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER", "GSSAPI", "AWS_MSK_IAM")
 DEFAULT_PORT: Final = 9092
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TlsConfig:
-    """Files are PEM. Without `ca_file` the system's trusted authorities are used."""
-
-    ca_file: str | None = None
-    cert_file: str | None = None
-    """The client's own certificate chain, for brokers that ask for one (mutual TLS)."""
-    key_file: str | None = None
-    """The key of `cert_file`; None when it lies in the same file."""
-    key_password: Secret | None = None
-    check_hostname: bool = True
-    verify: bool = True
-    """False accepts any certificate: for a first look at a broken set-up only."""
-
-    def __post_init__(self) -> None:
-        if self.key_file is not None and self.cert_file is None:
-            raise SettingsError("tls key_file is given without cert_file")
 
 
 @dataclass(frozen=True, slots=True)

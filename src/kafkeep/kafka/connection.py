@@ -21,9 +21,10 @@ from kafkeep.errors import KafkaError, KafkaLoginError, KafkaProtocolError, Kafk
 from kafkeep.kafka.auth import SaslMechanism, sasl_mechanism
 from kafkeep.kafka.codes import code_name, request_error
 from kafkeep.kafka.config import ClusterConfig
-from kafkeep.kafka.stream import Part, PlainStream, Stream, TlsStream, ssl_context
+from kafkeep.kafka.stream import Part, PlainStream, Stream, TlsStream
 from kafkeep.kafka.wire.headers import API_VERSIONS, flexible_answer_header, request_header
 from kafkeep.kafka.wire.primitives import Reader, string
+from kafkeep.tls_context import ssl_context
 
 SASL_HANDSHAKE: Final = 17
 SASL_AUTHENTICATE: Final = 36

@@ -11,6 +11,7 @@ from kafkeep.connectors import STOPPED, Connector, ConnectorOffset, Connectors, 
 from kafkeep.metadata.image import ClusterImage
 from kafkeep.metadata.options import CONNECTORS, ApplyOptions
 from kafkeep.metadata.plan import CREATE, SET, Change
+from kafkeep.metadata.planning_services import held_on_both
 from kafkeep.metadata.steps_services import (
     CreateConnector,
     SetConnectorConfig,
@@ -26,7 +27,7 @@ HIDDEN: Final = "(not shown)"
 
 def plan_connectors(source: ClusterImage, target: ClusterImage, options: ApplyOptions, verdicts: Verdicts) -> None:
     """Connectors that are missing are made stopped; nothing is started unless `resume_connectors` says so."""
-    held = _readable(source, target, verdicts)
+    held = held_on_both(CONNECTORS, "Kafka Connect", (source, source.connectors), (target, target.connectors), verdicts)
     if held is None:
         return
     wanted, there = held
@@ -46,27 +47,6 @@ def plan_connectors(source: ClusterImage, target: ClusterImage, options: ApplyOp
     for connector in chosen:
         if connector.name in made or connector.name in now:
             _state(connector, now.get(connector.name), options, verdicts)
-
-
-def _readable(source: ClusterImage, target: ClusterImage, verdicts: Verdicts) -> tuple[Connectors, Connectors] | None:
-    if source.connectors is None:
-        if CONNECTORS in source.unreadable:
-            reason = f"{source.origin} does not hold them: they could not be read"
-            verdicts.leave_out(CONNECTORS, CONNECTORS, reason, missing=True)
-        return None
-    for name in source.connectors.unreadable:
-        reason = f"{source.origin} does not hold it: it could not be read"
-        verdicts.leave_out(CONNECTORS, name, reason, missing=True)
-    if target.connectors is None:
-        if CONNECTORS in target.unreadable:
-            verdicts.refuse(CONNECTORS, CONNECTORS, f"Kafka Connect of {target.origin} cannot be read")
-        else:
-            reason = f"the settings name no Kafka Connect for {target.origin}"
-            verdicts.leave_out(CONNECTORS, CONNECTORS, reason, missing=True)
-        return None
-    for name in target.connectors.unreadable:
-        verdicts.refuse(CONNECTORS, name, f"it cannot be read on {target.origin}")
-    return source.connectors, target.connectors
 
 
 def _create(connector: Connector, there: Connectors, verdicts: Verdicts) -> None:

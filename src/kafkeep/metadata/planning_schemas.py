@@ -8,6 +8,7 @@ from dataclasses import replace
 from kafkeep.metadata.image import ClusterImage
 from kafkeep.metadata.options import SCHEMAS, ApplyOptions
 from kafkeep.metadata.plan import ADD, SET, Change, SchemaId
+from kafkeep.metadata.planning_services import held_on_both
 from kafkeep.metadata.steps_services import (
     KEEP,
     MAP,
@@ -32,7 +33,7 @@ def plan_schemas(source: ClusterImage, target: ClusterImage, options: ApplyOptio
     """Schemas after everything they refer to; compatibility when they are there, so that it does not stand in their way;
     then what is deleted, and modes last, because a mode may forbid all of it.
     """
-    held = _readable(source, target, verdicts)
+    held = held_on_both(SCHEMAS, "the registry", (source, source.schemas), (target, target.schemas), verdicts)
     if held is None:
         return
     wanted, there = held
@@ -47,27 +48,6 @@ def plan_schemas(source: ClusterImage, target: ClusterImage, options: ApplyOptio
         _deleted(ordered, there, verdicts)
     for rules in wanted.rules:
         _mode(rules, there.rules_of(rules.subject), verdicts)
-
-
-def _readable(source: ClusterImage, target: ClusterImage, verdicts: Verdicts) -> tuple[Schemas, Schemas] | None:
-    if source.schemas is None:
-        if SCHEMAS in source.unreadable:
-            reason = f"{source.origin} does not hold them: they could not be read"
-            verdicts.leave_out(SCHEMAS, SCHEMAS, reason, missing=True)
-        return None
-    for name in source.schemas.unreadable:
-        reason = f"{source.origin} does not hold it: it could not be read"
-        verdicts.leave_out(SCHEMAS, name, reason, missing=True)
-    if target.schemas is None:
-        if SCHEMAS in target.unreadable:
-            verdicts.refuse(SCHEMAS, SCHEMAS, f"the registry of {target.origin} cannot be read")
-        else:
-            reason = f"the settings name no registry for {target.origin}"
-            verdicts.leave_out(SCHEMAS, SCHEMAS, reason, missing=True)
-        return None
-    for name in target.schemas.unreadable:
-        verdicts.refuse(SCHEMAS, name, f"it cannot be read on {target.origin}")
-    return source.schemas, target.schemas
 
 
 def _whole(version: SchemaVersion, wanted: Schemas, there: Schemas, verdicts: Verdicts) -> bool:
