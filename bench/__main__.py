@@ -6,24 +6,20 @@ import argparse
 import json
 import os
 import shutil
-import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from types import FrameType
-from typing import Final, NoReturn
+from typing import Final
 
-import structlog
 from rich.console import Console
 
-from bench import machine, profiles, report
+from bench import entry, machine, profiles, report
 from bench.measure import BenchError
 from bench.rounds import Field, prepare
 from bench.workloads import WORKLOADS, Workload
-from kafkeep.errors import KafkeepError
 from kafkeep.kafka.cluster import Cluster
 from kafkeep.kafka.config import ClusterConfig
 from kafkeep.lab import LabOptions, start
@@ -106,24 +102,12 @@ def profile(options: argparse.Namespace, workload: Workload, size_mb: int, conso
 
 
 def main() -> int:
-    def ended(number: int, _: FrameType | None) -> NoReturn:
-        raise SystemExit(128 + number)
-
-    signal.signal(signal.SIGTERM, ended)
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(30))
     options = arguments(sys.argv[1:])
-    console = Console(width=None if sys.stdout.isatty() else 150)
     size_mb = options.size_mb if options.size_mb is not None else QUICK_MB if options.quick else FULL_MB
     chosen = [workload for workload in WORKLOADS if options.only in (None, workload.name)]
-    try:
-        if options.profile:
-            profile(options, chosen[0], size_mb, console)
-        else:
-            contest(options, chosen, size_mb, console)
-    except (BenchError, KafkeepError) as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return 1
-    return 0
+    if options.profile:
+        return entry.run(lambda console: profile(options, chosen[0], size_mb, console), width=150)
+    return entry.run(lambda console: contest(options, chosen, size_mb, console), width=150)
 
 
 if __name__ == "__main__":

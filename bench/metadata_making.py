@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Final, TypeVar
 
 from bench.children import on_threads
@@ -87,7 +88,7 @@ def fill(connect: Callable[[], Cluster], size: Size, note: Callable[[str], None]
         ]
         changes.append(ConfigChange(CLIENT_METRICS, "all", (("interval.ms", "60000"),), ()))
         changes.append(ConfigChange(CLUSTER, "", (("log.cleaner.threads", "2"),), ()))
-        _all_done(settings.alter_many_configs(changes))
+        _all_done(settings.alter_configs(changes))
         await_settled(cluster, size)
     note(f"making {size.groups} groups")
     names = size.group_names
@@ -172,3 +173,9 @@ def _commit(connect: Callable[[], Cluster], size: Size, groups: Iterable[str]) -
             refused = [code for code in cluster.admin.commit_group_offsets(group, positions).values() if code]
             if refused:
                 raise BenchError(f"positions of {group} were refused with {refused[0]}")
+
+
+def write_passwords(file: Path, size: Size) -> None:
+    """What `--users-file` takes, readable by its owner alone."""
+    file.touch(mode=0o600)
+    file.write_text("".join(f"{user}\t{PASSWORD}\n" for user in size.user_names), encoding="utf-8")

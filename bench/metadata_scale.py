@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import os
 import re
-import signal
 import sys
 import tempfile
 from collections import Counter
@@ -15,18 +13,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from types import FrameType
-from typing import Final, NoReturn
+from typing import Final
 
-import structlog
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
-from bench import machine, report
-from bench.measure import BenchError, Usage, run
-from bench.metadata_making import PASSWORD, Size, await_settled, fill
-from kafkeep.errors import KafkeepError
+from bench import entry, machine, report
+from bench.measure import Usage, run
+from bench.metadata_making import Size, await_settled, fill, write_passwords
 from kafkeep.kafka.cluster import Cluster
 from kafkeep.kafka.config import ClusterConfig
 from kafkeep.lab import Lab, LabOptions, start
@@ -161,15 +154,6 @@ def sizes(bench: Bench) -> str:
     )
 
 
-def table(found: Sequence[Measured], console: Console) -> None:
-    shown = Table(*HEADS, box=box.SIMPLE)
-    for column in shown.columns[1:-1]:
-        column.justify = "right"
-    for one in found:
-        shown.add_row(*one.row())
-    console.print(shown)
-
-
 def markdown(size: Size, found: Sequence[Measured], facts: Mapping[str, str], told: str) -> str:
     lines = ["Machine: " + "; ".join(f"{name} {value}" for name, value in facts.items()) + ".", ""]
     lines += [f"The cluster has {size}.", "", f"| {' | '.join(HEADS)} |", "| --- | --: | --: | --: | --: | --- |"]
@@ -189,18 +173,14 @@ def measure(options: argparse.Namespace, console: Console) -> None:
     size = QUICK if options.quick else Size()
     with tempfile.TemporaryDirectory(prefix="kafkeep-bench-", dir=options.dir) as name:
         folder = Path(name)
-        # As an installed program: modules are compiled once, by the first command, which is not measured.
-        env = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
-        env["PYTHONPYCACHEPREFIX"] = str(folder / "bytecode")
-        passwords = folder / "passwords"
-        passwords.touch(mode=0o600)
-        passwords.write_text("".join(f"{user}\t{PASSWORD}\n" for user in size.user_names), encoding="utf-8")
+        env = entry.as_installed(folder)
+        write_passwords(folder / "passwords", size)
         bench = Bench(folder, env, console)
         facts = source_side(bench, size)
         target_side(bench, size)
         told = sizes(bench)
     console.print(f"{size}", highlight=False)
-    table(bench.found, console)
+    entry.table(console, HEADS, (one.row() for one in bench.found), numbers=slice(1, -1))
     console.print(told, highlight=False)
     if options.docs is not None:
         text = options.docs.read_text(encoding="utf-8")
@@ -209,19 +189,7 @@ def measure(options: argparse.Namespace, console: Console) -> None:
 
 
 def main() -> int:
-    def ended(number: int, _: FrameType | None) -> NoReturn:
-        raise SystemExit(128 + number)
-
-    signal.signal(signal.SIGTERM, ended)
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(30))
-    options = arguments(sys.argv[1:])
-    console = Console(width=None if sys.stdout.isatty() else 190)
-    try:
-        measure(options, console)
-    except (BenchError, KafkeepError) as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return entry.run(partial(measure, arguments(sys.argv[1:])), width=190)
 
 
 if __name__ == "__main__":

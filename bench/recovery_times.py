@@ -4,27 +4,21 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import FrameType
-from typing import Final, NoReturn
+from typing import Final
 
-import structlog
 from confluent_kafka import Producer
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
-from bench import machine, report
+from bench import entry, machine, report
 from bench.measure import BenchError, Usage
-from bench.metadata_making import PASSWORD, Size, fill
+from bench.metadata_making import Size, fill, write_passwords
 from bench.metadata_scale import Bench, connected
-from kafkeep.errors import KafkeepError
 from kafkeep.lab import Lab
 
 FULL: Final = Size(topics=200, partitions=3, groups=500, positions=3, acls=200, quotas=50, users=20, group_configs=20)
@@ -104,15 +98,6 @@ def told(size: Size) -> str:
     return f"The cluster has {size}, and {records * RECORD_BYTES / _MB:.0f} MB of records."
 
 
-def table(found: Mapping[Task, Usage], console: Console) -> None:
-    shown = Table(*HEADS, box=box.SIMPLE)
-    for column in shown.columns[3:]:
-        column.justify = "right"
-    for task, usage in found.items():
-        shown.add_row(*task.row(usage))
-    console.print(shown)
-
-
 def markdown(size: Size, found: Mapping[Task, Usage], facts: Mapping[str, str]) -> str:
     lines = ["Machine: " + "; ".join(f"{name} {value}" for name, value in facts.items()) + ".", "", told(size), ""]
     lines += [f"| {' | '.join(HEADS)} |", "| --- | --- | --- | --: | --: | --: |"]
@@ -132,14 +117,12 @@ def contest(options: argparse.Namespace, console: Console) -> None:
     size = QUICK if options.quick else FULL
     with tempfile.TemporaryDirectory(prefix="kafkeep-bench-", dir=options.dir) as name:
         folder = Path(name)
-        env = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
-        env["PYTHONPYCACHEPREFIX"] = str(folder / "bytecode")
-        passwords = folder / "passwords"
-        passwords.touch(mode=0o600)
-        passwords.write_text("".join(f"{user}\t{PASSWORD}\n" for user in size.user_names), encoding="utf-8")
+        env = entry.as_installed(folder)
+        write_passwords(folder / "passwords", size)
         found, facts = measure(Bench(folder, env, console), size)
     console.print(told(size), highlight=False)
-    table(found, console)
+    rows = (task.row(usage) for task, usage in found.items())
+    entry.table(console, HEADS, rows, numbers=slice(3, None))
     if options.docs is not None:
         text = options.docs.read_text(encoding="utf-8")
         made = report.replaced(text, markdown(size, found, facts), begin=BEGIN, end=END)
@@ -147,18 +130,7 @@ def contest(options: argparse.Namespace, console: Console) -> None:
 
 
 def main() -> int:
-    def ended(number: int, _: FrameType | None) -> NoReturn:
-        raise SystemExit(128 + number)
-
-    signal.signal(signal.SIGTERM, ended)
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(30))
-    console = Console(width=None if sys.stdout.isatty() else 150)
-    try:
-        contest(arguments(sys.argv[1:]), console)
-    except (BenchError, KafkeepError) as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return entry.run(partial(contest, arguments(sys.argv[1:])), width=150)
 
 
 if __name__ == "__main__":

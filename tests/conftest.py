@@ -12,6 +12,7 @@ from hypothesis import settings
 from tests.support import examples, workers
 from tests.support.kafka import Clusters, KafkaCluster, NewKafka, running_clusters, start_cluster
 from tests.support.live import Live, new_repository
+from tests.support.operations import without_pauses
 from tests.support.sweep import Scene, make_scene
 
 from kafkeep.kafka.cluster import Cluster
@@ -20,6 +21,7 @@ from kafkeep.repository.repository import Repository
 
 if TYPE_CHECKING:
     from tests.support.versitygw import S3Server
+
 
 examples.register()
 settings.load_profile(examples.PROFILE)
@@ -90,6 +92,13 @@ def kafka(request: pytest.FixtureRequest) -> KafkaCluster:
     """Each pinned version in turn."""
     cluster: KafkaCluster = request.getfixturevalue(f"kafka_{request.param}")
     return cluster
+
+
+@pytest.fixture(scope="module")
+def quick() -> Iterator[None]:
+    """Operations make second attempts at once."""
+    with without_pauses():
+        yield
 
 
 @pytest.fixture

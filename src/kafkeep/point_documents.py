@@ -8,8 +8,9 @@ from typing import Final
 from kafkeep.connectors import CONNECTORS, Connectors
 from kafkeep.errors import PlanRefused
 from kafkeep.inventory import Inventory, Standing
-from kafkeep.model import ClusterMetadata, RecoveryPoint
+from kafkeep.model import ClusterMetadata, Failure, RecoveryPoint
 from kafkeep.repository.documents import cluster_metadata_from_json, cluster_metadata_to_json
+from kafkeep.repository.envelope import TooLarge
 from kafkeep.repository.inventory_documents import (
     inventory_from_json,
     inventory_to_json,
@@ -51,6 +52,8 @@ class PointDocuments:
 
     wrapped: tuple[tuple[str, WrappedDocument], ...]
     """Sorted by name."""
+    failures: tuple[Failure, ...] = ()
+    """Of servers beside the cluster: what is more than one document can hold is left out of the point, and no more."""
 
     @property
     def names(self) -> tuple[tuple[str, str], ...]:
@@ -67,7 +70,9 @@ class PointDocuments:
 def wrap_point_documents(
     metadata: ClusterMetadata, settings: tuple[Inventory, Standing] | None, beside: Beside = NOTHING_BESIDE
 ) -> PointDocuments:
-    """The documents of a point; `settings` is None for one that holds none."""
+    """The documents of a point; `settings` is None for one that holds none. Raises ValueError for topics, groups or
+    settings that no document can hold.
+    """
     found: dict[str, object] = {METADATA: cluster_metadata_to_json(metadata)}
     if settings is not None:
         inventory, standing = settings
@@ -77,7 +82,16 @@ def wrap_point_documents(
         found[SCHEMAS] = schemas_to_json(beside.schemas)
     if beside.connectors is not None:
         found[CONNECTORS] = connectors_to_json(beside.connectors)
-    return PointDocuments(tuple((name, wrap_document(name, value)) for name, value in sorted(found.items())))
+    wrapped: list[tuple[str, WrappedDocument]] = []
+    failures: list[Failure] = []
+    for name, value in sorted(found.items()):
+        try:
+            wrapped.append((name, wrap_document(name, value)))
+        except TooLarge as error:
+            if name not in (SCHEMAS, CONNECTORS):
+                raise
+            failures.append(Failure(name, "too-large", str(error)))
+    return PointDocuments(tuple(wrapped), tuple(failures))
 
 
 def put_point_documents(
@@ -86,8 +100,13 @@ def put_point_documents(
     settings: tuple[Inventory, Standing] | None,
     beside: Beside = NOTHING_BESIDE,
 ) -> tuple[tuple[str, str], ...]:
-    """Stores the documents; what a point names them by: (name, digest), sorted by name."""
-    return wrap_point_documents(metadata, settings, beside).put(repository)
+    """Stores the documents; what a point names them by: (name, digest), sorted by name. Raises ValueError for what no
+    document can hold.
+    """
+    documents = wrap_point_documents(metadata, settings, beside)
+    if documents.failures:
+        raise ValueError(documents.failures[0].message)
+    return documents.put(repository)
 
 
 def beside_of(repository: Repository, point: RecoveryPoint) -> Beside:

@@ -11,9 +11,6 @@ from kafkeep.events import EventSink, Stage, ignore
 from kafkeep.model import Failure
 from kafkeep.point_documents import Beside
 from kafkeep.registry.client import SchemaRegistry
-from kafkeep.repository.envelope import TooLarge
-from kafkeep.repository.objects import wrap_document
-from kafkeep.repository.service_documents import connectors_to_json, schemas_to_json
 from kafkeep.schemas import SCHEMAS
 
 
@@ -54,19 +51,4 @@ def read_services(
         if held is not None and not include_credentials:
             held = without_secrets(held)
         beside, failures = replace(beside, connectors=held), (*failures, *found.failures)
-    return _fitting(beside, failures)
-
-
-def _fitting(beside: Beside, failures: tuple[Failure, ...]) -> ServicesReading:
-    """A registry may hold more than one document can: records are backed up all the same."""
-    try:
-        if beside.schemas is not None:
-            wrap_document(SCHEMAS, schemas_to_json(beside.schemas))
-    except TooLarge as error:
-        beside, failures = replace(beside, schemas=None), (*failures, Failure(SCHEMAS, "too-large", str(error)))
-    try:
-        if beside.connectors is not None:
-            wrap_document(CONNECTORS, connectors_to_json(beside.connectors))
-    except TooLarge as error:
-        beside, failures = replace(beside, connectors=None), (*failures, Failure(CONNECTORS, "too-large", str(error)))
     return ServicesReading(beside, failures)

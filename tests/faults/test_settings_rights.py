@@ -13,6 +13,7 @@ from confluent_kafka import Consumer
 from confluent_kafka.admin import AclOperation
 from tests.faults.test_rights import BACKUP, CLUSTER, GROUP, Right, Stage, failures
 from tests.faults.test_rights import stage as stage  # the fixture
+from tests.support.configs import alter_configs
 from tests.support.live import until
 from tests.support.sweep import open_repository
 
@@ -53,17 +54,17 @@ def settled(stage: Stage) -> Iterator[Stage]:
     """The stage with something of every part: group, cluster and broker configs, a quota, and a member in the group."""
     with Cluster(stage.kafka.cluster_config()) as cluster:
         settings, node = cluster.settings, node_of(cluster)
-        assert settings.alter_configs(GROUP_CONFIGS, stage.group, set={"consumer.session.timeout.ms": "50000"}) is None
-        assert settings.alter_configs(CLUSTER_CONFIGS, "", set={"message.max.bytes": "2000000"}) is None
-        assert settings.alter_configs(BROKER, node, set={"log.cleaner.threads": "2"}) is None
+        assert alter_configs(settings, GROUP_CONFIGS, stage.group, set={"consumer.session.timeout.ms": "50000"}) is None
+        assert alter_configs(settings, CLUSTER_CONFIGS, "", set={"message.max.bytes": "2000000"}) is None
+        assert alter_configs(settings, BROKER, node, set={"log.cleaner.threads": "2"}) is None
         member = Consumer({**stage.kafka.client_properties, "group.id": stage.group})
         member.subscribe([stage.topic])
         until(lambda: member.poll(0.1) is not None or bool(member.assignment()), what="joining the group")
         yield stage
         member.close()
-        settings.alter_configs(GROUP_CONFIGS, stage.group, set={}, delete=["consumer.session.timeout.ms"])
-        settings.alter_configs(CLUSTER_CONFIGS, "", set={}, delete=["message.max.bytes"])
-        settings.alter_configs(BROKER, node, set={}, delete=["log.cleaner.threads"])
+        alter_configs(settings, GROUP_CONFIGS, stage.group, set={}, delete=["consumer.session.timeout.ms"])
+        alter_configs(settings, CLUSTER_CONFIGS, "", set={}, delete=["message.max.bytes"])
+        alter_configs(settings, BROKER, node, set={}, delete=["log.cleaner.threads"])
 
 
 def node_of(cluster: Cluster) -> str:

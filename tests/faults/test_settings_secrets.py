@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.faults.test_secrets import RECORD, Canaries, _search_files
+from tests.support.configs import alter_configs
 from tests.support.kafka import KafkaCluster, Sample, create_topic, produce, unique
 from tests.support.live import until
 from tests.support.sweep import open_repository
@@ -39,11 +40,11 @@ def planted(kafka: KafkaCluster, user: str) -> Iterator[Cluster]:
         settings, node = cluster.settings, str(next(iter(cluster.topology([]).brokers)))
         new = NewScramUser(ScramUser(user, "SCRAM-SHA-512", 4096), Secret(USER_PASSWORD), salt=b"0" * 24)
         assert settings.upsert_scram_users([new]) == {user: None}
-        assert settings.alter_configs(BROKER, node, set=BROKER_SECRETS) is None
-        assert settings.alter_configs(CLUSTER, "", set=CLUSTER_SECRETS) is None
+        assert alter_configs(settings, BROKER, node, set=BROKER_SECRETS) is None
+        assert alter_configs(settings, CLUSTER, "", set=CLUSTER_SECRETS) is None
         yield cluster
-        settings.alter_configs(BROKER, node, set={}, delete=list(BROKER_SECRETS))
-        settings.alter_configs(CLUSTER, "", set={}, delete=list(CLUSTER_SECRETS))
+        alter_configs(settings, BROKER, node, set={}, delete=list(BROKER_SECRETS))
+        alter_configs(settings, CLUSTER, "", set={}, delete=list(CLUSTER_SECRETS))
         settings.delete_scram_users([new.user])
 
 

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from tests.golden.make_repositories import described
 from tests.support import second_reader
 from tests.support.forgeries import BROKEN, forged
+from tests.support.readers import in_that_shape, reader_of, same_state, seen_by
 from tests.support.repositories import Clock, Journal, backup, generation, open_repository, piece
 from tests.support.second_reader import Broken, Corrupt, Reader, Unknown
 from tests.support.writer import run_all
@@ -31,7 +32,6 @@ from kafkeep.model import NO_TOPIC_ID, Generation
 from kafkeep.repository import layout, names
 from kafkeep.repository.envelope import Kind, unwrap, wrap
 from kafkeep.repository.format import NO_COMMIT, encode_commit, read_slot
-from kafkeep.repository.repository import Repository
 from kafkeep.repository.stores.local import LocalStore
 from kafkeep.repository.stores.memory import MemoryStore
 from kafkeep.repository.stores.wrappers import ReadOnlyStore
@@ -40,52 +40,6 @@ from kafkeep.verify.run import verify
 HERE = Path(__file__).parent / "repositories"
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = sorted(path.name for path in HERE.iterdir())
-
-
-def reader_of(store: MemoryStore) -> Reader:
-    return Reader.open(store.objects.get)
-
-
-def seen_by(reader: Reader) -> dict[str, Any]:
-    """What the second reader finds, in the shape of `expected.json`."""
-    return {
-        "id": reader.repository["id"],
-        "head": reader.head,
-        "points": [
-            {
-                "number": number,
-                "name": point["name"],
-                "partitions": [
-                    {
-                        "generation": list(of),
-                        "range": [start, stop],
-                        "runs": [
-                            [piece.start, piece.stop, blake3(reader.run(piece)).hexdigest()]
-                            for piece in pieces
-                            if piece.pack is not None
-                        ],
-                        "gaps": [[piece.start, piece.stop] for piece in pieces if piece.pack is None],
-                    }
-                    | ({"held_back": held} if (held := reader.held_back(number, of)) else {})
-                    for of, start, stop, pieces in reader.content(number)
-                ],
-            }
-            for number, point in reader.points.items()
-        ],
-    }
-
-
-def in_that_shape(expected: dict[str, Any]) -> dict[str, Any]:
-    """What `described` tells, without what the second reader leaves out."""
-    points = [
-        {
-            "number": point["number"],
-            "name": point["name"],
-            "partitions": [part | {"gaps": [one[:2] for one in part["gaps"]]} for part in point["partitions"]],
-        }
-        for point in expected["points"]
-    ]
-    return {"id": expected["id"], "head": expected["head"], "points": points}
 
 
 def expected(name: str) -> dict[str, Any]:
@@ -184,20 +138,6 @@ def test_both_readers_agree_on_every_broken_commit(name: str) -> None:
     assert same_state(reader, repository)
     backup(repository, [piece(generation("orders"), 6, 1)])
     assert same_state(reader_of(store), repository)
-
-
-def same_state(reader: Reader, repository: Repository) -> bool:
-    state = repository.state
-    ours = {
-        (of.topic, of.topic_id, of.partition, of.lineage): (known.start, known.next_offset, not known.open)
-        for of, known in state.generations.items()
-    }
-    theirs = {of: (known.start, known.next, known.closed) for of, known in reader.histories.items()}
-    packs = {entry.name for entry in state.packs}
-    return (
-        (reader.head, reader.cluster_id, theirs, set(reader.packs)) == (state.head, state.cluster_id, ours, packs)
-        and seen_by(reader) == in_that_shape(json.loads(json.dumps(described(repository))))
-    )  # fmt: skip
 
 
 def agreed_alarms(store: MemoryStore) -> list[int] | None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 from confluent_kafka import Consumer, Producer
 from confluent_kafka import TopicPartition as Position
+from tests.support.configs import alter_topic
 from tests.support.kafka import KafkaCluster, unique
 
 from kafkeep.errors import KafkaRequestError
@@ -106,8 +107,8 @@ def test_deleting_answers_per_topic(cluster: Cluster, topic: str) -> None:
 
 def test_configs_tell_overrides_from_defaults(cluster: Cluster, topic: str) -> None:
     assert overrides(cluster, topic) == {}
-    cluster.admin.alter_topic_configs(topic, set={"retention.ms": "12345", "cleanup.policy": "compact"}, delete=[])
-    cluster.admin.alter_topic_configs(topic, set={"max.message.bytes": "2000"}, delete=["retention.ms"])
+    alter_topic(cluster, topic, values={"retention.ms": "12345", "cleanup.policy": "compact"})
+    alter_topic(cluster, topic, values={"max.message.bytes": "2000"}, delete=["retention.ms"])
     assert overrides(cluster, topic) == {"cleanup.policy": "compact", "max.message.bytes": "2000"}
     found = cluster.admin.topic_configs([topic])[topic]
     assert isinstance(found, tuple)
@@ -126,7 +127,7 @@ def test_configs_of_an_absent_topic_are_an_error_in_its_place(cluster: Cluster, 
 
 def test_a_refused_config_changes_nothing(cluster: Cluster, topic: str) -> None:
     with pytest.raises(KafkaRequestError, match=r"no\.such\.config"):
-        cluster.admin.alter_topic_configs(topic, set={"retention.ms": "1", "no.such.config": "1"}, delete=[])
+        alter_topic(cluster, topic, values={"retention.ms": "1", "no.such.config": "1"})
     assert overrides(cluster, topic) == {}
 
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
+from tests.support.configs import alter_configs
 from tests.support.kafka import KafkaCluster, unique
 
 from kafkeep.errors import KafkaAccessDenied, KafkaRequestError
@@ -125,13 +126,13 @@ def test_configs_of_brokers_cluster_groups_and_client_metrics(secured: KafkaClus
     node = str(next(iter(cluster.topology([]).brokers)))
     group, metrics = unique("group"), unique("metrics")
     settings = cluster.settings
-    assert settings.alter_configs(BROKER, node, set={"log.cleaner.threads": "2"}) is None
-    assert settings.alter_configs(CLUSTER, "", set={"message.max.bytes": "2000000"}) is None
+    assert alter_configs(settings, BROKER, node, set={"log.cleaner.threads": "2"}) is None
+    assert alter_configs(settings, CLUSTER, "", set={"message.max.bytes": "2000000"}) is None
     has_group_configs = secured.version.startswith("4")
     if has_group_configs:
-        assert settings.alter_configs(GROUP, group, set={"consumer.session.timeout.ms": "50000"}) is None
-    assert settings.alter_configs(CLIENT_METRICS, metrics, set={"interval.ms": "60000"}) is None
-    refusal = settings.alter_configs(CLUSTER, "", set={"message.max.bytes": "many"})
+        assert alter_configs(settings, GROUP, group, set={"consumer.session.timeout.ms": "50000"}) is None
+    assert alter_configs(settings, CLIENT_METRICS, metrics, set={"interval.ms": "60000"}) is None
+    refusal = alter_configs(settings, CLUSTER, "", set={"message.max.bytes": "many"})
     assert isinstance(refusal, KafkaRequestError)
 
     soon(lambda: metrics in settings.config_resources(CLIENT_METRICS))
@@ -148,11 +149,11 @@ def test_configs_of_brokers_cluster_groups_and_client_metrics(secured: KafkaClus
     assert any(entry.sensitive and entry.value is None for entry in broker.entries)
     assert {"static", "default", "cluster", "broker"} <= {entry.source for entry in broker.entries}
 
-    assert settings.alter_configs(BROKER, node, set={}, delete=["log.cleaner.threads"]) is None
-    assert settings.alter_configs(CLUSTER, "", set={}, delete=["message.max.bytes"]) is None
+    assert alter_configs(settings, BROKER, node, set={}, delete=["log.cleaner.threads"]) is None
+    assert alter_configs(settings, CLUSTER, "", set={}, delete=["message.max.bytes"]) is None
     if has_group_configs:
-        assert settings.alter_configs(GROUP, group, set={}, delete=["consumer.session.timeout.ms"]) is None
-    assert settings.alter_configs(CLIENT_METRICS, metrics, set={}, delete=["interval.ms"]) is None
+        assert alter_configs(settings, GROUP, group, set={}, delete=["consumer.session.timeout.ms"]) is None
+    assert alter_configs(settings, CLIENT_METRICS, metrics, set={}, delete=["interval.ms"]) is None
 
 
 def answer_ok(answer: object) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 from confluent_kafka import Producer
+from tests.support.configs import alter_topic
 from tests.support.kafka import KafkaCluster, NewKafka, unique
 from tests.support.live import RENAME, Filling, Live, delete_records, new_repository, until
 
@@ -75,7 +76,7 @@ def test_after_compaction_what_is_gone_is_proven(live: Live) -> None:
     ).produce(200, keyed=True)
     put(live, topic, b"alone", b"1", None, b"3")
     point = live.back_up(repository, topic).point
-    live.cluster.admin.alter_topic_configs(topic, set={"cleanup.policy": "compact"}, delete=[])
+    alter_topic(live.cluster, topic, values={"cleanup.policy": "compact"})
     numbers = itertools.count()
 
     def cleaned() -> bool:
@@ -90,7 +91,7 @@ def test_after_compaction_what_is_gone_is_proven(live: Live) -> None:
     since = report.excused
     assert since.compacted > 150 and since == Excused(compacted=since.compacted)
     assert report.records + since.compacted == 203
-    live.cluster.admin.alter_topic_configs(topic, set={"cleanup.policy": "delete"}, delete=[])
+    alter_topic(live.cluster, topic, values={"cleanup.policy": "delete"})
     strict = live.compare(repository, point)
     # The cleaner may have come once more in between.
     assert strict.different >= since.compacted and {found.what for found in strict.differences} == {"missing"}

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import pytest
 import structlog
 from confluent_kafka import Producer
+from tests.support.configs import alter_topic
 from tests.support.kafka import KafkaCluster, unique
 
 from kafkeep.errors import KafkaAccessDenied, KafkaLoginError
@@ -255,7 +256,7 @@ def test_a_login_without_rights_is_told_per_item_what_it_lacks(secured: KafkaClu
         assert all("this login lacks" in str(answer) for answer in answers)
         assert cluster.admin.groups() == ()
         with pytest.raises(KafkaAccessDenied, match="ALTER_CONFIGS"):
-            cluster.admin.alter_topic_configs(name, set={"retention.ms": "1"}, delete=[])
+            alter_topic(cluster, name, values={"retention.ms": "1"})
         with pytest.raises(KafkaAccessDenied):
             cluster.admin.init_producer_id()
         with pytest.raises(KafkaAccessDenied):

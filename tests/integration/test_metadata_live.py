@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from confluent_kafka import Consumer
 from confluent_kafka import TopicPartition as Position
+from tests.support.configs import alter_configs
 from tests.support.kafka import KafkaCluster, NewKafka, Sample, commit_positions, create_topic, produce, unique
 from tests.support.live import Live, until
 
@@ -82,11 +83,11 @@ def rich(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         scram = NewScramUser(ScramUser(made.user, "SCRAM-SHA-512", 8192), Secret(PASSWORD), salt=b"0" * 24)
         other = NewScramUser(ScramUser(f"{made.user}-2", "SCRAM-SHA-256", 4096), Secret("unknown"), salt=b"0" * 24)
         assert settings.upsert_scram_users([scram, other]) == {made.user: None, f"{made.user}-2": None}
-        assert settings.alter_configs(CLUSTER, "", set={"message.max.bytes": "2000000"}) is None
-        assert settings.alter_configs(BROKER, node, set={"log.cleaner.threads": "2"}) is None
+        assert alter_configs(settings, CLUSTER, "", set={"message.max.bytes": "2000000"}) is None
+        assert alter_configs(settings, BROKER, node, set={"log.cleaner.threads": "2"}) is None
         yield made
-        settings.alter_configs(CLUSTER, "", set={}, delete=["message.max.bytes"])
-        settings.alter_configs(BROKER, node, set={}, delete=["log.cleaner.threads"])
+        alter_configs(settings, CLUSTER, "", set={}, delete=["message.max.bytes"])
+        alter_configs(settings, BROKER, node, set={}, delete=["log.cleaner.threads"])
 
 
 def test_metadata_comes_back_on_an_empty_cluster(rich: Rich, new_kafka: NewKafka) -> None:

@@ -105,7 +105,7 @@ class Many:
         for mechanism in ("SCRAM-SHA-256", "SCRAM-SHA-512"):
             cluster.settings.delete_scram_users([user for user in self.users if user.mechanism == mechanism])
         gone = [ConfigChange(GROUP, name, (), ("consumer.session.timeout.ms",)) for name in self.topics]
-        cluster.settings.alter_many_configs(gone)
+        cluster.settings.alter_configs(gone)
 
     def wanted(self, image: ClusterImage) -> ClusterImage:
         """The cluster's own image with one change for each topic, group, client and user."""
@@ -191,7 +191,7 @@ def test_one_change_that_is_refused_does_not_stop_the_others_of_its_request(
         ConfigChange(TOPIC, many.topics[3], (), ()),
     ]
     with counted() as found:
-        answers = cluster.settings.alter_many_configs(changes)
+        answers = cluster.settings.alter_configs(changes)
     assert found == {"IncrementalAlterConfigs": 1}
     assert [answer is None for answer in answers] == [True, False, True, False, True]
     assert f"alter configs of topic {many.topics[1]}" in str(answers[1]) and absent in str(answers[3])
@@ -212,7 +212,7 @@ def test_a_broker_is_asked_to_change_its_own_configs(cluster: Cluster, counted: 
     wanted = (("log.cleaner.threads", "2"),)
     try:
         with counted() as found:
-            answers = cluster.settings.alter_many_configs(
+            answers = cluster.settings.alter_configs(
                 [
                     ConfigChange(CLUSTER, "", (("message.max.bytes", "many"),), ()),
                     ConfigChange(BROKER, node, wanted, ()),
@@ -235,4 +235,4 @@ def test_a_broker_is_asked_to_change_its_own_configs(cluster: Cluster, counted: 
             ConfigChange(BROKER, node, (), ("log.cleaner.threads",)),
             ConfigChange(CLIENT_METRICS, node, (), ("interval.ms",)),
         ]
-        cluster.settings.alter_many_configs(gone)
+        cluster.settings.alter_configs(gone)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tests.support.configs import alter_configs
 from tests.support.kafka import KafkaCluster, NewKafka, Sample, produce, unique
 
 from kafkeep.errors import KafkaError
@@ -132,11 +133,11 @@ def filled(source: KafkaCluster, names: Names) -> Iterator[ClusterImage]:
             put.append((GROUP, names.groups[0], {"consumer.session.timeout.ms": "50000"}))
         try:
             for kind, name, configs in put:
-                assert settings.alter_configs(kind, name, set=configs) is None
+                assert alter_configs(settings, kind, name, set=configs) is None
             yield image_of(cluster, names, [(kind, name) for kind, name, _ in put])
         finally:
             for kind, name, configs in put:
-                settings.alter_configs(kind, name, set={}, delete=configs)
+                alter_configs(settings, kind, name, set={}, delete=configs)
             settings.alter_quotas({entity: dict.fromkeys(values) for entity, values in names.quotas.items()})
             settings.delete_acls(names.acls)
             for mechanism in ("SCRAM-SHA-256", "SCRAM-SHA-512"):

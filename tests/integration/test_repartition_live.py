@@ -23,6 +23,7 @@ from tests.support.kafka import (
     unique,
 )
 from tests.support.live import Live, Seen, new_repository, total
+from tests.support.repartitioned_live import LIKE_JAVA, by_producers, samples
 from tests.support.sweep_command import Kafkeep
 
 from kafkeep.capture.result import BackupResult
@@ -34,8 +35,6 @@ from kafkeep.repository.repository import Repository
 pytestmark = pytest.mark.integration
 
 SOURCE_PARTITIONS = 3
-LIKE_JAVA = {"partitioner": "murmur2_random"}
-"""librdkafka's name for what Java's producer does where nothing else is set."""
 COMMITTED = {0: 40, 1: 0, 2: 75}
 
 
@@ -58,24 +57,6 @@ def topic(kafka_431: KafkaCluster) -> str:
     return name
 
 
-def samples(block: int, count: int) -> Iterator[Sample]:
-    for number in range(count):
-        key = (
-            None
-            if number % 9 == 0
-            else b""
-            if number % 31 == 1
-            else b"key-" + b"x" * (number % 13) + b"%d" % (number % 17)
-        )
-        value = None if key and number % 23 == 2 else b"%d.%d" % (block, number)
-        yield Sample(
-            key=key,
-            value=value,
-            headers=(("at", b"%d.%d" % (block, number)), ("none", None), ("at", b"")),
-            timestamp=1_700_000_000_000 + 1000 * block + number,
-        )
-
-
 @pytest.fixture(scope="module")
 def group(kafka_431: KafkaCluster, topic: str) -> str:
     name = unique("readers")
@@ -93,22 +74,6 @@ def repository() -> Repository:
 @pytest.fixture(scope="module")
 def backed_up(live: Live, repository: Repository, topic: str, group: str) -> BackupResult:
     return live.back_up(repository, topic)
-
-
-def by_producers(kafka: KafkaCluster, keys: set[bytes], partitions: int) -> dict[bytes, int]:
-    """The partition of each key, by what a producer did with it."""
-    name = unique("reference")
-    create_topic(kafka.client_properties, name, partitions=partitions)
-    produce(kafka.client_properties, name, [Sample(key=key, value=b"v") for key in sorted(keys)], **LIKE_JAVA)
-    found = {
-        content.key: number
-        for number, records in read_positions(kafka.client_properties, name).items()
-        for _, content in records
-        if content.key is not None
-    }
-    delete_topics(kafka.client_properties, [name])
-    assert found.keys() == keys
-    return found
 
 
 def check_records(source: Seen, found: Seen, partition_of: Mapping[bytes, int]) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 from confluent_kafka import Producer
+from tests.support.configs import alter_topic
 from tests.support.kafka import KafkaCluster, unique
 from tests.support.live import RENAME, RESTORED, Filling, Live, new_repository, until
 
@@ -54,7 +55,7 @@ def test_a_key_whose_tombstone_is_gone_does_not_come_back(live: Live) -> None:
     first = live.back_up(repository, topic)
     assert first.failures == ()
     # Not before: a slow machine's first backup may itself take longer than that.
-    live.cluster.admin.alter_topic_configs(topic, set={"delete.retention.ms": "1000"}, delete=[])
+    alter_topic(live.cluster, topic, values={"delete.retention.ms": "1000"})
     put(live, topic, b"gone", None)
     numbers = itertools.count()
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
-from tests.integration.test_repartition_live import LIKE_JAVA, by_producers, samples
 from tests.support.kafka import (
     Content,
     KafkaCluster,
@@ -20,6 +19,7 @@ from tests.support.kafka import (
 )
 from tests.support.live import Live, new_repository
 from tests.support.proof import Proof
+from tests.support.repartitioned_live import LIKE_JAVA, by_producers, samples
 
 from kafkeep.kafka.cluster import Cluster
 from kafkeep.renaming import Rename

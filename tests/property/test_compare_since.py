@@ -4,12 +4,12 @@ and a change that none of them makes is always found.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import assume, given, note
 from hypothesis import strategies as st
-from tests.support.operations import as_cluster, back_up, new_repository, without_pauses
+from tests.support.operations import as_cluster, back_up, new_repository
 from tests.support.simulated_cluster import SimulatedCluster
 from tests.support.simulated_log import ABORT, COMMIT, Entry, SimulatedLog, record
 
@@ -36,10 +36,7 @@ EVENTS = st.lists(
 )
 
 
-@pytest.fixture(autouse=True, scope="module")
-def quick() -> Iterator[None]:
-    with without_pauses():
-        yield
+pytestmark = pytest.mark.usefixtures("quick")
 
 
 class Source:

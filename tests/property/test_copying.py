@@ -6,8 +6,8 @@ import random
 from pathlib import Path
 
 import pytest
-from tests.golden.test_repositories import reader_of, same_state
 from tests.support.keeping import Life
+from tests.support.readers import reader_of, same_state
 from tests.support.repositories import Clock, Journal, backup, generation, open_repository, piece
 from tests.support.sweep_command import Kafkeep
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 
 import pytest
-from tests.golden.test_repositories import reader_of, same_state
 from tests.support.keeping import Life
+from tests.support.readers import reader_of, same_state
 from tests.support.repositories import open_repository
 
 from kafkeep.repository.keeping import PRUNED

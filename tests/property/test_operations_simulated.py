@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
-from tests.support.operations import as_cluster, contents, new_repository, now, records_of, stored, without_pauses
+from tests.support.operations import as_cluster, contents, new_repository, now, records_of, stored
 from tests.support.simulated_cluster import FETCH_FAULTS, PRODUCE_FAULTS, SimulatedCluster
 from tests.support.simulated_log import ABORT, COMMIT, SimulatedLog, Transaction, record
 
@@ -35,10 +35,7 @@ SLOW = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, Heal
 PRODUCERS = (11, 12, 13)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def quick() -> Iterator[None]:
-    with without_pauses():
-        yield
+pytestmark = pytest.mark.usefixtures("quick")
 
 
 @dataclass

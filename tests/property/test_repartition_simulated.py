@@ -3,22 +3,20 @@ and `compare` proves it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.support.mortal import DEATHS, Killed, Life, Processes
-from tests.support.operations import back_up, new_repository, records_of, stored, without_pauses
+from tests.support.mortal import DEATHS, Killed, Life, Processes, process
+from tests.support.operations import back_up, new_repository, records_of, stored
 from tests.support.repartitioned import check_spread, lowest
 from tests.support.simulated_cluster import PRODUCE_FAULTS, SimulatedCluster
 from tests.support.simulated_log import ABORT, COMMIT, record
 
 from kafkeep.compare.options import CompareOptions
 from kafkeep.compare.run import compare
-from kafkeep.errors import UsageError
 from kafkeep.kafka.cluster import Cluster
 from kafkeep.kafka.wire.records import Record
 from kafkeep.model import GroupOffset, RecoveryPoint, TopicPartition
@@ -26,8 +24,6 @@ from kafkeep.repository.repository import Repository
 from kafkeep.repository.stores.memory import MemoryStore
 from kafkeep.restore.options import RestoreOptions
 from kafkeep.restore.result import RestoreResult
-from kafkeep.restore.run import prepare, restore
-from kafkeep.restore.unfinished import NEWEST, find_job
 
 SLOW = settings(
     deadline=None,
@@ -50,10 +46,7 @@ WRITES = st.lists(
 Writes = list[tuple[int, list[bytes | None], int, str, int]]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def quick() -> Iterator[None]:
-    with without_pauses():
-        yield
+pytestmark = pytest.mark.usefixtures("quick")
 
 
 def archive(writes: Writes, committed: dict[int, int]) -> dict[str, bytes]:
@@ -77,18 +70,6 @@ def archive(writes: Writes, committed: dict[int, int]) -> dict[str, bytes]:
     assert back_up(source, repository).point is not None
     assert isinstance(repository.store, MemoryStore)
     return dict(repository.store.objects)
-
-
-def process(processes: Processes, life: Life, options: RestoreOptions) -> RestoreResult:
-    cluster, repository = processes.next(life)
-    point = repository.point("latest")
-    try:
-        job = find_job(repository, NEWEST, point.number, "target")
-    except UsageError:
-        job = None
-    chosen = options if job is None else job.beginning.options
-    plan = prepare(cast(Cluster, cluster), repository, point, chosen, now=processes.clock, job=job)
-    return restore(cast(Cluster, cluster), repository, plan, chosen, now=processes.clock)
 
 
 def finished(repository: Repository) -> bool:

@@ -20,10 +20,10 @@ from tests.support.repositories import (
 
 from kafkeep.errors import CorruptionError, CorruptObject, ObjectNotFound
 from kafkeep.model import OffsetRange, RunRef
+from kafkeep.repository.catalogue import PackEntry
 from kafkeep.repository.names import HINT_HEAD, REPOSITORY, log_name
 from kafkeep.repository.reader import chunk_coverage, read_footer
 from kafkeep.repository.repository import Repository
-from kafkeep.repository.state import PackEntry
 from kafkeep.repository.stores.memory import MemoryStore
 from kafkeep.repository.stores.wrappers import FaultyStore
 from kafkeep.verify.report import LEVELS, Finding

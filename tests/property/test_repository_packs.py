@@ -14,11 +14,11 @@ from kafkeep.errors import KafkeepError
 from kafkeep.kafka.wire.batch import walk
 from kafkeep.model import AbortedTransaction, BatchInfo, Generation, OffsetRange, RunFacts
 from kafkeep.repository import layout
+from kafkeep.repository.catalogue import PackEntry
 from kafkeep.repository.envelope import Kind, unwrap
 from kafkeep.repository.format import RepositoryDocument, read_slot
 from kafkeep.repository.pack import PackWriter
 from kafkeep.repository.reader import PackReader
-from kafkeep.repository.state import PackEntry
 from kafkeep.repository.stores.memory import MemoryStore
 from kafkeep.verify.run import verify
 

@@ -5,18 +5,17 @@ from __future__ import annotations
 import dataclasses
 import typing
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.support.mortal import DEATHS, Killed, Life, Processes
-from tests.support.operations import back_up, contents, new_repository, records_of, stored, without_pauses
+from tests.support.mortal import DEATHS, Killed, Life, Processes, process
+from tests.support.operations import back_up, contents, new_repository, records_of, stored
 from tests.support.simulated_cluster import PRODUCE_FAULTS, SimulatedCluster
 from tests.support.simulated_log import COMMIT, record
 
-from kafkeep.errors import CorruptObject, UsageError
-from kafkeep.kafka.cluster import Cluster
+from kafkeep.errors import CorruptObject
 from kafkeep.model import GroupOffset, RecoveryPoint, TopicPartition
 from kafkeep.renaming import Rename
 from kafkeep.repository.repository import Repository
@@ -25,18 +24,13 @@ from kafkeep.repository.stores.memory import MemoryStore
 from kafkeep.restore import produce
 from kafkeep.restore.options import RestoreOptions
 from kafkeep.restore.result import RestoreResult
-from kafkeep.restore.run import prepare, restore
-from kafkeep.restore.unfinished import NEWEST, find_job
+from kafkeep.restore.unfinished import find_job
 from kafkeep.restore_reports import mapped_by_restores
 
 SLOW = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 
 
-@pytest.fixture(autouse=True, scope="module")
-def quick() -> Iterator[None]:
-    with without_pauses():
-        yield
-
+pytestmark = pytest.mark.usefixtures("quick")
 
 WRITES = st.lists(
     st.tuples(st.integers(0, 2), st.integers(1, 4), st.sampled_from([0, 0, 1, 3, 4]), st.booleans(), st.booleans()),
@@ -64,18 +58,6 @@ def archive(writes: list[tuple[int, int, int, bool, bool]]) -> dict[str, bytes]:
     assert back_up(source, repository).point is not None
     assert isinstance(repository.store, MemoryStore)
     return dict(repository.store.objects)
-
-
-def process(processes: Processes, life: Life, options: RestoreOptions) -> RestoreResult:
-    cluster, repository = processes.next(life)
-    point = repository.point("latest")
-    try:
-        job = find_job(repository, NEWEST, point.number, "target")
-    except UsageError:
-        job = None
-    chosen = options if job is None else job.beginning.options
-    plan = prepare(cast(Cluster, cluster), repository, point, chosen, now=processes.clock, job=job)
-    return restore(cast(Cluster, cluster), repository, plan, chosen, now=processes.clock)
 
 
 def live_and_die(

@@ -9,15 +9,21 @@ from __future__ import annotations
 import random
 import threading
 from collections import deque
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar, cast
 
 from tests.support.repositories import Clock
 from tests.support.simulated_cluster import SimulatedCluster, SimulatedProducer
 
+from kafkeep.errors import UsageError
+from kafkeep.kafka.cluster import Cluster
 from kafkeep.kafka.produce import ProduceBatch, ProducedBatch
 from kafkeep.repository.repository import Repository
 from kafkeep.repository.stores.memory import MemoryStore
+from kafkeep.restore.options import RestoreOptions
+from kafkeep.restore.result import RestoreResult
+from kafkeep.restore.run import prepare, restore
+from kafkeep.restore.unfinished import NEWEST, find_job
 
 T = TypeVar("T")
 
@@ -75,6 +81,7 @@ class MortalCluster:
         self._cluster = cluster
         self._life = life
         self.admin = _MortalAdmin(cluster.admin, life)
+        self.settings = _MortalSettings(cluster.settings, life)
 
     def __getattr__(self, name: str) -> Any:
         self._life.alive()
@@ -104,19 +111,26 @@ class _MortalAdmin:
             lambda: self._admin.create_topics(topics), lambda: self._admin.create_topics(topics[: len(topics) // 2])
         )
 
-    def alter_topic_configs(self, topic: str, *, set: Mapping[str, str], delete: Collection[str]) -> None:  # noqa: A002
-        self._life.step(lambda: self._admin.alter_topic_configs(topic, set=set, delete=delete))
-
-    def alter_configs_of_topics(self, changes: Mapping[str, Any]) -> Any:
-        half = dict(list(changes.items())[: len(changes) // 2])
-        return self._life.step(
-            lambda: self._admin.alter_configs_of_topics(changes), lambda: self._admin.alter_configs_of_topics(half)
-        )
-
     def commit_group_offsets(self, group: str, offsets: Sequence[Any]) -> Any:
         return self._life.step(
             lambda: self._admin.commit_group_offsets(group, offsets),
             lambda: self._admin.commit_group_offsets(group, offsets[: len(offsets) // 2]),
+        )
+
+
+class _MortalSettings:
+    def __init__(self, settings: Any, life: Life) -> None:
+        self._settings = settings
+        self._life = life
+
+    def __getattr__(self, name: str) -> Any:
+        self._life.alive()
+        return getattr(self._settings, name)
+
+    def alter_configs(self, changes: Sequence[Any]) -> Any:
+        return self._life.step(
+            lambda: self._settings.alter_configs(changes),
+            lambda: self._settings.alter_configs(changes[: len(changes) // 2]),
         )
 
 
@@ -158,3 +172,16 @@ class Processes:
             store, now=self.clock, rng=random.Random(next(self._seeds)), pause=lambda seconds: None
         )
         return MortalCluster(self.target, life), repository
+
+
+def process(processes: Processes, life: Life, options: RestoreOptions) -> RestoreResult:
+    """One process's restore of the newest point: it begins, or continues what another left unfinished."""
+    cluster, repository = processes.next(life)
+    point = repository.point("latest")
+    try:
+        job = find_job(repository, NEWEST, point.number, "target")
+    except UsageError:
+        job = None
+    chosen = options if job is None else job.beginning.options
+    plan = prepare(cast(Cluster, cluster), repository, point, chosen, now=processes.clock, job=job)
+    return restore(cast(Cluster, cluster), repository, plan, chosen, now=processes.clock)

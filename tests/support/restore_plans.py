@@ -26,9 +26,35 @@ from kafkeep.repository.repository import Repository
 from kafkeep.restore.options import RestoreOptions
 from kafkeep.restore.plan import PartitionContent, PartitionRestore, RestorePlan
 from kafkeep.restore.planning import plan_restore
+from kafkeep.restore.result import RestoreResult
 from kafkeep.restore.survey import TargetSurvey, TargetTopic
 from kafkeep.restore.window import Window
 
+NOTHING_PLANNED = RestorePlan(
+    point=1,
+    source_cluster="source",
+    target_cluster="target",
+    route="produce",
+    topics=(),
+    partitions=(),
+    groups=(),
+    warnings=(),
+    refusals=(),
+)
+RESTORED = RestoreResult(
+    point=1,
+    job="audit/day/name",
+    topics_created=(),
+    partitions=(),
+    groups=(),
+    records=30,
+    size_bytes=3_000_000,
+    warnings=(),
+    failures=(),
+    lost=0,
+    interrupted=False,
+    seconds=1.0,
+)
 ID = "I" * 22
 NOW_MS = 2_000_000_000_000
 POINT = RecoveryPoint(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from confluent_kafka import Consumer
 from confluent_kafka import TopicPartition as Position
+from tests.support.configs import alter_configs
 from tests.support.kafka import KafkaCluster, Sample, produce
 
 from kafkeep.errors import KafkaError
@@ -112,7 +113,7 @@ class Rich:
 
     def _put_settings(self, settings: SettingsAdmin, version: str) -> None:
         for kind, name, configs in self.configs(version):
-            assert settings.alter_configs(kind, name, set=configs) is None
+            assert alter_configs(settings, kind, name, set=configs) is None
         assert not any(settings.create_acls(self.acls).values())
         assert not any(settings.alter_quotas(self.quotas).values())
         for number, (user, password) in enumerate(self.users.items()):

@@ -31,6 +31,7 @@ from kafkeep.inventory import (
 )
 from kafkeep.kafka.admin import ConfigEntry, GroupListing, NewTopic
 from kafkeep.kafka.cluster import EARLIEST, OffsetAnswer
+from kafkeep.kafka.config_changes import ConfigChange
 from kafkeep.kafka.fetch import FetchedPartition, FetchPosition
 from kafkeep.kafka.produce import MOST_OUTSTANDING, ProduceBatch, ProducedBatch
 from kafkeep.kafka.tiering import EARLIEST_LOCAL
@@ -385,6 +386,8 @@ class SimulatedSettings:
         self.bindings: tuple[Acl, ...] = ()
         self.looks = 0
         """How often anybody asked for log directories, whose sizes change from look to look."""
+        self.altered: list[tuple[str, dict[str, str], tuple[str, ...]]] = []
+        """Topics whose configs were set and deleted."""
 
     def acls(self) -> tuple[Acl, ...]:
         return self._told("acls", self.bindings)
@@ -426,6 +429,16 @@ class SimulatedSettings:
     def group_members(self, listings: Collection[GroupListing]) -> dict[str, GroupMembers | KafkaError]:
         return {listing.group_id: GroupMembers(listing.group_id, listing.type, "Stable", ()) for listing in listings}
 
+    def alter_configs(self, changes: Sequence[ConfigChange]) -> list[KafkaError | None]:
+        """Of topics: nothing else is changed by a restore."""
+        for change in changes:
+            self.altered.append((change.name, dict(change.set), change.delete))
+            configs = self._cluster.topics[change.name].configs
+            configs.update(change.set)
+            for name in change.delete:
+                configs.pop(name, None)
+        return [None] * len(changes)
+
     def _told(self, call: str, answer: T) -> T:
         if call in self.refused:
             raise self.refused[call]
@@ -436,7 +449,6 @@ class SimulatedAdmin:
     def __init__(self, cluster: SimulatedCluster) -> None:
         self._cluster = cluster
         self._producer_id = 4000
-        self.altered: list[tuple[str, dict[str, str], tuple[str, ...]]] = []
         self.refused_configs: dict[str, KafkaError] = {}
         """What stands in place of a topic's settings."""
         self.transactions: dict[str, tuple[int, TransactionDescription]] = {}
@@ -488,20 +500,6 @@ class SimulatedAdmin:
         if validate_only:
             return "A" * 22
         return self._cluster.add_topic(topic.name, topic.partitions, configs=dict(topic.configs)).topic_id
-
-    def alter_topic_configs(self, topic: str, *, set: Mapping[str, str], delete: Collection[str]) -> None:  # noqa: A002
-        self.altered.append((topic, dict(set), tuple(delete)))
-        configs = self._cluster.topics[topic].configs
-        configs.update(set)
-        for name in delete:
-            configs.pop(name, None)
-
-    def alter_configs_of_topics(
-        self, changes: Mapping[str, tuple[Mapping[str, str], Collection[str]]]
-    ) -> dict[str, KafkaError | None]:
-        for topic, (values, delete) in changes.items():
-            self.alter_topic_configs(topic, set=values, delete=delete)
-        return dict.fromkeys(changes)
 
     def init_producer_id(self) -> tuple[int, int]:
         self._producer_id += 1

@@ -21,14 +21,15 @@ from kafkeep.inventory import (
     ScramUser,
 )
 from kafkeep.kafka.config import ClusterConfig
-from kafkeep.kafka.config_changes import ConfigChange
+from kafkeep.kafka.config_changes import TOPIC, ConfigChange
 from kafkeep.kafka.users import NewScramUser
 
 
 class SimulatedSettings:
     """What `Cluster.settings` offers; `changed` has one word for each thing that was changed."""
 
-    def __init__(self) -> None:
+    def __init__(self, cluster: SimulatedCluster) -> None:
+        self._cluster = cluster
         self.values: dict[tuple[str, str], dict[str, str]] = {}
         self.bindings: set[Acl] = set()
         self.limits: dict[QuotaEntity, dict[str, float]] = {}
@@ -103,22 +104,20 @@ class SimulatedSettings:
             for kind, name in resources
         }
 
-    def alter_configs(
-        self,
-        kind: str,
-        name: str,
-        *,
-        set: Mapping[str, str],  # noqa: A002 - as `SettingsAdmin` has it
-        delete: Collection[str] = (),
-        validate_only: bool = False,
-    ) -> KafkaError | None:
-        answer = self._change(f"{kind}-configs")
-        if answer is None:
-            self.values.setdefault((kind, name), {}).update(set)
-        return answer
+    def alter_configs(self, changes: Sequence[ConfigChange]) -> list[KafkaError | None]:
+        return [self._altered(change) for change in changes]
 
-    def alter_many_configs(self, changes: Sequence[ConfigChange]) -> list[KafkaError | None]:
-        return [self.alter_configs(one.kind, one.name, set=dict(one.set), delete=one.delete) for one in changes]
+    def _altered(self, change: ConfigChange) -> KafkaError | None:
+        if change.kind == TOPIC:
+            configs = self._cluster.topics[change.name].configs
+            configs.update(change.set)
+            for name in change.delete:
+                configs.pop(name, None)
+            return None
+        answer = self._change(f"{change.kind}-configs")
+        if answer is None:
+            self.values.setdefault((change.kind, change.name), {}).update(change.set)
+        return answer
 
     def features(self) -> tuple[Feature, ...]:
         return tuple(Feature(name, level) for name, level in sorted(self.levels.items()))
@@ -153,7 +152,7 @@ class SettledCluster(SimulatedCluster):
     def __init__(self, cluster_id: str, **options: Any) -> None:
         super().__init__(cluster_id, **options)
         self.config = ClusterConfig(name=cluster_id, bootstrap=("simulated:9092",))
-        self.settings = SimulatedSettings()
+        self.settings = SimulatedSettings(self)
 
 
 USER, OTHER = "alice", "bob"

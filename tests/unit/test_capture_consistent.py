@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.support.operations import back_up, new_repository, put_back, values, without_pauses
+from tests.support.operations import back_up, new_repository, put_back, values
 from tests.support.simulated_cluster import SimulatedCluster
 from tests.support.simulated_log import ABORT, COMMIT, record
 
@@ -23,10 +22,7 @@ ZERO, ONE = TopicPartition("orders", 0), TopicPartition("orders", 1)
 PAYER = 7
 
 
-@pytest.fixture(autouse=True, scope="module")
-def quick() -> Iterator[None]:
-    with without_pauses():
-        yield
+pytestmark = pytest.mark.usefixtures("quick")
 
 
 @pytest.fixture

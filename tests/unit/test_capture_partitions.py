@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
 import pytest
-from tests.support.operations import Heard, as_cluster, new_repository, now, without_pauses
+from tests.support.operations import Heard, as_cluster, new_repository, now
 from tests.support.simulated_cluster import SimulatedCluster, SimulatedFetcher
 from tests.support.simulated_log import ABORT, COMMIT, SimulatedLog, record
 
@@ -35,11 +35,7 @@ from kafkeep.model import AbortedTransaction, OffsetRange, PackRef, RunFacts, To
 from kafkeep.repository.repository import Repository
 from kafkeep.selection import Selection
 
-
-@pytest.fixture(autouse=True, scope="module")
-def quick() -> Iterator[None]:
-    with without_pauses():
-        yield
+pytestmark = pytest.mark.usefixtures("quick")
 
 
 class Run:

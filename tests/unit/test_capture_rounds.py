@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -17,7 +17,6 @@ from tests.support.operations import (
     now,
     stored,
     values,
-    without_pauses,
 )
 from tests.support.simulated_cluster import SimulatedCluster, SimulatedFetcher
 from tests.support.simulated_log import COMMIT, SimulatedLog, record
@@ -34,11 +33,7 @@ from kafkeep.repository.drafts import CommitOutcome, Draft
 from kafkeep.repository.repository import Repository
 from kafkeep.repository.stores.memory import MemoryStore
 
-
-@pytest.fixture(autouse=True, scope="module")
-def quick() -> Iterator[None]:
-    with without_pauses():
-        yield
+pytestmark = pytest.mark.usefixtures("quick")
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from tests.support.operations import (
@@ -14,7 +14,6 @@ from tests.support.operations import (
     now,
     put_back,
     values,
-    without_pauses,
 )
 from tests.support.simulated_cluster import SimulatedCluster
 from tests.support.simulated_log import record
@@ -43,10 +42,7 @@ ACL = Acl("TOPIC", "orders", "LITERAL", "User:alice", "*", "READ", "ALLOW")
 DENIED = KafkaAccessDenied("describe ACLs: CLUSTER_AUTHORIZATION_FAILED (31); this login lacks DESCRIBE on the cluster")
 
 
-@pytest.fixture(autouse=True, scope="module")
-def quick() -> Iterator[None]:
-    with without_pauses():
-        yield
+pytestmark = pytest.mark.usefixtures("quick")
 
 
 @pytest.fixture

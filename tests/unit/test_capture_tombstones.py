@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from tests.support.operations import ORDERS, Heard, as_cluster, new_repository, stored, without_pauses
+from tests.support.operations import ORDERS, Heard, as_cluster, new_repository, stored
 from tests.support.simulated_cluster import SimulatedCluster, SimulatedFetcher
 from tests.support.simulated_log import SimulatedLog
 
@@ -70,10 +69,7 @@ class Site:
         return {key: value for key, value in table.items() if value is not None}
 
 
-@pytest.fixture(autouse=True, scope="module")
-def quick() -> Iterator[None]:
-    with without_pauses():
-        yield
+pytestmark = pytest.mark.usefixtures("quick")
 
 
 @pytest.fixture

@@ -82,6 +82,7 @@ def test_a_checked_point_stays(kafkeep: Kafkeep) -> None:
         (("--keep-last", "0"), "no rule says what to keep"),
         (("--keep-last", "1", "--execute", "--i-mean-it", "yes"), "not the id of this repository"),
         (("--undo=soon",), "not the number of a commit"),
+        (("--keep-tag", "=release"), "neither key nor key=value"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(kafkeep: Kafkeep, arguments: tuple[str, ...], message: str) -> None:

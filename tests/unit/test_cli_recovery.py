@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.restore_plans import NOTHING_PLANNED, RESTORED
 from tests.support.sweep_command import Kafkeep
 
 from kafkeep.cli.common import Stop
@@ -22,21 +23,9 @@ from kafkeep.model import Failure
 from kafkeep.recovery.options import SETTINGS_AREAS, SettingsOptions
 from kafkeep.recovery.plan import RecoveryPlan, settings_from_beside, settings_to_beside
 from kafkeep.recovery.result import RecoveryResult
-from kafkeep.restore.plan import Refusal, RestorePlan
+from kafkeep.restore.plan import Refusal
 from kafkeep.restore.record import JobBeginning, JobRecord
-from kafkeep.restore.result import RestoreResult
 
-RECORDS = RestorePlan(
-    point=1,
-    source_cluster="source",
-    target_cluster="target",
-    route="produce",
-    topics=(),
-    partitions=(),
-    groups=(),
-    warnings=(),
-    refusals=(),
-)
 STEP = SetUser(area="users", action="set", subject="alice (SCRAM-SHA-512)", user=ScramUser("alice", "SCRAM-SHA-512", 1))
 SETTINGS = MetadataPlan(
     origin="recovery point 1",
@@ -47,20 +36,6 @@ SETTINGS = MetadataPlan(
     left_out=(),
     unchanged=(),
     refusals=(),
-)
-RESTORED = RestoreResult(
-    point=1,
-    job="audit/day/name",
-    topics_created=(),
-    partitions=(),
-    groups=(),
-    records=30,
-    size_bytes=3_000_000,
-    warnings=(),
-    failures=(),
-    lost=0,
-    interrupted=False,
-    seconds=1.0,
 )
 APPLIED = MetadataResult(plan=SETTINGS, steps=(StepResult(STEP, None),))
 MISSING = LeftOut("users", "bob (SCRAM-SHA-512)", "its password is needed", missing=True)
@@ -130,13 +105,16 @@ def test_one_status_for_both_halves(statuses: list[int], one: int) -> None:
 
 
 def test_a_dry_run_ends_as_either_half_would() -> None:
-    both = RecoveryPlan(records=RECORDS, settings=SETTINGS)
+    both = RecoveryPlan(records=NOTHING_PLANNED, settings=SETTINGS)
     assert plan_status(both) == 0
     assert plan_status(replace(both, settings=replace(SETTINGS, steps=()))) == 0
     assert plan_status(replace(both, records=None, settings=replace(SETTINGS, steps=()))) == 4
     assert plan_status(replace(both, settings=replace(SETTINGS, left_out=(MISSING,)))) == 3
     assert plan_status(replace(both, settings=replace(SETTINGS, refusals=(MISSING,)))) == 24
-    assert plan_status(replace(both, records=replace(RECORDS, refusals=(Refusal("plan-refused", "x", "y"),)))) == 24
+    assert (
+        plan_status(replace(both, records=replace(NOTHING_PLANNED, refusals=(Refusal("plan-refused", "x", "y"),))))
+        == 24
+    )
 
 
 def test_the_result_ends_as_the_worse_half() -> None:
@@ -154,7 +132,7 @@ def test_the_result_ends_as_the_worse_half() -> None:
 
 
 def test_people_are_told_of_both_halves() -> None:
-    both = RecoveryPlan(records=RECORDS, settings=SETTINGS, warnings=("of both",))
+    both = RecoveryPlan(records=NOTHING_PLANNED, settings=SETTINGS, warnings=("of both",))
     shown = text_of(plan_parts(both))
     assert shown.index("restore recovery point 1") < shown.index("alice (SCRAM-SHA-512)") < shown.index("of both")
     assert "restored before" in text_of(plan_parts(replace(both, records=None)))
@@ -167,10 +145,10 @@ def test_people_are_told_of_both_halves() -> None:
 
 
 def test_json_gives_a_restore_alone_as_it_always_was_and_both_halves_by_name() -> None:
-    assert told(RecoveryPlan(records=RECORDS, settings=None)) is RECORDS
+    assert told(RecoveryPlan(records=NOTHING_PLANNED, settings=None)) is NOTHING_PLANNED
     assert told(RecoveryResult(records=RESTORED, settings=None, settings_due=False)) is RESTORED
     for both in (
-        RecoveryPlan(records=RECORDS, settings=SETTINGS),
+        RecoveryPlan(records=NOTHING_PLANNED, settings=SETTINGS),
         RecoveryResult(records=RESTORED, settings=APPLIED, settings_due=False),
         RecoveryResult(records=RESTORED, settings=None, settings_due=True),
     ):

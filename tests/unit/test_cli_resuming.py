@@ -9,6 +9,7 @@ from typing import Any
 import click
 import pytest
 from tests.support.operations import back_up, new_repository, now, without_pauses
+from tests.support.restore_plans import NOTHING_PLANNED, RESTORED
 from tests.support.simulated_cluster import SimulatedCluster
 from tests.support.simulated_log import record
 from tests.support.sweep_command import Kafkeep
@@ -25,35 +26,8 @@ from kafkeep.repository.repository import Repository
 from kafkeep.restore import unfinished
 from kafkeep.restore.job import RestoreJob
 from kafkeep.restore.options import RestoreOptions
-from kafkeep.restore.plan import ProducerIdentity, RestorePlan
-from kafkeep.restore.result import RestoreResult
+from kafkeep.restore.plan import ProducerIdentity
 from kafkeep.restore.run import prepare
-
-PLAN = RestorePlan(
-    point=1,
-    source_cluster="source",
-    target_cluster="target",
-    route="produce",
-    topics=(),
-    partitions=(),
-    groups=(),
-    warnings=(),
-    refusals=(),
-)
-RESULT = RestoreResult(
-    point=1,
-    job="audit/day/name",
-    topics_created=(),
-    partitions=(),
-    groups=(),
-    records=30,
-    size_bytes=3_000_000,
-    warnings=(),
-    failures=(),
-    lost=0,
-    interrupted=False,
-    seconds=1.0,
-)
 
 
 def text_of(parts: tuple[Part, ...]) -> str:
@@ -132,13 +106,13 @@ def test_the_options_are_the_jobs_own_but_for_those_that_decide_nothing(
 
 
 def test_people_are_told_what_is_continued_and_how_to_continue() -> None:
-    assert "continues" not in text_of(plan_parts(PLAN))
+    assert "continues" not in text_of(plan_parts(NOTHING_PLANNED))
     there = ((TopicPartition("orders", 0), 12), (TopicPartition("orders", 1), 8))
-    told = text_of(plan_parts(replace(PLAN, job="audit/day/name", present=there)))
+    told = text_of(plan_parts(replace(NOTHING_PLANNED, job="audit/day/name", present=there)))
     assert "continues audit/day/name: 20 records are there already" in told
-    told = text_of(result_parts(RESULT))
+    told = text_of(result_parts(RESTORED))
     assert "3 MB/s" in told and "--resume" not in told and "from before" not in told
-    told = text_of(result_parts(replace(RESULT, records_before=20, bytes_before=2_000_000, interrupted=True)))
+    told = text_of(result_parts(replace(RESTORED, records_before=20, bytes_before=2_000_000, interrupted=True)))
     assert "1 MB/s" in told and "20 of the records were there from before" in told
     assert "--resume=audit/day/name continues this restore" in told
 

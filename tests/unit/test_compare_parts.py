@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.support.operations import ORDERS, as_cluster, back_up, new_repository, put_back, without_pauses
+from tests.support.operations import ORDERS, as_cluster, back_up, new_repository, put_back
 from tests.support.simulated_cluster import SimulatedCluster, SimulatedFetcher
 from tests.support.simulated_log import ABORT, COMMIT, SimulatedLog, record
 
@@ -21,10 +20,7 @@ from kafkeep.repository.stores.memory import MemoryStore
 BATCHES = 240
 
 
-@pytest.fixture(autouse=True, scope="module")
-def quick() -> Iterator[None]:
-    with without_pauses():
-        yield
+pytestmark = pytest.mark.usefixtures("quick")
 
 
 class CountingStore(MemoryStore):

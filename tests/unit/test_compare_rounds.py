@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,6 @@ from tests.support.operations import (
     new_repository,
     put_back,
     records_of,
-    without_pauses,
 )
 from tests.support.simulated_cluster import SimulatedCluster
 from tests.support.simulated_log import ABORT, COMMIT, SimulatedLog, record
@@ -33,11 +32,7 @@ from kafkeep.repository.repository import Repository
 from kafkeep.repository.stores.memory import MemoryStore
 from kafkeep.restore.result import RestoreResult
 
-
-@pytest.fixture(autouse=True, scope="module")
-def quick() -> Iterator[None]:
-    with without_pauses():
-        yield
+pytestmark = pytest.mark.usefixtures("quick")
 
 
 @pytest.fixture

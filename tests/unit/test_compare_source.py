@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.support.operations import as_cluster, back_up, new_repository, without_pauses
+from tests.support.operations import as_cluster, back_up, new_repository
 from tests.support.repositories import Piece, cut, draft, gap, opened, write_pack
 from tests.support.simulated_cluster import SimulatedCluster
 from tests.support.simulated_log import ABORT, COMMIT, SimulatedLog, record
@@ -23,10 +23,7 @@ from kafkeep.repository.repository import Repository
 NO_METADATA = {"cluster_id": "source", "groups": [], "topics": []}
 
 
-@pytest.fixture(autouse=True, scope="module")
-def quick() -> Iterator[None]:
-    with without_pauses():
-        yield
+pytestmark = pytest.mark.usefixtures("quick")
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import random
 from dataclasses import replace
 
 import pytest
-from tests.golden.test_repositories import reader_of, same_state
 from tests.support.keeping import UNDO_SECONDS
+from tests.support.readers import reader_of, same_state
 from tests.support.repositories import (
     Clock,
     Journal,

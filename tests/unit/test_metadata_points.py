@@ -23,9 +23,11 @@ from kafkeep.metadata.options import APPLY_AREAS
 from kafkeep.metadata.plan import AddAcl, Change, LeftOut, MetadataPlan, SetTopicConfigs
 from kafkeep.metadata.run import image_of_point
 from kafkeep.model import ClusterMetadata, Failure, PartitionCut
-from kafkeep.point_documents import inventory_of, put_point_documents, standing_of
+from kafkeep.point_documents import Beside, inventory_of, put_point_documents, standing_of, wrap_point_documents
+from kafkeep.repository.envelope import BODY_LIMITS, Kind
 from kafkeep.restore.options import RestoreOptions
 from kafkeep.restore.run import prepare
+from kafkeep.schemas import Schemas, SchemaVersion
 
 ACL = Acl("TOPIC", "orders", "LITERAL", "User:alice", "*", "READ", "ALLOW")
 ORDERS = generation()
@@ -181,3 +183,17 @@ def test_a_comparison_is_told_with_its_verdict() -> None:
     assert str(diff_parts(compare_images(image, image))[-1]).startswith("nothing differs")
     other = rich_image(topics=image.topics[:1])
     assert "difference" in str(diff_parts(compare_images(image, other))[-1])
+
+
+def test_schemas_beyond_one_document_are_left_out_by_name_and_topics_never(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(BODY_LIMITS, Kind.SCHEMAS, 200)
+    version = SchemaVersion(subject="orders", version=1, id=1, type="AVRO", schema="x" * 300)
+    beside = Beside(schemas=Schemas(versions=(version,)))
+    documents = wrap_point_documents(ClusterMetadata(CLUSTER, (), ()), None, beside)
+    assert [name for name, _ in documents.names] == ["metadata"]
+    assert [(failure.subject, failure.reason) for failure in documents.failures] == [("schemas", "too-large")]
+    with pytest.raises(ValueError, match="over the limit"):
+        put_point_documents(new_repository(), ClusterMetadata(CLUSTER, (), ()), None, beside)
+    monkeypatch.setitem(BODY_LIMITS, Kind.METADATA, 10)
+    with pytest.raises(ValueError, match="over the limit"):
+        wrap_point_documents(ClusterMetadata(CLUSTER, (), ()), None)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ from tests.support.operations import (
     put_back,
     records_of,
     stored,
-    without_pauses,
 )
 from tests.support.repartitioned import check_spread, content, lowest
 from tests.support.simulated_cluster import SimulatedCluster
@@ -48,10 +46,7 @@ TARGETS = 5
 COMMITTED = {0: 11, 1: 0, 2: 40}
 
 
-@pytest.fixture(autouse=True, scope="module")
-def quick() -> Iterator[None]:
-    with without_pauses():
-        yield
+pytestmark = pytest.mark.usefixtures("quick")
 
 
 @pytest.fixture

@@ -12,13 +12,13 @@ from kafkeep.errors import CorruptBatch, CorruptionError, CorruptObject
 from kafkeep.kafka.wire.batch import walk
 from kafkeep.model import AbortedTransaction, BatchInfo, OffsetRange, PackRef
 from kafkeep.repository import layout, pack
+from kafkeep.repository.catalogue import PackEntry
 from kafkeep.repository.envelope import canonical
 from kafkeep.repository.format import RepositoryDocument
 from kafkeep.repository.names import parse_pack_name
 from kafkeep.repository.nouns import encode_facts
 from kafkeep.repository.pack import PackWriter
 from kafkeep.repository.reader import PackReader
-from kafkeep.repository.state import PackEntry
 from kafkeep.repository.stores.base import Store
 from kafkeep.repository.stores.memory import MemoryStore
 from kafkeep.repository.stores.wrappers import FaultyStore, RetryingStore

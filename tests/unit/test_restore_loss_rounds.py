@@ -3,7 +3,6 @@ restores of chosen offsets."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -17,7 +16,6 @@ from tests.support.operations import (
     now,
     put_back,
     records_of,
-    without_pauses,
 )
 from tests.support.simulated_cluster import SimulatedCluster
 from tests.support.simulated_log import ABORT, record
@@ -32,10 +30,7 @@ from kafkeep.restore.run import prepare, restore
 OTHER = TopicPartition("orders", 1)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def quick() -> Iterator[None]:
-    with without_pauses():
-        yield
+pytestmark = pytest.mark.usefixtures("quick")
 
 
 def write(source: SimulatedCluster, count: int, partition: TopicPartition = ORDERS) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from tests.support.batches import patched
-from tests.support.operations import Heard, records_of, without_pauses
+from tests.support.operations import Heard, records_of
 from tests.support.simulated_cluster import SimulatedCluster, SimulatedProducer, produced
 
 from kafkeep.errors import KafkaProtocolError, KafkaUnreachable
@@ -33,11 +33,7 @@ from kafkeep.restore.produce import (
 )
 from kafkeep.restore.window import Window
 
-
-@pytest.fixture(autouse=True, scope="module")
-def quick() -> Iterator[None]:
-    with without_pauses():
-        yield
+pytestmark = pytest.mark.usefixtures("quick")
 
 
 class Target:

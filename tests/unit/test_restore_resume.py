@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, cast
 
 import pytest
@@ -14,7 +13,6 @@ from tests.support.operations import (
     new_repository,
     records_of,
     stored,
-    without_pauses,
 )
 from tests.support.simulated_cluster import SimulatedCluster, produced
 from tests.support.simulated_log import record
@@ -40,10 +38,7 @@ OTHER = TopicPartition("orders", 1)
 SMALL: dict[str, Any] = {"request_bytes": 300, "repack_bytes": 200}
 
 
-@pytest.fixture(autouse=True, scope="module")
-def quick() -> Iterator[None]:
-    with without_pauses():
-        yield
+pytestmark = pytest.mark.usefixtures("quick")
 
 
 def make_source() -> SimulatedCluster:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -18,7 +18,6 @@ from tests.support.operations import (
     put_back,
     records_of,
     stored,
-    without_pauses,
 )
 from tests.support.simulated_cluster import SimulatedCluster, SimulatedProducer, produced
 from tests.support.simulated_log import record
@@ -45,10 +44,7 @@ from kafkeep.restore_reports import mapped_by_restores
 BILLS = TopicPartition("bills", 0)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def quick() -> Iterator[None]:
-    with without_pauses():
-        yield
+pytestmark = pytest.mark.usefixtures("quick")
 
 
 @pytest.fixture
@@ -155,7 +151,7 @@ def test_a_plan_changes_nothing_anywhere(
     plan = prepare(as_cluster(target), repository, point, RestoreOptions(), now=now)
     assert plan.most_records == 45
     assert store.objects == before
-    assert (target.topics, target.groups, target.admin.altered) == ({}, {}, [])
+    assert (target.topics, target.groups, target.settings.altered) == ({}, {}, [])
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,7 @@ def _draft(
     options = gathered.seen.options
     covered = reading.covered()
     cuts = tuple(_cut(part, covered(part)) for part in parts)
-    failures = (*gathered.failures, *_unproven(cuts, reading, state, gathered))
+    failures = (*gathered.failures, *documents.failures, *_unproven(cuts, reading, state, gathered))
     cuts, torn = _whole(cuts, gathered)
     failures = (*failures, *torn)
     return PointDraft(

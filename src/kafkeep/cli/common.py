@@ -311,6 +311,7 @@ def stop_on_signals(note: Callable[[str], None]) -> Iterator[Stop]:
 
 _UNITS_SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)(ms|s|m|h|d))+", re.ASCII)
+_TAG_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./-]*")
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?) ?(?:([kKMGT])(i?)B?|B)?", re.ASCII)
 
@@ -356,9 +357,16 @@ def parse_moment(text: str) -> datetime:
 def parse_tag(text: str) -> tuple[str, str]:
     """`key=value`; the value may be empty and may hold further `=`."""
     key, equals, value = text.partition("=")
-    if not equals or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_./-]*", key):
+    if not equals or not _TAG_KEY.fullmatch(key):
         raise UsageError(f"{text!r} is not key=value", hint="Write it like --tag change=4711.")
     return key, value
+
+
+def parse_wanted_tag(text: str) -> str:
+    """`key`, any value of which will do, or `key=value`."""
+    if not _TAG_KEY.fullmatch(text.partition("=")[0]):
+        raise UsageError(f"{text!r} is neither key nor key=value", hint="Write it like kind or kind=release.")
+    return text
 
 
 def parse_patterns(text: str) -> tuple[str, ...]:
@@ -390,4 +398,5 @@ DURATION: Final = Parsed("duration", parse_duration)
 SIZE: Final = Parsed("size", parse_size)
 MOMENT: Final = Parsed("time", parse_moment)
 TAG: Final = Parsed("key=value", parse_tag)
+WANTED_TAG: Final = Parsed("key[=value]", parse_wanted_tag)
 PATTERNS: Final = Parsed("globs", parse_patterns)

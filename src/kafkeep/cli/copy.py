@@ -40,7 +40,7 @@ def copy(run: Run, repo: str, target: str, delete_swept: bool, dry_run: bool) ->
 
     with opened_repository(run, repo) as source, opened_store(run, target) as store:
         if store.url == source.store.url:
-            raise UsageError("--to is the repository itself")
+            raise UsageError("--to is the repository itself", hint="Name another place, which --repo does not lead to.")
         plan = operation.prepare(source, store)
         idle = plan.nothing_to_do and not (delete_swept and plan.surplus)
         if dry_run:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from kafkeep.cli.common import DURATION, MOMENT, TAG, Run, opened_repository, pass_run, repo_option
+from kafkeep.cli.common import DURATION, MOMENT, TAG, WANTED_TAG, Run, opened_repository, pass_run, repo_option
 from kafkeep.cli.prune_text import plan_parts, result_parts
 from kafkeep.errors import UsageError
 from kafkeep.times import rfc3339
@@ -43,7 +44,7 @@ class TakenBack:
 @click.option("--keep-monthly", type=_COUNT, help="The newest of each of the last N months that have any.")
 @click.option("--keep-yearly", type=_COUNT, help="The newest of each of the last N years that have any.")
 @click.option("--keep-within", type=DURATION, help="All that are not older than this, for example 30d.")
-@click.option("--keep-tag", "tags", multiple=True, metavar="KEY[=VALUE]", help="All with this tag. Repeatable.")
+@click.option("--keep-tag", "tags", multiple=True, type=WANTED_TAG, help="All with this tag. Repeatable.")
 @click.option(
     "--min-points",
     type=click.IntRange(1, 1_000_000),
@@ -139,7 +140,7 @@ def keep_rules(given: dict[str, Any]) -> KeepRules:
 @click.option("--until", type=MOMENT, help="The pin ends by itself at this time.")
 @click.option(
     "--until-tag",
-    metavar="KEY[=VALUE]",
+    type=WANTED_TAG,
     help="The pin ends by itself when a later complete point has this tag: for points made before an upgrade.",
 )
 @pass_run
@@ -190,10 +191,10 @@ def tag(run: Run, point: str, tags: tuple[tuple[str, str], ...], repo: str, remo
     return _decide(run, "tag", repo, point, lambda number: Retag(number, tags, removed))
 
 
-def _decide(run: Run, verb: str, repo: str, point: str, change_of: Any) -> int:
+def _decide(run: Run, verb: str, repo: str, point: str, change_of: Callable[[int], Change]) -> int:
     with opened_repository(run, repo) as repository:
         number = repository.point(point, with_records=False).number
-        change: Change = change_of(number)
+        change = change_of(number)
         repository.decide(change, started=rfc3339(run.now()))
     return _finish(run, verb, change, (f"recovery point {number}: done",), 0)
 

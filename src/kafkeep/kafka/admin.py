@@ -17,7 +17,6 @@ from kafkeep.kafka import share_groups as share_calls
 from kafkeep.kafka import transactions as transaction_calls
 from kafkeep.kafka.codes import ErrorCode, code_name, request_error, retriable
 from kafkeep.kafka.control import (
-    ALTER_CONFIGS,
     CREATE_TOPICS,
     DELETE_RECORDS,
     DELETE_TOPICS,
@@ -35,8 +34,6 @@ from kafkeep.kafka.transaction_values import ListedTransaction, TransactionDescr
 from kafkeep.model import NO_TOPIC_ID, GroupOffset, TopicPartition
 
 TOPIC_RESOURCE: Final = 2
-SET_OPERATION: Final = 0
-DELETE_OPERATION: Final = 1
 
 TOPIC_OVERRIDE: Final = 1
 """`ConfigEntry.source` of a value set on the topic itself; 2 and 3 are dynamic broker values, 4 the broker's file, 5
@@ -92,49 +89,6 @@ class Admin:
             results = {item.resource_name: item for item in answer.results}
             found |= {name: _configs(name, results.get(name)) for name in chunk}
         return found
-
-    def alter_topic_configs(
-        self,
-        topic: str,
-        *,
-        set: Mapping[str, str],  # noqa: A002 - reads as what it does at the call
-        delete: Collection[str],
-    ) -> None:
-        """Sets and deletes overrides of one topic in one step, leaving the others alone (KIP-339; Kafka 2.3 or later).
-
-        Raises:
-            KafkaAccessDenied, KafkaRequestError: the broker refused; nothing was changed.
-        """
-        configs = [{"name": n, "config_operation": SET_OPERATION, "value": v} for n, v in sorted(set.items())]
-        configs += [{"name": n, "config_operation": DELETE_OPERATION, "value": None} for n in sorted(delete)]
-        if not configs:
-            return
-        resource = {"resource_type": TOPIC_RESOURCE, "resource_name": topic, "configs": configs}
-        body = {"resources": [resource], "validate_only": False}
-        retry = self._client.retry(f"alter configs of topic {topic}")
-        while True:
-            answer = self._client.send(ALTER_CONFIGS, body, to="any", retry=retry)
-            code, message = _first(answer.responses)
-            if not code:
-                return
-            if not _later(code) or not retry.again(code_name(code)):
-                raise refused(
-                    code, f"alter configs of topic {topic}", right="ALTER_CONFIGS on the topic", message=message
-                )
-
-    def alter_configs_of_topics(
-        self, changes: Mapping[str, tuple[Mapping[str, str], Collection[str]]]
-    ) -> dict[str, KafkaError | None]:
-        """The same for many topics, (set, delete) each, in few requests; by topic None, or what it was refused with."""
-        # Loaded here: no backup alters anything, and the messages take a while to load.
-        from kafkeep.kafka.config_changes import TOPIC, ConfigChange, alter_many
-
-        asked = [
-            ConfigChange(TOPIC, name, tuple(sorted(values.items())), tuple(sorted(delete)))
-            for name, (values, delete) in changes.items()
-        ]
-        answers = alter_many(self._client, asked)
-        return {change.name: answer for change, answer in zip(asked, answers, strict=True)}
 
     def create_topics(self, topics: Sequence[NewTopic], *, validate_only: bool = False) -> dict[str, str | KafkaError]:
         """Creates topics; per name the new topic's id (`NO_TOPIC_ID` from brokers before 2.8, or when only validated).
@@ -378,12 +332,6 @@ class Admin:
 def _later(code: int) -> bool:
     # For an administrative request an unknown topic is an answer, not a reason to ask again.
     return retriable(code) and code != ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
-
-
-def _first(responses: Sequence[Any]) -> tuple[int, str | None]:
-    if not responses:
-        return ErrorCode.UNKNOWN_SERVER_ERROR, None
-    return responses[0].error_code, responses[0].error_message
 
 
 def _configs(topic: str, result: Any | None) -> tuple[ConfigEntry, ...] | KafkaError:

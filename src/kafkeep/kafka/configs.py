@@ -4,7 +4,7 @@ KIP-1142). The functions here are `ClusterSettings`' methods; topics' configs ar
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection
 from typing import Any, Final
 
 from kafkeep.errors import KafkaError, KafkaUnreachable, KafkaUnsupported
@@ -17,8 +17,8 @@ from kafkeep.inventory import (
     ConfigValue,
     ResourceConfigs,
 )
-from kafkeep.kafka.codes import ErrorCode, code_name, retriable
-from kafkeep.kafka.control import ALTER_CONFIGS, DESCRIBE_CONFIGS, ControlClient, Target
+from kafkeep.kafka.codes import ErrorCode
+from kafkeep.kafka.control import DESCRIBE_CONFIGS, ControlClient, Target
 from kafkeep.kafka.links import Fields
 from kafkeep.kafka.routing import refused
 from kafkeep.kafka.settings_apis import LIST_CONFIG_RESOURCES
@@ -116,38 +116,3 @@ def _described(kind: str, name: str, result: Any | None) -> ResourceConfigs | Ka
             )
         ),
     )
-
-
-def alter_configs(
-    client: ControlClient,
-    kind: str,
-    name: str,
-    *,
-    set: Mapping[str, str],  # noqa: A002 - reads as what it does at the call
-    delete: Collection[str],
-    validate_only: bool = False,
-) -> KafkaError | None:
-    """Sets and deletes configs of one resource in one step, leaving the others alone; None when it is done."""
-    configs: list[Fields] = [{"name": n, "config_operation": 0, "value": v} for n, v in sorted(set.items())]
-    configs += [{"name": n, "config_operation": 1, "value": None} for n in sorted(delete)]
-    if not configs:
-        return None
-    resource = {"resource_type": RESOURCE_TYPES[kind], "resource_name": name, "configs": configs}
-    body = {"resources": [resource], "validate_only": validate_only}
-    what = f"alter configs of {kind} {name}".rstrip()
-    retry = client.retry(what)
-    # A broker's own configs go to that broker, which alone can check them (core/server/ConfigAdminManager.scala).
-    target: Target = int(name) if kind == BROKER else "any"
-    while True:
-        answer = client.send(ALTER_CONFIGS, body, to=target, retry=retry)
-        code, message = _outcome(answer.responses)
-        if not code:
-            return None
-        if not retriable(code) or not retry.again(code_name(code)):
-            return refused(code, what, right="ALTER_CONFIGS on the cluster", message=message)
-
-
-def _outcome(responses: Sequence[Any]) -> tuple[int, str | None]:
-    if not responses:
-        return ErrorCode.UNKNOWN_SERVER_ERROR, None
-    return responses[0].error_code, responses[0].error_message

@@ -79,20 +79,9 @@ class SettingsAdmin:
         """All configs of each resource with their sources."""
         return configs.describe_configs(self._client, resources)
 
-    def alter_configs(
-        self,
-        kind: str,
-        name: str,
-        *,
-        set: Mapping[str, str],  # noqa: A002 - reads as what it does at the call
-        delete: Collection[str] = (),
-        validate_only: bool = False,
-    ) -> KafkaError | None:
-        """Sets and deletes configs of one resource in one step; None when it is done."""
-        return configs.alter_configs(self._client, kind, name, set=set, delete=delete, validate_only=validate_only)
-
-    def alter_many_configs(self, changes: Sequence[ConfigChange]) -> list[KafkaError | None]:
-        """The same for many resources, topics too, each of them named once, in few requests: None for each that is done."""
+    def alter_configs(self, changes: Sequence[ConfigChange]) -> list[KafkaError | None]:
+        """Sets and deletes configs of many resources, topics too, each named once, in few requests; each is changed whole or
+        not at all: None for those that are done."""
         return config_changes.alter_many(self._client, changes)
 
     def features(self) -> tuple[Feature, ...]:

@@ -156,10 +156,10 @@ class _Hands:
         ]
 
     def _set_topic_configs(self, steps: Sequence[SetTopicConfigs]) -> list[KafkaError | None]:
-        return self._cluster.settings.alter_many_configs([_config_change(TOPIC, step.subject, step) for step in steps])
+        return self._cluster.settings.alter_configs([_config_change(TOPIC, step.subject, step) for step in steps])
 
     def _set_configs(self, steps: Sequence[SetConfigs]) -> list[KafkaError | None]:
-        return self._cluster.settings.alter_many_configs([_config_change(step.kind, step.name, step) for step in steps])
+        return self._cluster.settings.alter_configs([_config_change(step.kind, step.name, step) for step in steps])
 
     def _set_quotas(self, steps: Sequence[SetQuota]) -> list[KafkaError | None]:
         answers = self._cluster.settings.alter_quotas({step.entity: dict(step.values) for step in steps})

@@ -27,7 +27,7 @@ from kafkeep.metadata.options import FEATURES, TOPIC_CONFIGS, TOPICS, ApplyOptio
 from kafkeep.metadata.plan import MetadataPlan
 from kafkeep.metadata.planning import Abilities, plan_metadata
 from kafkeep.model import ClusterMetadata, Failure, RecoveryPoint, TopicPartition
-from kafkeep.point_documents import beside_of, metadata_of, needed_inventory_of, put_point_documents, standing_of
+from kafkeep.point_documents import beside_of, metadata_of, needed_inventory_of, standing_of, wrap_point_documents
 from kafkeep.repository.drafts import Draft, PointDraft
 from kafkeep.repository.repository import Repository
 from kafkeep.services import NO_SERVICES, Services, read_services
@@ -159,9 +159,10 @@ def back_up_metadata(
     beside = read_services(services, include_credentials=credentials, sink=sink)
     metadata = ClusterMetadata(found.cluster_id, found.topics.topics, found.groups.groups)
     settings = found.settings.inventory, found.settings.standing
-    documents = put_point_documents(repository, metadata, settings, beside.beside)
-    failures = (*found.failures, *beside.failures)
-    draft = PointDraft(name=name, tags=tags, cuts=(), documents=documents, complete=not failures, failures=failures)
+    documents = wrap_point_documents(metadata, settings, beside.beside)
+    failures = (*found.failures, *beside.failures, *documents.failures)
+    names = documents.put(repository)
+    draft = PointDraft(name=name, tags=tags, cuts=(), documents=names, complete=not failures, failures=failures)
     outcome = repository.commit(
         Draft(kind="recovery-point", cluster_id=found.cluster_id, started=rfc3339(started), point=draft)
     )

@@ -23,8 +23,6 @@ from kafkeep.model import (
 BATCH_OVERHEAD = 12
 """Bytes of a batch before the part that its length field counts."""
 
-_SPECIAL = CONTROL_BIT | DELETE_HORIZON_BIT
-
 
 class PieceFacts(NamedTuple):
     """Some batches in a row."""

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from kafkeep.model import Gap, Generation, OffsetRange, RecoveryPoint, RunRef
+from kafkeep.repository.catalogue import PackCatalogue
 from kafkeep.repository.changes import Change, Pin, RaiseEpoch, Retag, Retire, Sweep, Unpin, Unretire
 from kafkeep.repository.format import Commit
 from kafkeep.repository.invalid import Invalid
@@ -171,7 +172,7 @@ def _swept(state: State, commit: Commit, numbers: tuple[int, ...]) -> State:
         generations[generation] = _without_packs(known, packs, commit, lowest.get(generation, known.next_offset))
     return replace(
         state,
-        packs=type(state.packs)().extended(entry for entry in state.packs if entry.name not in packs),
+        packs=PackCatalogue().extended(entry for entry in state.packs if entry.name not in packs),
         generations=MappingProxyType(generations),
         retirements=_without(state.retirements, numbers),
         swept=state.swept | packs,

@@ -13,9 +13,9 @@ from blake3 import blake3
 from kafkeep.errors import CorruptionError, CorruptObject, ObjectNotFound, UnknownFormat
 from kafkeep.model import ChunkRef, RunRef
 from kafkeep.repository import layout
+from kafkeep.repository.catalogue import PackEntry
 from kafkeep.repository.envelope import CODEC_NONE, CODEC_ZSTD, decompress
 from kafkeep.repository.layout import HEADER_SIZE, TRAILER_SIZE, Footer, RunIndex
-from kafkeep.repository.state import PackEntry
 from kafkeep.repository.stores.base import Store
 
 log = structlog.get_logger(__name__)

@@ -25,6 +25,7 @@ from kafkeep.events import Committed, EventSink, ignore
 from kafkeep.model import ChunkRef, OffsetRange, RecoveryPoint, RunRef
 from kafkeep.repository import chain, names, nouns
 from kafkeep.repository.cache import CommitCache
+from kafkeep.repository.catalogue import PackEntry
 from kafkeep.repository.changes import KIND_OF, Change
 from kafkeep.repository.creation import create
 from kafkeep.repository.drafts import CommitOutcome, Draft, Fitted, fit
@@ -40,7 +41,7 @@ from kafkeep.repository.objects import (
 )
 from kafkeep.repository.pack import PackWriter, Randomness
 from kafkeep.repository.reader import PackReader, chunk_coverage
-from kafkeep.repository.state import EMPTY, PackEntry, PointView, State, fold, recovery_point, validate
+from kafkeep.repository.state import EMPTY, PointView, State, fold, recovery_point, validate
 from kafkeep.repository.stores.base import Store
 
 log = structlog.get_logger(__name__)

@@ -7,7 +7,7 @@ the alarms, for every reader alike: slots are immutable, so a bad commit must no
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
@@ -21,6 +21,7 @@ from kafkeep.model import (
     RunRef,
     TopicPartition,
 )
+from kafkeep.repository.catalogue import PackCatalogue, PackEntry
 from kafkeep.repository.changes import Change, Pin
 from kafkeep.repository.format import NO_COMMIT, Commit, CommittedPack, RepositoryDocument, Slot
 from kafkeep.repository.invalid import Invalid
@@ -38,20 +39,6 @@ class Alarm:
 
     def __str__(self) -> str:
         return f"commit {self.number} counts for nothing: {self.reason}"
-
-
-@dataclass(frozen=True, slots=True)
-class PackEntry:
-    """A live pack: how large it is and what its bytes must hash to."""
-
-    name: str
-    size: int
-    blake3: str
-    """Root digest."""
-    epoch: int
-    number: int
-    """The commit that named it."""
-    runs: tuple[RunRef, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,47 +115,6 @@ class PointView:
     def packs(self) -> tuple[str, ...]:
         """Names of the packs needed, each once, sorted."""
         return tuple(sorted({part.run.pack for view in self.partitions for part in view.slices}))
-
-
-class PackCatalogue:
-    """The live packs in commit order, found by name; versions share storage like `Shared`."""
-
-    __slots__ = ("_entries", "_places")
-
-    def __init__(self, entries: Shared[PackEntry] | None = None, places: dict[str, int] | None = None) -> None:
-        self._entries: Shared[PackEntry] = Shared() if entries is None else entries
-        self._places: dict[str, int] = {} if places is None else places
-
-    def extended(self, more: Iterable[PackEntry]) -> PackCatalogue:
-        """A version with more packs; this one does not change."""
-        count = len(self._entries)
-        added = list(more)
-        places = self._places
-        if len(places) != count:
-            places = {entry.name: place for place, entry in enumerate(self._entries)}
-        places.update((entry.name, count + i) for i, entry in enumerate(added))
-        return PackCatalogue(self._entries.extended(added), places)
-
-    def get(self, name: str) -> PackEntry | None:
-        place = self._places.get(name)
-        if place is None or place >= len(self._entries) or self._entries[place].name != name:
-            return None
-        return self._entries[place]
-
-    def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and self.get(name) is not None
-
-    def __len__(self) -> int:
-        return len(self._entries)
-
-    def __iter__(self) -> Iterator[PackEntry]:
-        return iter(self._entries)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, PackCatalogue) and self._entries == other._entries
-
-    def __hash__(self) -> int:
-        raise TypeError("a PackCatalogue is not hashable")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from kafkeep.errors import KafkaError, KafkaRequestError, KafkaUnreachable, TopicExists
 from kafkeep.kafka.admin import NewTopic
 from kafkeep.kafka.cluster import LATEST, Cluster
 from kafkeep.kafka.codes import ErrorCode, code_name
+from kafkeep.kafka.config_changes import TOPIC, ConfigChange
 from kafkeep.kafka.topology import NO_NODE
 from kafkeep.model import Failure, TopicPartition
 from kafkeep.restore.guard import Guard
@@ -42,7 +43,7 @@ def open_topics(cluster: Cluster, plan: RestorePlan) -> OpenedTopics:
     if missing:
         answers |= cluster.admin.create_topics([_new_topic(topic) for topic in missing])
     if there:
-        answers |= cluster.admin.alter_configs_of_topics({t.target: (dict(t.guard.configs), ()) for t in there})
+        answers |= _altered(cluster, {topic.target: (topic.guard.configs, ()) for topic in there})
     failures: list[Failure] = []
     opened: list[TopicRestore] = []
     for topic in plan.topics:
@@ -125,15 +126,21 @@ def end_guard(
     if not whole:
         return failures
     try:
-        answers = cluster.admin.alter_configs_of_topics(
-            {name: (dict(guard.put_back), guard.remove) for name, guard in whole.items()}
-        )
+        answers = _altered(cluster, {name: (guard.put_back, guard.remove) for name, guard in whole.items()})
     except KafkaError as error:
         answers = dict.fromkeys(whole, error)
     for name, answer in answers.items():
         if answer is not None:
             failures.append(Failure(_settings_of(name), answer.slug, f"the guard of {name} is still on: {answer}"))
     return failures
+
+
+def _altered(
+    cluster: Cluster, wanted: Mapping[str, tuple[Iterable[tuple[str, str]], Iterable[str]]]
+) -> dict[str, KafkaError | None]:
+    """Sets and deletes configs of many topics; by topic None, or what that was refused with."""
+    changes = [ConfigChange(TOPIC, name, tuple(values), tuple(gone)) for name, (values, gone) in wanted.items()]
+    return dict(zip(wanted, cluster.settings.alter_configs(changes), strict=True))
 
 
 def _settings_of(topic: str) -> str:

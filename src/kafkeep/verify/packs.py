@@ -11,10 +11,10 @@ from blake3 import blake3
 from kafkeep.errors import CorruptBatch, CorruptionError, CorruptObject, StoreError, UnknownFormat
 from kafkeep.model import BatchInfo, ChunkRef, OffsetRange, RunFacts
 from kafkeep.repository import layout
+from kafkeep.repository.catalogue import PackEntry
 from kafkeep.repository.facts import FactsBuilder, PieceFacts
 from kafkeep.repository.layout import RunIndex
 from kafkeep.repository.reader import chunk_coverage, open_chunk, read_footer
-from kafkeep.repository.state import PackEntry
 from kafkeep.repository.stores.base import Store
 from kafkeep.verify.report import Finding, of_all_runs
 

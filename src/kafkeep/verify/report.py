@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from kafkeep.model import Generation, OffsetRange
-from kafkeep.repository.state import Alarm, PackEntry
+from kafkeep.repository.catalogue import PackEntry
+from kafkeep.repository.state import Alarm
 from kafkeep.verify.rotation import Cursor
 
 LEVELS: Final = ("chain", "exist", "objects", "data")

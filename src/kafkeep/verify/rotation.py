@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from kafkeep.errors import CorruptObject
+from kafkeep.repository.catalogue import PackEntry
 from kafkeep.repository.nouns import Malformed, boolean, decode_with, fields, integer, text
-from kafkeep.repository.state import PackEntry
 
 PART: Final = "verify-part"
 """Kind of the report that says how far a verification in parts has come."""

@@ -21,12 +21,13 @@ from kafkeep.errors import CorruptionError, CorruptObject, ObjectNotFound, Unkno
 from kafkeep.events import EventSink, Progress, Stage, WorkPlanned, ignore
 from kafkeep.kafka.wire.batch import walk
 from kafkeep.repository import chain
+from kafkeep.repository.catalogue import PackEntry
 from kafkeep.repository.envelope import DOCUMENT_KINDS, digest, unwrap
 from kafkeep.repository.format import RepositoryDocument, Slot, read_slot
 from kafkeep.repository.names import HINT_HEAD, REPOSITORY, document_name, log_name, log_number
 from kafkeep.repository.objects import read_audit, read_repository_document
 from kafkeep.repository.repository import Repository
-from kafkeep.repository.state import EMPTY, PackEntry, State, fold
+from kafkeep.repository.state import EMPTY, State, fold
 from kafkeep.repository.stores.base import Store
 from kafkeep.verify.packs import CheckBatches, PackCheck
 from kafkeep.verify.report import LEVELS, Finding, VerifyReport, of_all_runs

@@ -22,11 +22,9 @@ if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig
     from obstore.store import ObjectStore as Client
 
-SCHEMES: Final = ("s3", "gs", "az")
 CONNECT_SECONDS: Final = 10
 LONGEST_KEY: Final = 1024
 """Bytes of a key that every service takes."""
-LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 DEFAULT_REGION: Final = "us-east-1"
 _BUCKET: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 _PART: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=-]*")

@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final
 
 from kafkeep.secret import Secret
-
-CHECKSUMS: Final = ("sha256", "crc64nvme")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

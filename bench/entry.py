@@ -1,0 +1,51 @@
+"""What the programs of this folder have in common: how they begin, how they end, and tables."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+import structlog
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from bench.measure import BenchError
+from kafkeep.errors import KafkeepError
+
+
+def run(contest: Callable[[Console], None], *, width: int) -> int:
+    """The exit status. What was started ends with SIGTERM too; `width` is for tables that do not go to a terminal."""
+
+    def ended(number: int, _: FrameType | None) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    signal.signal(signal.SIGTERM, ended)
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(30))
+    try:
+        contest(Console(width=None if sys.stdout.isatty() else width))
+    except (BenchError, KafkeepError) as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def as_installed(folder: Path) -> dict[str, str]:
+    """The environment of an installed program: modules are compiled once, by the first command."""
+    env = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    return env | {"PYTHONPYCACHEPREFIX": str(folder / "bytecode")}
+
+
+def table(console: Console, heads: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: slice) -> None:
+    """`numbers`: the columns that stand to the right."""
+    shown = Table(*heads, box=box.SIMPLE)
+    for column in shown.columns[numbers]:
+        column.justify = "right"
+    for row in rows:
+        shown.add_row(*row)
+    console.print(shown)
