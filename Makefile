@@ -12,7 +12,7 @@ SECONDS ?= 60
 TEST_WORKERS ?= auto
 PARALLEL := -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup kafka stores demo test check fuzz bench bench-recovery bench-metadata exactness soak clean
+.PHONY: help setup kafka stores demo test test-stores check fuzz bench bench-recovery bench-metadata bench-stores exactness faults kills soak clean
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 
@@ -36,7 +36,11 @@ demo: kafka ## back up a real cluster, lose its topics, restore them elsewhere, 
 	$(BIN)/python -m demo.run $(ARGS)
 
 test: kafka stores ## every test, real brokers included; ARGS="-k word" narrows it, TEST_WORKERS=0 uses one process
-	$(BIN)/pytest -m "not soak" $(PARALLEL) $(ARGS)
+	$(BIN)/pytest -m "not soak" --ignore tests/stores $(PARALLEL) $(ARGS)
+
+test-stores: $(READY) ## the same contract in Azurite, fake-gcs-server and MinIO, brought first (needs npm); fails without one
+	@timeout 1800 $(BIN)/python -m tests.support.object_servers
+	timeout 900 $(BIN)/pytest tests/stores $(ARGS)
 
 check: $(READY) ## lint, format, types, import contracts
 	$(BIN)/ruff check
@@ -56,8 +60,17 @@ bench-recovery: kafka ## how long until an empty cluster is what the lost one wa
 bench-metadata: kafka ## figures of `kafkeep metadata` on a cluster of 10 000 partitions; ARGS="--quick" for a small one
 	$(BIN)/python -m bench.metadata_scale $(ARGS)
 
+bench-stores: kafka ## what a bucket of MinIO takes and gives, with and without encryption, beside rclone; ARGS="--quick"
+	$(BIN)/python -m bench.store_rates $(ARGS)
+
 exactness: kafka ## what an independent consumer finds after restores: docs/exactness.md anew
 	$(BIN)/pytest tests/proof $(PARALLEL) --write-exactness docs/exactness.md $(ARGS)
+
+faults: kafka stores ## what is done to kafkeep and what comes of it, with full counts: docs/faults.md anew
+	$(BIN)/pytest -m "fault and not soak" $(PARALLEL) --timeout=1800 --fault-counts=full --write-faults=docs/faults.md $(ARGS)
+
+kills: kafka stores ## commands killed at random moments: 200 at a folder, 200 at a bucket, a quarter of an hour
+	$(BIN)/pytest tests/faults/test_random_kills.py --fault-counts full -s $(ARGS)
 
 soak: kafka ## long and bounded tests; SOAK_SECONDS=60 makes the ten minutes shorter
 	$(BIN)/pytest -m soak -s --timeout=0 $(ARGS)

@@ -15,7 +15,11 @@ Settings = Mapping[str, Any]
 
 _WAIT_SECONDS = 60.0
 _POLL_SECONDS = 0.1
-_COORDINATOR_NOT_READY = (KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError.COORDINATOR_NOT_AVAILABLE)
+_COORDINATOR_NOT_READY = (
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.NOT_COORDINATOR,
+)
 
 
 class Content(NamedTuple):
@@ -169,21 +173,25 @@ def read_some(settings: Settings, topic: str, *, group: str, count: int) -> None
 
 
 def commit_positions(settings: Settings, group: str, positions: Iterable[Position], *, metadata: str = "") -> None:
-    """Commits offsets for a group without members. A coordinator that is still reading its log is waited for."""
-    offsets = [TopicPartition(p.topic, p.partition, p.offset, metadata) for p in positions]
+    """Commits offsets for a group without members."""
     consumer = _consumer(settings, group=group)
-    deadline = time.monotonic() + _WAIT_SECONDS
     try:
-        while True:
-            try:
-                consumer.commit(offsets=offsets, asynchronous=False)
-                return
-            except KafkaException as error:
-                if error.args[0].code() not in _COORDINATOR_NOT_READY or time.monotonic() > deadline:
-                    raise
-                time.sleep(_POLL_SECONDS)
+        commit(consumer, [TopicPartition(p.topic, p.partition, p.offset, metadata) for p in positions])
     finally:
         consumer.close()
+
+
+def commit(consumer: Consumer, offsets: Sequence[TopicPartition] | None) -> None:
+    """Commits offsets, None for where the consumer stands. A coordinator that is still reading its log is waited for."""
+    deadline = time.monotonic() + _WAIT_SECONDS
+    while True:
+        try:
+            consumer.commit(offsets=None if offsets is None else list(offsets), asynchronous=False)
+            return
+        except KafkaException as error:
+            if error.args[0].code() not in _COORDINATOR_NOT_READY or time.monotonic() > deadline:
+                raise
+            time.sleep(_POLL_SECONDS)
 
 
 def committed_positions(settings: Settings, group: str, topic: str) -> dict[int, int]:

@@ -22,6 +22,7 @@ from kafkeep.repository.repository import Repository
 if TYPE_CHECKING:
     from tests.support.versitygw import S3Server
 
+pytest_plugins = ["tests.support.faults_plugin"]
 
 examples.register()
 settings.load_profile(examples.PROFILE)

@@ -126,7 +126,9 @@ class RepositoryExists(UsageError):
 class HeldByAnotherWriter(KafkeepError):
     slug = "held"
     exit_code = 11
-    default_hint = "Wait for the other writer, or run without --no-wait: two writers at once are harmless."
+    default_hint = (
+        "Run the command again when the other one has ended; only repositories made with --single-writer ask this."
+    )
 
 
 class KeyRefused(KafkeepError):
@@ -152,6 +154,13 @@ class StoreAccessDenied(StoreError):
     default_hint = "Give this user the right named in the message."
 
 
+class ObjectLocked(StoreAccessDenied):
+    """The store keeps the object whatever is asked for, until a time or until its bucket says otherwise."""
+
+    slug = "object-locked"
+    default_hint = "Nothing is wrong: the object can be deleted when its lock has ended."
+
+
 class StoreFull(StoreError):
     slug = "store-full"
     default_hint = "Free some space and run the command again; what was committed before is safe."
@@ -167,7 +176,10 @@ class ObjectExists(StoreError):
 
 class StoreNotCreateOnly(StoreError):
     slug = "store-not-create-only"
-    default_hint = "Use a store that can create an object only if it is absent."
+    default_hint = (
+        "Use a store that can create an object only if it is absent. Where only one program ever writes, `kafkeep init"
+        " --single-writer` takes this one; docs/stores.md tells what is lost by it."
+    )
 
 
 class KafkaError(KafkeepError):

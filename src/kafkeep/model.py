@@ -220,6 +220,8 @@ class RunRef:
     facts: RunFacts
     pack: str
     index: int
+    key: str | None = None
+    """Id of the topic key it is sealed under; None in a repository that is not encrypted."""
 
     @property
     def generation(self) -> Generation:
@@ -239,9 +241,14 @@ class PackRef:
     blake3: str
     epoch: int
     runs: tuple[RunFacts, ...]
+    keys: tuple[str, ...] = ()
+    """The topic key of each run; none in a repository that is not encrypted."""
 
     def run_refs(self) -> tuple[RunRef, ...]:
-        return tuple(RunRef(facts, self.name, index) for index, facts in enumerate(self.runs))
+        keys = self.keys if self.keys else (None,) * len(self.runs)
+        return tuple(
+            RunRef(facts, self.name, index, key) for index, (facts, key) in enumerate(zip(self.runs, keys, strict=True))
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from kafkeep.repository.inventory_documents import (
     standing_from_json,
     standing_to_json,
 )
-from kafkeep.repository.objects import WrappedDocument, wrap_document
+from kafkeep.repository.objects import WrappedDocument
 from kafkeep.repository.repository import Repository
 from kafkeep.repository.service_documents import (
     connectors_from_json,
@@ -68,10 +68,14 @@ class PointDocuments:
 
 
 def wrap_point_documents(
-    metadata: ClusterMetadata, settings: tuple[Inventory, Standing] | None, beside: Beside = NOTHING_BESIDE
+    repository: Repository,
+    metadata: ClusterMetadata,
+    settings: tuple[Inventory, Standing] | None,
+    beside: Beside = NOTHING_BESIDE,
 ) -> PointDocuments:
-    """The documents of a point; `settings` is None for one that holds none. Raises ValueError for topics, groups or
-    settings that no document can hold.
+    """The documents of a point, as this repository will have them; `settings` is None for one that holds none.
+
+    Raises ValueError for topics, groups or settings that no document can hold.
     """
     found: dict[str, object] = {METADATA: cluster_metadata_to_json(metadata)}
     if settings is not None:
@@ -86,7 +90,7 @@ def wrap_point_documents(
     failures: list[Failure] = []
     for name, value in sorted(found.items()):
         try:
-            wrapped.append((name, wrap_document(name, value)))
+            wrapped.append((name, repository.wrap_document(name, value)))
         except TooLarge as error:
             if name not in (SCHEMAS, CONNECTORS):
                 raise
@@ -103,7 +107,7 @@ def put_point_documents(
     """Stores the documents; what a point names them by: (name, digest), sorted by name. Raises ValueError for what no
     document can hold.
     """
-    documents = wrap_point_documents(metadata, settings, beside)
+    documents = wrap_point_documents(repository, metadata, settings, beside)
     if documents.failures:
         raise ValueError(documents.failures[0].message)
     return documents.put(repository)

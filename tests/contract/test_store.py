@@ -13,6 +13,7 @@ from kafkeep.errors import ObjectExists, ObjectNotFound
 from kafkeep.repository.stores.base import ObjectInfo, Store
 from kafkeep.repository.stores.local import LocalStore
 from kafkeep.repository.stores.memory import MemoryStore
+from kafkeep.repository.stores.single import SingleWriterStore
 from kafkeep.repository.stores.wrappers import (
     CountingStore,
     FaultyStore,
@@ -34,6 +35,7 @@ STORES: dict[str, Callable[[Path], Store]] = {
     ),
     "throttled": lambda path: ThrottledStore(MemoryStore(), upload=Rate(1e9), download=Rate(1e9)),
     "counting": lambda path: CountingStore(MemoryStore()),
+    "for one writer": lambda path: SingleWriterStore(LocalStore(path), "one", pause=lambda seconds: None),
     "faulty without faults": lambda path: FaultyStore(LocalStore(path)),
     "wrappers over wrappers": lambda path: CountingStore(
         RetryingStore(ThrottledStore(FaultyStore(MemoryStore()), upload=Rate(1e9)))
@@ -202,6 +204,7 @@ def test_deleting_is_done_once_and_may_be_asked_twice(store: Store) -> None:
         "log/\u202egnp",
     ],
 )
+@pytest.mark.fault("P5")
 def test_bad_names_are_refused_before_anything_is_touched(store: Store, name: str) -> None:
     with pytest.raises(ValueError, match="not a name"):
         store.put_new(name, b"x")
@@ -219,6 +222,7 @@ def test_bad_names_are_refused_before_anything_is_touched(store: Store, name: st
 
 
 @pytest.mark.parametrize("prefix", ["lo", "log", "../", "/", "log/..", "tmp/", "a" * 300])
+@pytest.mark.fault("P5")
 def test_bad_prefixes_are_refused(store: Store, prefix: str) -> None:
     with pytest.raises(ValueError, match="not a prefix"):
         list(store.list(prefix))
@@ -248,7 +252,7 @@ def test_of_many_creators_exactly_one_wins(store: Store) -> None:
 
 
 def test_the_url_names_the_place(store: Store) -> None:
-    assert store.url.startswith(("file:///", "memory://", "s3://"))
+    assert store.url.startswith(("file:///", "memory://", "s3://", "gs://", "az://"))
 
 
 def test_a_closed_store_can_be_used_again(store: Store) -> None:

@@ -6,6 +6,7 @@ import itertools
 import random
 
 import pytest
+from tests.support.faults import Figures
 from tests.support.sweep import Scene, copy_of, now, open_repository
 
 from kafkeep.errors import RepositoryNotFound
@@ -27,8 +28,9 @@ def test_c2_the_undisturbed_backup_changes_the_store_often_enough(scene: Scene) 
     assert sum(call == "put_new" and name.startswith("log/") for call, name in calls) > 2
 
 
+@pytest.mark.fault("C2")
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_c2_backup_dies_at_every_store_call(scene: Scene, when: str) -> None:
+def test_c2_backup_dies_at_every_store_call(scene: Scene, when: str, fault: Figures) -> None:
     for at in itertools.count():
         store = copy_of(scene.old)
         dying = FaultyStore.dying(store, at=at, when=when)
@@ -42,10 +44,12 @@ def test_c2_backup_dies_at_every_store_call(scene: Scene, when: str) -> None:
             break
     print(f"{at} store calls, dead {when} each")
     assert at > 30
+    fault.figures(places=at)
 
 
+@pytest.mark.fault("C2")
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_c2_first_backup_of_all_dies_at_every_store_call(scene: Scene, when: str) -> None:
+def test_c2_first_backup_of_all_dies_at_every_store_call(scene: Scene, when: str, fault: Figures) -> None:
     """The same from an empty repository, over two connections, so that two packs are under way at once."""
     for at in itertools.count():
         store = MemoryStore()
@@ -60,10 +64,12 @@ def test_c2_first_backup_of_all_dies_at_every_store_call(scene: Scene, when: str
             break
     print(f"{at} store calls, dead {when} each")
     assert at > 15
+    fault.figures(places=at)
 
 
+@pytest.mark.fault("C2")
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_c2_backup_dies_again_and_again(scene: Scene, when: str) -> None:
+def test_c2_backup_dies_again_and_again(scene: Scene, when: str, fault: Figures) -> None:
     """One repository, one store call further each time: what the dead ones left must not add up to harm."""
     store = copy_of(scene.old)
     for at in itertools.count():
@@ -77,10 +83,12 @@ def test_c2_backup_dies_again_and_again(scene: Scene, when: str) -> None:
     scene.judge(store)
     print(f"{at} deaths {when} a store call, one after the other")
     assert at > 3
+    fault.figures(places=at)
 
 
+@pytest.mark.fault("C8")
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_c8_init_dies_at_every_store_call(scene: Scene, when: str) -> None:
+def test_c8_init_dies_at_every_store_call(scene: Scene, when: str, fault: Figures) -> None:
     """What is left is no repository, or one: never something that needs a repair."""
     for at in itertools.count():
         store = MemoryStore()
@@ -98,3 +106,4 @@ def test_c8_init_dies_at_every_store_call(scene: Scene, when: str) -> None:
             break
     print(f"{at} store calls, dead {when} each")
     assert at > 3
+    fault.figures(places=at)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.support.faults import Figures
 from tests.support.sweep import FailingSystem, Scene
 from tests.support.sweep_places import put_folder, quick_folder
 
@@ -55,9 +56,10 @@ def disturbed(scene: Scene, path: Path, system: FailingSystem, monkeypatch: pyte
     return None
 
 
+@pytest.mark.fault("C2")
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_c2_backup_dies_at_every_system_call(
-    scene: Scene, folders: Folders, when: str, monkeypatch: pytest.MonkeyPatch
+    scene: Scene, folders: Folders, when: str, monkeypatch: pytest.MonkeyPatch, fault: Figures
 ) -> None:
     for at in itertools.count():
         path = folders.new()
@@ -71,8 +73,10 @@ def test_c2_backup_dies_at_every_system_call(
             break
     print(f"{at} system calls, dead {when} each")
     assert at > 50
+    fault.figures(places=at)
 
 
+@pytest.mark.fault("S18", places=12)
 @pytest.mark.parametrize(
     ("number", "expected"),
     [
@@ -82,6 +86,7 @@ def test_c2_backup_dies_at_every_system_call(
         (errno.EROFS, StoreAccessDenied),
     ],
 )
+@pytest.mark.fault("S18")
 def test_s18_folder_refuses_every_change_from_some_call_on(
     scene: Scene, folders: Folders, number: int, expected: type[StoreError], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.support.faults import Figures
 from tests.support.repositories import Journal, open_repository
 from tests.support.writer import ROUNDS, expected, run_all, summary
 
@@ -32,9 +33,13 @@ def test_the_uninterrupted_backup_holds_what_the_source_held() -> None:
     assert mutating_calls() > 40
 
 
+@pytest.mark.fault("C2")
 @pytest.mark.parametrize(("maker", "when"), [("memory", "before"), ("memory", "after"), ("local", "after")])
-def test_death_at_any_call_loses_nothing_that_was_reported(maker: str, when: str, tmp_path: Path) -> None:
-    for at in range(mutating_calls()):
+def test_death_at_any_call_loses_nothing_that_was_reported(
+    maker: str, when: str, tmp_path: Path, fault: Figures
+) -> None:
+    places = mutating_calls()
+    for at in range(places):
         store = MAKERS[maker](tmp_path / str(at))
         Journal(store).create()
         reported: list[tuple[str, int]] = []
@@ -60,6 +65,7 @@ def test_death_at_any_call_loses_nothing_that_was_reported(maker: str, when: str
             for index in range(len(known.runs) - 1)
         ]
         assert all(stop <= start for _, stop, start in covered), "nothing is covered twice"
+    fault.figures(places=places)
 
 
 def test_death_upon_death_still_ends_in_the_whole_backup() -> None:

@@ -188,6 +188,7 @@ def crashes(calls: list[tuple[Any, ...]], folder: Path, check: Callable[[LocalSt
         check(LocalStore(folder / str(number) / "root"), reported)
 
 
+@pytest.mark.fault("C7", losses_of_power=ORDERS)
 def test_whatever_a_power_loss_takes_no_reported_commit_is_gone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,6 +14,7 @@ from tests.support.versitygw import S3Server
 from kafkeep.errors import (
     KafkeepError,
     ObjectExists,
+    ObjectLocked,
     ObjectNotFound,
     StoreAccessDenied,
     StoreError,
@@ -112,6 +113,7 @@ def test_what_a_creation_makes_of_each_answer(behind: Behind, fault: Fault, expe
     ],
     ids=str,
 )
+@pytest.mark.fault("S13")
 def test_s13_only_the_answer_that_a_key_is_absent_is_absence(
     behind: Behind, fault: Fault, expected: type[StoreError]
 ) -> None:
@@ -121,6 +123,31 @@ def test_s13_only_the_answer_that_a_key_is_absent_is_absence(
         store.get(NAME)
     assert isinstance(caught.value, ObjectNotFound) == (expected is ObjectNotFound)
     assert store.get(NAME) == b"there" * 1000
+
+
+@pytest.mark.parametrize(
+    ("fault", "expected"),
+    [
+        (Answer(403, "ObjectLocked"), ObjectLocked),
+        (Answer(409, "BlobImmutableDueToPolicy"), ObjectLocked),
+        (Answer(403, "retentionPolicyNotMet"), ObjectLocked),
+        (Answer(403, "AccessDenied"), StoreAccessDenied),
+        (Answer(404, "NoSuchKey"), None),
+    ],
+    ids=str,
+)
+def test_s11_a_deletion_that_a_lock_refuses_is_told_from_a_missing_right(
+    behind: Behind, fault: Fault, expected: type[StoreError] | None
+) -> None:
+    _, store = behind(fault, only="DELETE")
+    store.put_new(NAME, b"there")
+    if expected is None:
+        store.delete(NAME)
+        return
+    with pytest.raises(expected) as caught:
+        store.delete(NAME)
+    assert isinstance(caught.value, ObjectLocked) == (expected is ObjectLocked)
+    assert not caught.value.retryable
 
 
 def test_an_answer_without_a_body_does_not_hide_a_missing_bucket(s3_server: S3Server) -> None:
@@ -133,6 +160,7 @@ def test_an_answer_without_a_body_does_not_hide_a_missing_bucket(s3_server: S3Se
 
 
 @pytest.mark.parametrize("applied", [True, False])
+@pytest.mark.fault("S3", "S4")
 def test_s3_s4_creation_whose_answer_was_lost(behind: Behind, applied: bool) -> None:
     """Tried again: then it exists, with the bytes that were sent, or it is made."""
     _, store = behind(Lost(applied=applied))
@@ -146,6 +174,7 @@ def test_s3_s4_creation_whose_answer_was_lost(behind: Behind, applied: bool) -> 
 
 @pytest.mark.parametrize("size", [100, 5_000_000])
 @pytest.mark.parametrize("applied", [True, False])
+@pytest.mark.fault("S3", "S4")
 def test_s3_s4_upload_whose_answer_was_lost(behind: Behind, applied: bool, size: int) -> None:
     """From memory or from the file, the second try sends the same bytes."""
     _, store = behind(Lost(applied=applied), Answer(503, "SlowDown"))
@@ -160,6 +189,7 @@ def test_s3_s4_upload_whose_answer_was_lost(behind: Behind, applied: bool, size:
 
 
 @pytest.mark.parametrize("every", range(2, 21))
+@pytest.mark.fault("S1")
 def test_s1_every_kth_request_fails(s3_server: S3Server, every: int) -> None:
     kinds = (Answer(500), Answer(503, "SlowDown"), Lost(applied=True), Lost(applied=False), Cut(0.5))
 
@@ -179,6 +209,7 @@ def test_s1_every_kth_request_fails(s3_server: S3Server, every: int) -> None:
 
 
 @pytest.mark.parametrize("sixteenth", range(16))
+@pytest.mark.fault("S7")
 def test_s7_read_that_breaks_off_is_resumed_where_it_was(behind: Behind, sixteenth: int) -> None:
     data = bytes(range(256)) * (3 * RANGE_BYTES // 256)
     proxy, store = behind(None, Cut(sixteenth / 16), only="GET")
@@ -215,6 +246,7 @@ def test_s8_flipped_bit_comes_through_and_is_for_digests_to_find(behind: Behind)
     assert store.get(NAME) == b"x" * 100
 
 
+@pytest.mark.fault("S8")
 def test_s8_flipped_bit_on_the_way_up_is_refused_by_the_service(behind: Behind, s3_server: S3Server) -> None:
     """The signature covers the body's digest."""
     proxy, store = behind()
@@ -231,6 +263,7 @@ def test_s8_flipped_bit_on_the_way_up_is_refused_by_the_service(behind: Behind, 
 
 
 @pytest.mark.parametrize("method", ["PUT", "GET", "HEAD"])
+@pytest.mark.fault("S9")
 def test_s9_request_that_stalls_is_given_up_and_made_again(behind: Behind, method: str) -> None:
     _, store = behind(Stall(30), only=method, timeout_seconds=0.5)
     began = time.monotonic()

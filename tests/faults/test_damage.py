@@ -102,6 +102,7 @@ def found_in(report: VerifyReport) -> set[str]:
     return {finding.object for finding in report.findings}
 
 
+@pytest.mark.fault("I1")
 def test_i1_every_byte_of_the_repository_document_and_the_commits(archive: Archive) -> None:
     dice = random.Random(1)
     flips = 0
@@ -115,6 +116,7 @@ def test_i1_every_byte_of_the_repository_document_and_the_commits(archive: Archi
     assert flips > 3000
 
 
+@pytest.mark.fault("I1")
 def test_i1_every_byte_of_the_documents_and_reports(archive: Archive) -> None:
     """Byte by byte in all of them at once: each one must be named."""
     dice = random.Random(2)
@@ -139,6 +141,7 @@ def test_i1_hint_is_advice_only(archive: Archive) -> None:
 
 
 @pytest.mark.parametrize("level", ["objects", "data"])
+@pytest.mark.fault("I1", "I2")
 def test_i1_i2_random_flips_and_cuts_of_packs(archive: Archive, level: str) -> None:
     """The pack is named, and at least one damaged range unless the object as a whole is."""
     dice = random.Random(level)
@@ -164,6 +167,7 @@ def test_i2_every_object_cut_at_every_sixteenth_or_longer(archive: Archive) -> N
     print(f"{cuts} cut or lengthened objects, each found")
 
 
+@pytest.mark.fault("I3")
 def test_i3_any_object_is_gone(archive: Archive) -> None:
     """Found at level `exist`; reports and offset maps are named by nothing, so losing one harms no recovery point."""
     names = [*archive.names("log"), *archive.names("pack"), archive.metadata]
@@ -173,6 +177,7 @@ def test_i3_any_object_is_gone(archive: Archive) -> None:
         verify(archive.damaged("kafkeep.json", None), level="exist")
 
 
+@pytest.mark.fault("I4")
 def test_i4_objects_in_each_others_places(archive: Archive) -> None:
     """Each is whole and none is where it belongs."""
     objects = archive.store.objects
@@ -199,6 +204,7 @@ def assert_refused(archive: Archive, store: MemoryStore, names: tuple[str, ...])
     assert isinstance(error, CorruptionError), names
 
 
+@pytest.mark.fault("I5")
 def test_i5_last_commit_is_gone(archive: Archive, tmp_path: Path) -> None:
     """Rolled back: what the hint, or the memory of this host, knows of it gives it away."""
     last = archive.names("log")[-1]
@@ -251,6 +257,7 @@ def test_r1_restore_refuses_before_it_makes_anything(archive: Archive) -> None:
     assert min(refusals.values()) >= 30
 
 
+@pytest.mark.fault("I1")
 def test_i1_exit_statuses_of_the_command(archive: Archive, tmp_path: Path) -> None:
     """verify ends with 22 and names the object, whatever it is; restore and backup end with 20."""
     kafkeep, folder = Kafkeep(tmp_path / "home", inside=True), tmp_path / "repository"

@@ -28,6 +28,7 @@ def topic(kafka_431: KafkaCluster) -> str:
     return name
 
 
+@pytest.mark.fault("S18")
 def test_s18_ten_passes_on_a_full_file_system(kafka_431: KafkaCluster, topic: str, tmp_path: Path) -> None:
     kafkeep = Kafkeep(tmp_path / "home", inside=True)
     settings = kafka_431.client_properties
@@ -60,6 +61,7 @@ def test_s18_ten_passes_on_a_full_file_system(kafka_431: KafkaCluster, topic: st
     print(f"{refused} times full, each time whole and well again")
 
 
+@pytest.mark.fault("S18")
 def test_s18_creation_on_a_full_file_system(kafka_431: KafkaCluster, tmp_path: Path) -> None:
     kafkeep = Kafkeep(tmp_path / "home", inside=True)
     with small_file_system(tmp_path / "mount", 4 * MIB) as mount:
@@ -75,6 +77,7 @@ def test_s18_creation_on_a_full_file_system(kafka_431: KafkaCluster, tmp_path: P
             kafkeep("verify", "--repo", str(repository), "--level", "data").expect(0)
 
 
+@pytest.mark.fault("S18")
 def test_s18_following_backup_ends_when_the_disk_is_full(kafka_431: KafkaCluster, topic: str, tmp_path: Path) -> None:
     """It does not spin on a disk that stays full: status 13, for whoever started it to see."""
     kafkeep = Kafkeep(tmp_path / "home")

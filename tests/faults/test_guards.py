@@ -113,7 +113,7 @@ def member(source: Source, group: str) -> Iterator[Consumer]:
     """Somebody reads in the group."""
     consumer = Consumer(source.kafka.client_properties | {"group.id": group, "auto.offset.reset": "earliest"})
     consumer.subscribe([source.one])
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not consumer.assignment():
         assert time.monotonic() < deadline
         consumer.poll(0.1)

@@ -39,6 +39,7 @@ def place(kafka_431: KafkaCluster, tmp_path: Path) -> Place:
     return Place(kafka_431, tmp_path)
 
 
+@pytest.mark.fault("S19")
 def test_s19_folder_is_removed_under_a_following_backup(place: Place) -> None:
     """A typed error and no new folder in its place, as if nothing had happened."""
     place.grow(2)
@@ -54,6 +55,7 @@ def test_s19_folder_is_removed_under_a_following_backup(place: Place) -> None:
     assert not place.repository.exists()
 
 
+@pytest.mark.fault("S20")
 def test_s20_repository_of_yesterday(place: Place) -> None:
     """Rolled back as a whole: this host remembers more commits, and refuses to go on from there."""
     yesterday = place.repository.with_name("yesterday")
@@ -71,6 +73,7 @@ def test_s20_repository_of_yesterday(place: Place) -> None:
     place.kafkeep("verify", "--repo", str(place.repository), "--level", "data").expect(0)
 
 
+@pytest.mark.fault("S19")
 def test_s19_commit_log_of_another_repository(place: Place) -> None:
     """The document of one and the commits of the other: refused by everybody."""
     other = place.repository.with_name("other")
@@ -81,6 +84,7 @@ def test_s19_commit_log_of_another_repository(place: Place) -> None:
     assert "kafkeep.json" in {finding["object"] for finding in findings}
 
 
+@pytest.mark.fault("S19")
 def test_s19_packs_of_another_repository(place: Place) -> None:
     """The right name and size do not make it the right pack."""
     stranger = Place(place.kafka, place.repository.with_name("stranger"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 from tests.support.kafka import KafkaCluster, Position, commit_positions, create_topic, produce, unique
+from tests.support.live import until
 from tests.support.oracle_load import samples
 from tests.support.sweep import open_repository
 from tests.support.sweep_command import Kafkeep, cluster_table
@@ -74,10 +74,7 @@ class Stage:
         for answer in self.admin.create_acls(bindings).values() if bindings else ():
             answer.result(10)
         # brokers learn of it a moment after the controller
-        deadline = time.monotonic() + 10
-        while len(self.admin.describe_acls(_everything()).result(10)) != len(bindings):
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        until(lambda: set(self.admin.describe_acls(_everything()).result(10)) == set(bindings), what="the rights")
 
     def _binding(self, kind: ResourceType, operation: AclOperation, topics: str | None) -> AclBinding:
         name, pattern = self.prefix, ResourcePatternType.PREFIXED

@@ -111,6 +111,7 @@ sasl = {{ mechanism = "PLAIN", username = "{ADMIN}", password = {{ file = "{fold
         return done
 
 
+@pytest.mark.fault("E5")
 def test_e5_no_secret_shows_anywhere(kafka_431_scram: KafkaCluster, tmp_path: Path) -> None:
     """All verbs over every kind of login, right and wrong, at the most talkative level, with and without --json."""
     canaries = Canaries(kafka_431_scram, tmp_path)
@@ -155,6 +156,7 @@ def _search_files(canaries: Canaries, folders: list[Path]) -> None:
         canaries.search(data.replace(RECORD, b"") if "pack" in path.parts else data, str(path))
 
 
+@pytest.mark.fault("E5")
 def test_e5_secrets_are_not_in_argument_lists(kafka_431_scram: KafkaCluster, tmp_path: Path) -> None:
     """Neither of kafkeep nor of what it starts."""
     canaries = Canaries(kafka_431_scram, tmp_path)
@@ -177,6 +179,7 @@ def _command_line(process: Path) -> bytes:
         return b""  # it has ended
 
 
+@pytest.mark.fault("E6")
 def test_e6_files_are_private_whatever_the_umask(kafka_431: KafkaCluster, tmp_path: Path) -> None:
     """Records lie in the repository: nobody but its owner may read them."""
     topic = unique("umask")
@@ -197,6 +200,7 @@ def test_e6_files_are_private_whatever_the_umask(kafka_431: KafkaCluster, tmp_pa
         assert path.stat().st_mode & 0o777 == (0o700 if path.is_dir() else 0o600), path
 
 
+@pytest.mark.fault("E6")
 def test_e6_secret_file_that_others_may_read_is_refused(kafka_431_scram: KafkaCluster, tmp_path: Path) -> None:
     canaries = Canaries(kafka_431_scram, tmp_path)
     (tmp_path / "wrong").chmod(0o644)

@@ -70,6 +70,7 @@ def run(canaries: Canaries, calls: Sequence[tuple[tuple[int, ...], Sequence[str]
         assert done.status in allowed, (arguments, done)
 
 
+@pytest.mark.fault("E5")
 def test_no_secret_of_the_settings_shows_anywhere(kafka_431_scram: KafkaCluster, tmp_path: Path) -> None:
     """Backups, exports, comparisons, plans and applies, and all files that they leave."""
     canaries, topic, user = canaries_of(kafka_431_scram, tmp_path), unique("secret"), unique("user")

@@ -46,6 +46,7 @@ def patient(store: Store, events: list[Event]) -> RetryingStore:
 
 
 @pytest.mark.parametrize("every", range(2, 21))
+@pytest.mark.fault("S1")
 def test_s1_every_kth_call_fails(scene: Scene, every: int) -> None:
     """Reads and writes alike: the backup completes, with about as many retries as there were faults."""
     store, outages = copy_of(scene.old), Outages(every)
@@ -76,6 +77,7 @@ class FirstTries:
         raise StoreUnavailable(f"no answer to {call} {name}")
 
 
+@pytest.mark.fault("S3")
 def test_s3_first_answer_for_every_object_is_lost(scene: Scene) -> None:
     """Each change was made and its answer lost, commits and packs too: all are recognised as the writer's own."""
     store, faults = copy_of(scene.old), FirstTries()
@@ -86,6 +88,7 @@ def test_s3_first_answer_for_every_object_is_lost(scene: Scene) -> None:
     scene.judge(store)
 
 
+@pytest.mark.fault("S4")
 def test_s4_first_try_for_every_object_is_lost(scene: Scene) -> None:
     """No change was made and no answer given: each is made at the second try."""
     store, faults = copy_of(scene.old), FirstTries()
@@ -97,6 +100,7 @@ def test_s4_first_try_for_every_object_is_lost(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize("applied", [True, False])
+@pytest.mark.fault("S3", "S4")
 def test_s3_s4_commits_settle_an_unclear_answer_by_themselves(scene: Scene, applied: bool) -> None:
     """Without a retrying store around: a commit's writer looks at the slot, and makes one commit of it, not two."""
     store = copy_of(scene.old)
@@ -112,6 +116,7 @@ def test_s3_s4_commits_settle_an_unclear_answer_by_themselves(scene: Scene, appl
     scene.judge(store)
 
 
+@pytest.mark.fault("S1")
 def test_s1_store_that_never_answers_again(scene: Scene) -> None:
     """From any call on: a typed error that tells scripts to try again, and nothing old is lost."""
     for at in (0, 3, 10, 20, 40):
@@ -133,6 +138,7 @@ def _from(at: int) -> Callable[[int, str, str], None]:
 
 
 @pytest.mark.parametrize("every", [2, 3, 5, 8])
+@pytest.mark.fault("S1")
 def test_s1_restore_and_verify_while_reads_fail(scene: Scene, every: int) -> None:
     store = copy_of(scene.old)
     events: list[Event] = []
@@ -154,6 +160,7 @@ def test_s1_restore_and_verify_while_reads_fail(scene: Scene, every: int) -> Non
     delete_topics(scene.kafka.client_properties, [f"{prefix}{topic}" for topic in scene.topics])
 
 
+@pytest.mark.fault("S8")
 def test_s8_damage_on_the_way_is_not_taken_for_damage(scene: Scene) -> None:
     """The first read of every object has one bit wrong, the second is clean: verify reports nothing."""
     store = copy_of(scene.old)

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from tests.support.faults import Figures
 from tests.support.kafka import KafkaCluster, create_topic, produce, produce_transaction, read_committed, unique
 from tests.support.oracle import assert_whole, check_log, contents, orphans
 from tests.support.oracle_load import samples
@@ -22,10 +23,10 @@ from kafkeep.repository.stores.wrappers import WrappedStore
 
 pytestmark = pytest.mark.integration
 
-ROUNDS = 10
 
-
-def test_c10_two_backups_at_once_on_one_repository(kafka_431: KafkaCluster, tmp_path: Path) -> None:
+@pytest.mark.fault("C10")
+@pytest.mark.timeout(1800)
+def test_c10_two_backups_at_once_on_one_repository(kafka_431: KafkaCluster, tmp_path: Path, fault: Figures) -> None:
     """Two processes, every round with new records and the same start: both end well, each record is there once."""
     topics = {unique("two.plain"): 4, unique("two.tx"): 2}
     plain, transactional = topics
@@ -36,7 +37,8 @@ def test_c10_two_backups_at_once_on_one_repository(kafka_431: KafkaCluster, tmp_
     writers[0]("init", "--repo", str(repository), "--compression", "none").expect(0)
     given = ["backup", "--repo", str(repository), "--cluster", kafka_431.bootstrap, "--topics", ",".join(topics)]
     statuses: list[tuple[int, ...]] = []
-    for number in range(ROUNDS):
+    rounds = fault.count(quick=10, full=80)
+    for number in range(rounds):
         produce(kafka_431.client_properties, plain, samples(2500, partitions=4, size=800, seed=number))
         records = samples(40, partitions=2, seed=number)
         produce_transaction(
@@ -52,10 +54,11 @@ def test_c10_two_backups_at_once_on_one_repository(kafka_431: KafkaCluster, tmp_
     assert_whole(open_repository(LocalStore(repository)))
     state = open_repository(LocalStore(repository)).state
     raced = len(orphans(LocalStore(repository)))
-    print(f"{ROUNDS} rounds, {state.head} commits, {raced} packs came second, statuses {statuses}")
+    print(f"{rounds} rounds, {state.head} commits, {raced} packs came second, statuses {statuses}")
     assert raced > 0, "in some rounds both must have read the same records"
     points = contents(open_repository(LocalStore(repository)))
-    assert len(points) >= ROUNDS
+    assert len(points) >= rounds
+    fault.figures(rounds=rounds, packs_in_vain=raced)
     writers[0](
         "restore", "latest", "--repo", str(repository), "--cluster", kafka_431.bootstrap, "--rename", "s/^/twice-/",
         "--groups", "none",
@@ -66,9 +69,12 @@ def test_c10_two_backups_at_once_on_one_repository(kafka_431: KafkaCluster, tmp_
     assert writers[1](*given).status == 4
 
 
-def test_c10_two_creations_at_once_make_one_repository(tmp_path: Path) -> None:
+@pytest.mark.fault("C10")
+def test_c10_two_creations_at_once_make_one_repository(tmp_path: Path, fault: Figures) -> None:
     writers = [Kafkeep(tmp_path / "one"), Kafkeep(tmp_path / "two")]
-    for number in range(3):
+    rounds = fault.count(quick=3, full=20)
+    fault.figures(rounds=rounds)
+    for number in range(rounds):
         place = tmp_path / f"repository-{number}"
         with ExitStack() as stack:
             both = [stack.enter_context(writer.started("init", "--repo", str(place))) for writer in writers]
@@ -121,6 +127,7 @@ class LateStore(WrappedStore):
 
 
 @pytest.mark.parametrize("calls", range(6))
+@pytest.mark.fault("S5")
 def test_s5_commit_arrives_late(scene: Scene, calls: int) -> None:
     """Its own writer has gone on meanwhile: the late one is refused, or it was the commit all along."""
     store = copy_of(scene.old)
@@ -133,6 +140,7 @@ def test_s5_commit_arrives_late(scene: Scene, calls: int) -> None:
 
 
 @pytest.mark.parametrize("lands", ["before the other writer", "after the other writer"])
+@pytest.mark.fault("S5")
 def test_s5_commit_of_a_dead_writer_arrives_late(scene: Scene, lands: str) -> None:
     """The writer is gone; the next one goes on before or after its last commit arrives."""
     store = copy_of(scene.old)

@@ -29,6 +29,7 @@ from kafkeep.repository import (
     service_documents,
     shapes,
     state,
+    trust,
 )
 from kafkeep.repository import format as stored_format
 from kafkeep.repository.catalogue import PackEntry
@@ -53,7 +54,9 @@ def _sealed(kind: int, body: bytes) -> bytes:
 
 
 def _stored(pattern: str) -> list[bytes]:
-    return [path.read_bytes() for path in sorted(_GOLDEN.glob(f"*/repository/{pattern}")) if path.is_file()]
+    """Of golden repositories; what is sealed is for other targets."""
+    files = [path.read_bytes() for path in sorted(_GOLDEN.glob(f"*/repository/{pattern}")) if path.is_file()]
+    return [data for data in files if data[6:7] != b"\1"]
 
 
 def _loose(data: bytes) -> Any:
@@ -236,13 +239,19 @@ FOOTER: Final = Target(
 
 @lru_cache
 def _base() -> tuple[State, ...]:
-    """A repository in which points were retired, swept and pinned: after some of its commits, and after all."""
+    """A repository in which points were retired, swept and pinned, after some of its commits, and after all; and a signed
+    one."""
+    kept = _states("format-1-kept")
+    return (*kept[1:9:3], kept[-1], _states("format-1-signed")[6])
+
+
+def _states(golden: str) -> list[State]:
     states, prev = [State()], stored_format.NO_COMMIT
-    for number, path in enumerate(sorted((_GOLDEN / "format-1-kept" / "repository" / "log").iterdir())):
+    for number, path in enumerate(sorted((_GOLDEN / golden / "repository" / "log").iterdir())):
         slot = read_slot(path.read_bytes(), number, prev, "the commit")
         prev = slot.digest
         states.append(fold(states[-1], [slot]))
-    return (*states[1:9:3], states[-1])
+    return states
 
 
 def run_commit(data: bytes) -> None:
@@ -271,6 +280,8 @@ def _check_fold(base: State, slot: Slot) -> None:
     commit = None if slot.commit is None else replace(slot.commit, seq=base.head + 1)
     after = fold(base, [replace(slot, seq=base.head + 1, commit=commit)])
     assert after.head == base.head + 1
+    if base.trusted and after.trusted != base.trusted:
+        assert any(key.role == trust.ADMIN for key in after.trusted)
     if len(after.alarms) > len(base.alarms):
         assert replace(after, head=base.head, head_digest=base.head_digest, alarms=base.alarms) == base
     for known in after.generations.values():
@@ -283,7 +294,7 @@ def seeds_commit() -> list[bytes]:
 
 
 COMMIT: Final = Target(
-    name="commit", run=run_commit, modules=(stored_format, changes, nouns, state), seeds=seeds_commit, json=True
+    name="commit", run=run_commit, modules=(stored_format, changes, nouns, state, trust), seeds=seeds_commit, json=True
 )
 
 

@@ -13,6 +13,7 @@ from tests.fuzz import engine, planted
 from tests.fuzz.coverage import Coverage, lines_of
 from tests.fuzz.malformed import OPEN, corpus
 from tests.fuzz.targets import TARGETS
+from tests.support.faults import Figures
 
 ROOT = Path(__file__).parent.parent.parent
 EXECUTIONS = 1500
@@ -56,10 +57,12 @@ def test_what_takes_the_process_or_the_memory_is_kept(name: str, kind: str, tmp_
     assert (kept.target, kept.why, kept.outcome, kept.data[:1]) == (f"planted-{name}", kind, OPEN, b"\x07")
 
 
-def test_a_short_run_over_every_target_finds_nothing(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "tests.fuzz", "--executions", str(EXECUTIONS), "--seed", str(SEED)]
+@pytest.mark.fault("P1")
+def test_a_short_run_over_every_target_finds_nothing(tmp_path: Path, fault: Figures) -> None:
+    many = fault.count(quick=EXECUTIONS, full=5 * EXECUTIONS)
+    command = [sys.executable, "-m", "tests.fuzz", "--executions", str(many), "--seed", str(SEED)]
     command += ["--folder", str(tmp_path)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240 if not fault.full else 1500)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.startswith(f"seed {SEED}\n")
     told = re.findall(
@@ -67,10 +70,11 @@ def test_a_short_run_over_every_target_finds_nothing(tmp_path: Path) -> None:
     )
     assert {name for name, *_ in told} == set(TARGETS)
     for name, executions, kept, arcs in told:
-        assert int(executions) == EXECUTIONS, name
+        assert int(executions) == many, name
         assert int(arcs) > 10, f"{name} reaches nothing"
         assert int(kept) > len(TARGETS[name].seeds()), f"{name} found nothing that its seeds do not reach"
     assert not list(tmp_path.iterdir())
+    fault.figures(parsers=len(told), inputs=many * len(told))
 
 
 def test_coverage_counts_the_lines_of_functions() -> None:

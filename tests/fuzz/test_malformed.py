@@ -20,6 +20,7 @@ TINY = {
 
 
 @pytest.mark.parametrize("case", CORPUS, ids=[f"{case.target}-{index}" for index, case in enumerate(CORPUS)])
+@pytest.mark.fault("P1")
 def test_it_is_refused_as_it_was(case: Malformed) -> None:
     assert outcome(TARGETS[case.target], case.data) == case.outcome, case.why
 

@@ -31,6 +31,8 @@ from tests.support.repositories import (
     write_pack,
 )
 
+from kafkeep.compaction.plan import CompactOptions
+from kafkeep.compaction.run import compact, prepare
 from kafkeep.connectors import Connector, ConnectorOffset, Connectors, ConnectorSetting, ConnectorTask
 from kafkeep.inventory import (
     Acl,
@@ -46,7 +48,22 @@ from kafkeep.inventory import (
 )
 from kafkeep.model import AbortedTransaction, ClusterMetadata, GenerationOpened, HeldBack
 from kafkeep.point_documents import Beside, put_point_documents
-from kafkeep.repository.changes import Change, Pin, RaiseEpoch, Retag, Retire, Sweep, Unpin, Unretire
+from kafkeep.repository.changes import (
+    Change,
+    Compact,
+    CompactedPack,
+    Lose,
+    MovedRun,
+    Pin,
+    RaiseEpoch,
+    Retag,
+    Retire,
+    Sweep,
+    Unpin,
+    Unretire,
+)
+from kafkeep.repository.moving import PackMover, stored_chunks
+from kafkeep.repository.reader import read_footer
 from kafkeep.repository.repository import Repository
 from kafkeep.repository.stores.local import LocalStore
 from kafkeep.schemas import SchemaReference, Schemas, SchemaVersion, SubjectRules
@@ -159,6 +176,71 @@ def make_kept(root: Path) -> None:
     repository.commit(draft(packs=[write_pack(repository, [piece(ORDERS, 36, 1)])], cuts=[cut(ORDERS, 39, 18)]))
     for name in repository.state.swept:
         store.delete(name)
+    repository.put_audit("verify", {"at": TIME, "findings": []})
+    (root / "expected.json").write_text(json.dumps(described(repository), indent=1, ensure_ascii=False) + "\n")
+    repository.close()
+    (root / "repository" / "tmp").rmdir()
+
+
+def make_mended(root: Path) -> None:
+    """A repository of which one run lies in another pack since it was mended, and two are declared lost."""
+    store = LocalStore(root / "repository")
+    repository = Repository.init(store, now=Clock(), rng=random.Random("format 1 mended"), compression="none")
+    first = write_pack(repository, [piece(ORDERS, 0, 3), piece(OLD, 0, 2), piece(EVENTS, 0, 1)])
+    point = [cut(ORDERS, 9), cut(OLD, 6, 2), cut(EVENTS, 3)]
+    repository.commit(draft(packs=[first], open_=opened(ORDERS, OLD, EVENTS), cuts=point, name="before"))
+    second = write_pack(repository, [piece(ORDERS, 9, 2)])
+    repository.commit(draft(packs=[second], cuts=[cut(ORDERS, 15), cut(OLD, 6)]))
+    entry = repository.state.packs.get(first.name)
+    assert entry is not None
+    index = read_footer(store, entry, repository.id).runs[0]
+    with PackMover(store.open_new(), repository.about, epoch=0, now=Clock(), rng=random.Random("mended")) as mover:
+        mover.add(index, stored_chunks(store, first.name, index))
+        pack = mover.finish()
+    moved = CompactedPack(pack.name, pack.size, pack.blake3, pack.epoch, (MovedRun(0, first.name, 0),))
+    for change in (Compact((moved,)), Lose(((first.name, 1), (second.name, 0)), "Platte 7 ist hin")):
+        repository.decide(change, started=TIME)
+    third = write_pack(repository, [piece(ORDERS, 15, 1), piece(OLD, 6, 1)])
+    repository.commit(draft(packs=[third], cuts=[cut(ORDERS, 18, 9), cut(OLD, 9)], name="behind"))
+    store.delete(second.name)
+    repository.put_audit("verify", {"at": TIME, "findings": []})
+    (root / "expected.json").write_text(json.dumps(described(repository), indent=1, ensure_ascii=False) + "\n")
+    repository.close()
+    (root / "repository" / "tmp").rmdir()
+
+
+def make_compacted(root: Path) -> None:
+    """A repository with runs that were moved: all runs of some packs, once and twice, one of another; one pack swept."""
+    store = LocalStore(root / "repository")
+    clock = Clock()
+    repository = Repository.init(store, now=clock, rng=random.Random("format 1 compacted"), compression="none")
+    dice = random.Random("moves")
+
+    def gather(target: int) -> None:
+        plan = prepare(repository, CompactOptions(target_bytes=target))
+        assert compact(repository, plan, now=clock, rng=dice).commits
+
+    for start in range(0, 45, 9):
+        pack = write_pack(repository, [piece(ORDERS, start, 3), piece(EVENTS, start // 3, 1)])
+        of = opened(ORDERS, EVENTS) if start == 0 else ()
+        cuts = [cut(ORDERS, start + 9), cut(EVENTS, start // 3 + 3)]
+        repository.commit(draft(packs=[pack], open_=of, cuts=cuts, name=f"from {start}"))
+        if start == 9:
+            gather(16 * 1024)
+    old = next(iter(repository.state.packs))
+    repository.decide(Retire((), (old.name,), "its runs lie in other packs"), started=TIME)
+    repository.decide(Sweep((repository.state.head,)), started=TIME)
+    store.delete(old.name)
+    gather(1024 * 1024)
+    last = write_pack(repository, [piece(ORDERS, 45, 3), piece(EVENTS, 15, 1)])
+    repository.commit(draft(packs=[last], cuts=[cut(ORDERS, 54), cut(EVENTS, 18)], name="last"))
+    entry = list(repository.state.packs)[-1]
+    index = read_footer(store, entry, repository.id).runs[1]
+    with PackMover(store.open_new(), repository.about, epoch=0, now=clock, rng=dice) as mover:
+        mover.add(index, stored_chunks(store, entry.name, index))
+        made = mover.finish()
+    moved = CompactedPack(made.name, made.size, made.blake3, made.epoch, (MovedRun(0, entry.name, 1),))
+    repository.decide(Compact((moved,)), started=TIME)
     repository.put_audit("verify", {"at": TIME, "findings": []})
     (root / "expected.json").write_text(json.dumps(described(repository), indent=1, ensure_ascii=False) + "\n")
     repository.close()
@@ -279,7 +361,7 @@ def described(repository: Repository) -> dict[str, object]:
             }
             for point in repository.points()
         ],
-    }
+    } | ({"alarms": [alarm.number for alarm in repository.state.alarms]} if repository.state.alarms else {})
 
 
 if __name__ == "__main__":
@@ -287,5 +369,7 @@ if __name__ == "__main__":
         make(Path(sys.argv[1]) / f"format-1-{kind}", kind)
     make_holding(Path(sys.argv[1]) / "format-1-held-back")
     make_kept(Path(sys.argv[1]) / "format-1-kept")
+    make_compacted(Path(sys.argv[1]) / "format-1-compacted")
     make_with_services(Path(sys.argv[1]) / "format-1-services")
     make_with_credentials(Path(sys.argv[1]) / "format-1-credentials")
+    make_mended(Path(sys.argv[1]) / "format-1-mended")

@@ -12,15 +12,27 @@ import re
 import shutil
 import struct
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 from blake3 import blake3
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.golden.make_repositories import described
-from tests.support import second_reader
+from tests.golden.make_signed import WRITER_KEY
+from tests.golden.sealed_vectors import sealed_vectors
+from tests.golden.signed_vectors import PRIVATE, REPOSITORY, signed_vectors
+from tests.support import (
+    second_reader,
+    second_reader_documents,
+    second_reader_packs,
+    second_reader_sealed,
+    second_reader_signed,
+)
 from tests.support.forgeries import BROKEN, forged
 from tests.support.readers import in_that_shape, reader_of, same_state, seen_by
 from tests.support.repositories import Clock, Journal, backup, generation, open_repository, piece
@@ -32,9 +44,12 @@ from kafkeep.model import NO_TOPIC_ID, Generation
 from kafkeep.repository import layout, names
 from kafkeep.repository.envelope import Kind, unwrap, wrap
 from kafkeep.repository.format import NO_COMMIT, encode_commit, read_slot
+from kafkeep.repository.identities import Identity
+from kafkeep.repository.keyring import Access
 from kafkeep.repository.stores.local import LocalStore
 from kafkeep.repository.stores.memory import MemoryStore
 from kafkeep.repository.stores.wrappers import ReadOnlyStore
+from kafkeep.secret import Secret
 from kafkeep.verify.run import verify
 
 HERE = Path(__file__).parent / "repositories"
@@ -48,16 +63,34 @@ def expected(name: str) -> dict[str, Any]:
 
 
 def test_there_are_golden_repositories_of_every_format() -> None:
-    assert {"format-1-none", "format-1-zstd", "format-1-held-back", "format-1-kept"} <= set(GOLDEN)
+    assert {"format-1-none", "format-1-zstd", "format-1-held-back", "format-1-kept", "format-1-compacted"} <= set(
+        GOLDEN
+    )
+
+
+def identity_of(name: str) -> str:
+    """What opens an encrypted one; nothing for the others."""
+    path = HERE / name / "identity"
+    return path.read_text().strip() if path.exists() else ""
+
+
+def access_of(name: str) -> Access | None:
+    identity = identity_of(name)
+    return Access((Identity.parse(Secret(identity)),)) if identity else None
+
+
+def writing_access_of(name: str) -> Access | None:
+    """What it takes to add to it as well."""
+    return Access(signing_key=WRITER_KEY) if name == "format-1-signed" else access_of(name)
 
 
 @pytest.mark.parametrize("name", GOLDEN)
 def test_this_code_reads_what_was_written(name: str) -> None:
     store = ReadOnlyStore(LocalStore(HERE / name / "repository"))
-    repository = open_repository(store)
+    repository = open_repository(store, access=access_of(name))
     assert json.loads(json.dumps(described(repository))) == expected(name)
-    report = verify(store, level="data")
-    assert (report.findings, report.alarms) == ((), ())
+    report = verify(store, level="data", access=access_of(name))
+    assert report.findings == () and [alarm.number for alarm in report.alarms] == expected(name).get("alarms", [])
     assert [value for _, value in repository.audits()] == [{"at": "2026-11-20T10:00:00.000Z", "findings": []}]
     for point in repository.points():
         for kind, reference in point.documents:
@@ -68,30 +101,31 @@ def test_this_code_reads_what_was_written(name: str) -> None:
 def test_commits_are_encoded_as_they_were(name: str) -> None:
     """Nothing that is optional shows where it is not needed."""
     log = HERE / name / "repository" / "log"
+    repository = open_repository(ReadOnlyStore(LocalStore(HERE / name / "repository")), access=access_of(name))
     prev = NO_COMMIT
     for seq, path in enumerate(sorted(log.iterdir())):
         data = path.read_bytes()
-        slot = read_slot(data, seq, prev, path.name)
-        assert slot.commit is not None and encode_commit(slot.commit) == data
+        slot = read_slot(data, seq, prev, path.name, repository.seal)
+        assert slot.commit is not None and encode_commit(slot.commit, repository.seal) == data
         prev = slot.digest
 
 
 @pytest.mark.parametrize("name", GOLDEN)
 def test_the_second_reader_reads_the_same(name: str) -> None:
-    reader = Reader.open(second_reader.from_folder(HERE / name / "repository"))
+    reader = Reader.open(second_reader.from_folder(HERE / name / "repository"), identity_of(name))
     assert seen_by(reader) == in_that_shape(expected(name))
-    assert reader.alarms == {}
+    assert sorted(reader.alarms) == expected(name).get("alarms", [])
 
 
 @pytest.mark.parametrize("name", GOLDEN)
 def test_this_code_goes_on_where_the_old_one_stopped(name: str, tmp_path: Path) -> None:
     shutil.copytree(HERE / name / "repository", tmp_path / "copy")
     store = LocalStore(tmp_path / "copy")
-    repository = open_repository(store)
+    repository = open_repository(store, access=writing_access_of(name))
     backup(repository, [piece(generation("new"), 0, 2)], name="of today")
-    assert verify(store, level="data").findings == ()
+    assert verify(store, level="data", access=access_of(name)).findings == ()
     before = expected(name)["points"]
-    after = json.loads(json.dumps(described(open_repository(store))))["points"]
+    after = json.loads(json.dumps(described(open_repository(store, access=access_of(name)))))["points"]
     assert after[: len(before)] == before
     assert after[-1]["name"] == "of today"
 
@@ -112,9 +146,22 @@ def test_the_command_of_the_second_reader_writes_the_batches(
 # --- the second reader ------------------------------------------------------------------------------------------------
 
 
-def test_the_second_reader_is_small_and_stands_alone() -> None:
-    source = Path(second_reader.__file__).read_text()
-    assert len(source.splitlines()) <= 700
+@pytest.mark.parametrize(
+    ("module", "lines", "beside"),
+    [
+        (second_reader, 600, set()),
+        (second_reader_documents, 260, {"blake3", "zstandard"}),
+        (second_reader_packs, 80, set()),
+        (second_reader_sealed, 300, {"blake3", "cryptography"}),
+        (second_reader_signed, 100, {"blake3", "cryptography"}),
+    ],
+    ids=["reader", "documents", "packs", "sealed", "signed"],
+)
+def test_the_second_reader_is_small_and_stands_alone(module: ModuleType, lines: int, beside: set[str]) -> None:
+    assert module.__file__ is not None
+    source = Path(module.__file__).read_text()
+    assert len(source.splitlines()) <= lines
+    parts = {"second_reader_documents", "second_reader_packs"}
     imported = {
         name.split(".")[0]
         for node in ast.walk(ast.parse(source))
@@ -125,11 +172,13 @@ def test_the_second_reader_is_small_and_stands_alone() -> None:
             if isinstance(node, ast.ImportFrom)
             else []
         )
+        if name.removeprefix("tests.support.") not in parts
     }
-    assert imported - sys.stdlib_module_names == {"blake3", "zstandard"}
+    assert imported - sys.stdlib_module_names == beside
 
 
 @pytest.mark.parametrize("name", BROKEN)
+@pytest.mark.fault("I6")
 def test_both_readers_agree_on_every_broken_commit(name: str) -> None:
     store = forged(BROKEN[name][0])
     repository = open_repository(store)
@@ -166,15 +215,18 @@ def test_both_readers_agree_on_random_changes_to_a_commit() -> None:
     assert min(outcomes.values()) >= 10, outcomes
 
 
-def test_both_readers_agree_on_random_changes_to_decisions() -> None:
-    """The same for commits that decide what is kept, whichever of them it is."""
+@pytest.mark.parametrize(
+    ("name", "decisions", "rounds"), [("format-1-kept", range(5, 14), 600), ("format-1-compacted", (3, 9, 11), 300)]
+)
+def test_both_readers_agree_on_random_changes_to_decisions(name: str, decisions: Sequence[int], rounds: int) -> None:
+    """The same for commits that decide what is kept and where it lies, whichever of them it is."""
     dice = random.Random(8)
     outcomes = {"valid": 0, "broken": 0, "refused": 0}
-    golden = objects_of(HERE / "format-1-kept" / "repository")
-    for _ in range(600):
+    golden = objects_of(HERE / name / "repository")
+    for _ in range(rounds):
         store = MemoryStore()
         store.objects = dict(golden)
-        number = dice.randrange(5, 14)
+        number = dice.choice(decisions)
         value = unwrap(golden[names.log_name(number)], Kind.COMMIT, "a decision")
         scramble(value, dice)
         relink(store, number, value)
@@ -184,6 +236,8 @@ def test_both_readers_agree_on_random_changes_to_decisions() -> None:
             assert {name for _, packs in reader.retired.values() for name in packs} == state.retired_packs()
             assert list(reader.points) == [point.number for point in state.points]
             assert reader.swept == state.swept
+            theirs = {pack: [run["index"] for run in entry["runs"]] for pack, entry in reader.packs.items()}
+            assert theirs == {entry.name: [run.index for run in entry.runs] for entry in state.packs}
         outcomes["refused" if alarms is None else "broken" if alarms else "valid"] += 1
     assert min(outcomes.values()) >= 10, outcomes
 
@@ -279,25 +333,32 @@ def computed_vectors() -> dict[str, tuple[str, str]]:
     header = layout.encode_header(identity, 7)
     footer = wrap(Kind.FOOTER, {"runs": []})
     root = layout.pack_root(header, footer)
-    return {
-        "document": (
-            'kind 4, body {"a":[1,-2,null,true,"\\u00e9\\n"]} before it is made canonical',
-            wrap(Kind.AUDIT, {"a": [1, -2, None, True, "é\n"]}).hex(),
-        ),
-        "header": ("of a pack of repository 000102…0e0f, epoch 7", header.hex()),
-        "run-header": (
-            "run 2, orders, no topic id, partition 3, lineage 1, from offset 420",
-            layout.encode_run_header(2, of, 420).hex(),
-        ),
-        "footer": ("a document of kind 3 without runs", footer.hex()),
-        "root": ("of that header and that footer", root.hex()),
-        "trailer": ("with that root, the footer at position 36", layout.encode_trailer(36, len(footer), root).hex()),
-        "run-digest": (
-            "of a run without chunks",
-            layout.run_digest([]),
-        ),
-        "crc": ("CRC-32C of the nine bytes 123456789, as stored", struct.pack("<I", 0xE3069283).hex()),
-    }
+    return (
+        {
+            "document": (
+                'kind 4, body {"a":[1,-2,null,true,"\\u00e9\\n"]} before it is made canonical',
+                wrap(Kind.AUDIT, {"a": [1, -2, None, True, "é\n"]}).hex(),
+            ),
+            "header": ("of a pack of repository 000102…0e0f, epoch 7", header.hex()),
+            "run-header": (
+                "run 2, orders, no topic id, partition 3, lineage 1, from offset 420",
+                layout.encode_run_header(2, of, 420).hex(),
+            ),
+            "footer": ("a document of kind 3 without runs", footer.hex()),
+            "root": ("of that header and that footer", root.hex()),
+            "trailer": (
+                "with that root, the footer at position 36",
+                layout.encode_trailer(36, len(footer), root).hex(),
+            ),
+            "run-digest": (
+                "of a run without chunks",
+                layout.run_digest([]),
+            ),
+            "crc": ("CRC-32C of the nine bytes 123456789, as stored", struct.pack("<I", 0xE3069283).hex()),
+        }
+        | sealed_vectors()
+        | signed_vectors()
+    )
 
 
 def page_vectors() -> dict[str, str]:
@@ -320,11 +381,27 @@ def test_the_vectors_of_the_page_are_what_the_second_reader_takes() -> None:
     assert vectors["trailer"][12:44] == vectors["root"]
     assert second_reader.digest(b"") == vectors["run-digest"]
     for name in ("header", "run-header"):
-        assert struct.pack("<I", second_reader.crc32c(vectors[name][:-4])) == vectors[name][-4:]
-    assert struct.pack("<I", second_reader.crc32c(b"123456789")) == vectors["crc"]
+        assert struct.pack("<I", second_reader_documents.crc32c(vectors[name][:-4])) == vectors[name][-4:]
+    assert struct.pack("<I", second_reader_documents.crc32c(b"123456789")) == vectors["crc"]
     pack = vectors["header"] + vectors["footer"] + vectors["trailer"]
     entry = {"blake3": vectors["root"].hex(), "epoch": 7}
     assert second_reader.footer(pack, entry, "000102030405060708090a0b0c0d0e0f") == []
+
+
+def test_the_vectors_about_signatures_are_what_the_second_reader_takes() -> None:
+    vectors = page_vectors()
+    value = unwrap(bytes.fromhex(vectors["signed-commit"]), Kind.COMMIT, "signed-commit")
+    assert isinstance(value, dict) and second_reader.document(bytes.fromhex(vectors["signed-commit"]), 2) == value
+    public = vectors["signer"]
+    assert Ed25519PrivateKey.from_private_bytes(PRIVATE).public_key().public_bytes_raw().hex() == public
+    assert value["signature"] == {"key": second_reader_signed.key_id(public), "value": vectors["signature"]}
+    signed = second_reader_signed.signed_text("commit", REPOSITORY, value)
+    assert signed.hex() == vectors["signed-text"] and len(signed) == 65
+    assert second_reader_signed.verifies(public, vectors["signature"], signed)
+    report = unwrap(bytes.fromhex(vectors["signed-report"]), Kind.AUDIT, "signed-report")
+    assert isinstance(report, dict)
+    signed = second_reader_signed.signed_text("report", REPOSITORY, report)
+    assert second_reader_signed.verifies(public, report["signature"]["value"], signed)
 
 
 def test_the_page_names_every_kind_and_every_field() -> None:
@@ -340,8 +417,8 @@ def test_the_page_names_every_kind_and_every_field() -> None:
         for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
             collect(item)
 
-    kept = objects_of(HERE / "format-1-kept" / "repository")
-    for name, data in [*store.objects.items(), *kept.items()]:
+    golden = [objects_of(HERE / f"format-1-{name}" / "repository") for name in ("kept", "compacted", "signed")]
+    for name, data in [item for objects in (store.objects, *golden) for item in objects.items()]:
         if name.startswith("log/") or name == names.REPOSITORY:
             collect(unwrap(data, Kind.COMMIT if name.startswith("log/") else Kind.REPOSITORY, name))
     for entry in repository.state.packs:

@@ -10,7 +10,8 @@ import pytest
 from confluent_kafka import Consumer, Producer
 from confluent_kafka import TopicPartition as Position
 from tests.support.configs import alter_topic
-from tests.support.kafka import KafkaCluster, unique
+from tests.support.kafka import KafkaCluster, commit, unique
+from tests.support.live import until
 
 from kafkeep.errors import KafkaRequestError
 from kafkeep.kafka.admin import TOPIC_OVERRIDE, ConfigEntry, GroupListing, NewTopic
@@ -109,7 +110,8 @@ def test_configs_tell_overrides_from_defaults(cluster: Cluster, topic: str) -> N
     assert overrides(cluster, topic) == {}
     alter_topic(cluster, topic, values={"retention.ms": "12345", "cleanup.policy": "compact"})
     alter_topic(cluster, topic, values={"max.message.bytes": "2000"}, delete=["retention.ms"])
-    assert overrides(cluster, topic) == {"cleanup.policy": "compact", "max.message.bytes": "2000"}
+    wanted = {"cleanup.policy": "compact", "max.message.bytes": "2000"}
+    until(lambda: overrides(cluster, topic) == wanted, what="the broker knowing what the controller took")
     found = cluster.admin.topic_configs([topic])[topic]
     assert isinstance(found, tuple)
     by_name = {entry.name: entry for entry in found}
@@ -154,7 +156,7 @@ def committed(bootstrap: str, group: str, topic: str, partitions: int) -> list[t
 def test_positions_of_another_client_are_read_exactly(cluster: Cluster, topic: str, bootstrap: str) -> None:
     group = unique("reader")
     consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": group, "enable.auto.commit": False})
-    consumer.commit(offsets=[Position(topic, 0, 0, "née, = ok", 0), Position(topic, 2, 41, "", 3)], asynchronous=False)
+    commit(consumer, [Position(topic, 0, 0, "née, = ok", 0), Position(topic, 2, 41, "", 3)])
     consumer.close()
     found = cluster.admin.group_offsets([group, unique("absent")])
     # The Python binding of librdkafka commits its string's terminating NUL with it.
@@ -185,15 +187,22 @@ def joined(bootstrap: str, group: str, topic: str, protocol: str) -> Consumer:
     settings = {"bootstrap.servers": bootstrap, "group.id": group, "group.protocol": protocol}
     consumer = Consumer({**settings, "enable.auto.commit": False, "auto.offset.reset": "earliest"})
     consumer.subscribe([topic])
-    deadline = time.monotonic() + 40
-    while not consumer.assignment():
-        consumer.poll(0.2)
-        assert time.monotonic() < deadline
+    until(lambda: (consumer.poll(0.2) or True) and consumer.assignment() != [], seconds=60, what="an assignment")
     return consumer
 
 
 def listed(cluster: Cluster, group: str) -> GroupListing | None:
     return next((found for found in cluster.admin.groups() if found.group_id == group), None)
+
+
+def await_state(cluster: Cluster, group: str, state: str) -> None:
+    """Members tell the coordinator what they have taken over, and that they leave, a moment later."""
+
+    def there() -> bool:
+        found = cluster.admin.group_state([group])[group]
+        return isinstance(found, GroupListing) and found.state == state
+
+    until(there, what=f"the group being {state}")
 
 
 def check_group_life(cluster: Cluster, topic: str, bootstrap: str, kind: str) -> None:
@@ -203,7 +212,8 @@ def check_group_life(cluster: Cluster, topic: str, bootstrap: str, kind: str) ->
     assert listed(cluster, group) is None
     consumer = joined(bootstrap, group, topic, kind)
     try:
-        consumer.commit(offsets=[Position(topic, 0, 7, "by a member")], asynchronous=False)
+        commit(consumer, [Position(topic, 0, 7, "by a member")])
+        await_state(cluster, group, "Stable")
         state = cluster.admin.group_state([group])[group]
         assert isinstance(state, GroupListing)
         assert (state.type, state.state, state.has_members) == (kind, "Stable", True)
@@ -217,6 +227,7 @@ def check_group_life(cluster: Cluster, topic: str, bootstrap: str, kind: str) ->
         assert [(o.offset, o.metadata) for o in offsets] == [(7, "by a member\0")]
     finally:
         consumer.close()
+    await_state(cluster, group, "Empty")
     empty = cluster.admin.group_state([group])[group]
     assert isinstance(empty, GroupListing)
     assert (empty.type, empty.state, empty.has_members) == (kind, "Empty", False)
@@ -251,7 +262,7 @@ def test_a_share_group_is_listed_and_never_taken_for_absent(kafka_431: KafkaClus
         partition = b"\2" + struct.pack(">iq", 0, 0) + b"\0"
         body = compact(group) + b"\2" + compact(name) + partition + b"\0" + b"\0"
         host, port = config.addresses[0]
-        deadline = time.monotonic() + 40
+        deadline = time.monotonic() + 60
         while listed(cluster, group) is None:
             with Connection.open(config, host, port) as connection:
                 # AlterShareGroupOffsets (KIP-932) makes an empty share group; not ready at once on a new cluster.

@@ -194,6 +194,7 @@ def test_tls_to_a_plaintext_port(
     assert_untouched(repository)
 
 
+@pytest.mark.fault("E7")
 def test_unknown_authority(kafkeep: Kafkeep, repository: Path, kafka_431_tls: KafkaCluster, tmp_path: Path) -> None:
     kafkeep.settings(cluster_table("lab", kafka_431_tls.bootstrap, "tls", ca=Authority(tmp_path, "stranger").ca_file))
     done = kafkeep(*backup(repository, "lab"))
@@ -279,6 +280,7 @@ def test_file_in_place_of_the_folder(kafkeep: Kafkeep, kafka_431: KafkaCluster, 
     assert place.read_text() == "not a repository"
 
 
+@pytest.mark.fault("S19")
 def test_repository_on_a_read_only_file_system(
     kafkeep: Kafkeep, filled: Path, kafka_431: KafkaCluster, topic: str, tmp_path: Path
 ) -> None:

@@ -34,6 +34,7 @@ def refused(*calls: Callable[[], object]) -> None:
             call()
 
 
+@pytest.mark.fault("S22")
 def test_s22_roles_do_their_work_and_no_more(s3_server: S3Server, kafka_431: KafkaCluster, tmp_path: Path) -> None:
     bucket, path = s3_server.new_bucket(), "kafka/prod"
     url = f"s3://{bucket}/{path}"

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 
 import pytest
 from tests.support.configs import alter_configs
 from tests.support.kafka import KafkaCluster, unique
+from tests.support.live import until
 
-from kafkeep.errors import KafkaAccessDenied, KafkaRequestError
+from kafkeep.errors import KafkaAccessDenied, KafkaLoginError, KafkaRequestError
 from kafkeep.inventory import BROKER, CLIENT_METRICS, CLUSTER, GROUP, Acl, QuotaEntity, ResourceConfigs, ScramUser
 from kafkeep.kafka.cluster import Cluster
-from kafkeep.kafka.config import SaslConfig
+from kafkeep.kafka.config import ClusterConfig, SaslConfig
 from kafkeep.kafka.users import NewScramUser
 from kafkeep.secret import Secret
 
@@ -32,11 +32,8 @@ def cluster(secured: KafkaCluster) -> Iterator[Cluster]:
 
 
 def soon(condition: Callable[[], bool]) -> None:
-    """Changes go to the controller; the brokers that are asked learn of them a moment later."""
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    """Changes go to the controller; the brokers that are asked learn of them a moment later, each part of them by itself."""
+    until(condition, what="what the controller took")
 
 
 def internal(secured: KafkaCluster) -> tuple[str, str]:
@@ -103,6 +100,7 @@ def test_a_user_made_here_can_log_in(secured: KafkaCluster, cluster: Cluster) ->
     soon(lambda: user in cluster.settings.scram_users())
 
     login = SaslConfig(mechanism="SCRAM-SHA-512", username=user.name, password=password)
+    soon(lambda: is_taken(secured.cluster_config(sasl=login)))
     with Cluster(secured.cluster_config(sasl=login)) as as_user:
         assert as_user.cluster_id() == cluster.cluster_id()
         with pytest.raises(KafkaAccessDenied, match="lacks DESCRIBE on the cluster"):
@@ -122,6 +120,14 @@ def test_a_user_made_here_can_log_in(secured: KafkaCluster, cluster: Cluster) ->
     soon(lambda: user not in cluster.settings.scram_users())
 
 
+def is_taken(config: ClusterConfig) -> bool:
+    try:
+        with Cluster(config) as cluster:
+            return cluster.cluster_id() != ""
+    except KafkaLoginError:
+        return False
+
+
 def test_configs_of_brokers_cluster_groups_and_client_metrics(secured: KafkaCluster, cluster: Cluster) -> None:
     node = str(next(iter(cluster.topology([]).brokers)))
     group, metrics = unique("group"), unique("metrics")
@@ -138,6 +144,7 @@ def test_configs_of_brokers_cluster_groups_and_client_metrics(secured: KafkaClus
     soon(lambda: metrics in settings.config_resources(CLIENT_METRICS))
     assert (group in settings.config_resources(GROUP)) == has_group_configs
     wanted = [(BROKER, node), (CLUSTER, ""), (CLIENT_METRICS, metrics)] + [(GROUP, group)] * has_group_configs
+    soon(lambda: all(answer.overrides for answer in settings.configs(wanted).values() if answer_ok(answer)))
     found = settings.configs(wanted)
     overrides = {key: {e.name: e.value for e in answer.overrides} for key, answer in found.items() if answer_ok(answer)}
     assert overrides[BROKER, node] == {"log.cleaner.threads": "2"}

@@ -46,6 +46,7 @@ def test_after_delete_records_the_rest_is_compared(live: Live) -> None:
         producer.begin_transaction()
         filling.send(producer, 20)
         end(20)
+    live.decided(topic)
     point = live.back_up(repository, topic).point
     whole = live.compare(repository, point)
     assert (whole.verdict, whole.records) == ("identical", 920)

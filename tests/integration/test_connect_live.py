@@ -42,15 +42,29 @@ class Scene:
         return self.run(*fixed, *more, status=status)
 
     def states(self) -> dict[str, str]:
-        told = self.server.call("GET", "/connectors?expand=status")
+        told = self.told("/connectors?expand=status")
         return {name: one["status"]["connector"]["state"] for name, one in told.items()}
 
     def create(self, name: str, **config: str) -> None:
         answer = self.server.call("POST", "/connectors", {"name": name, "config": config})
         assert answer["name"] == name, answer
 
+    def told(self, path: str) -> dict[str, Any]:
+        """While work is given out anew, Connect answers with an error for a moment."""
+        answers: list[dict[str, Any]] = []
+
+        def known() -> bool:
+            answers.append(self.server.call("GET", path))
+            return "error_code" not in answers[-1]
+
+        until(known)
+        return answers[-1]
+
+    def config(self, name: str) -> dict[str, Any]:
+        return self.told(f"/connectors/{name}/config")
+
     def offsets(self, name: str) -> Any:
-        return self.server.call("GET", f"/connectors/{name}/offsets")["offsets"]
+        return self.told(f"/connectors/{name}/offsets")["offsets"]
 
 
 def until(holds: Callable[[], bool]) -> None:
@@ -103,10 +117,10 @@ def test_a_secret_is_kept_only_when_asked_for_and_never_shown(scene: Scene) -> N
 
 
 def test_connectors_come_back_stopped_with_their_offsets_and_start_when_asked(scene: Scene) -> None:
-    before = {name: scene.server.call("GET", f"/connectors/{name}/config") for name in ("files%20in", "out")}
+    before = {name: scene.config(name) for name in ("files%20in", "out")}
     assert scene.apply("full", status=4)["steps"] == []
     for name in before:
-        scene.server.call("DELETE", f"/connectors/{name}")
+        until(lambda name=name: scene.server.call("DELETE", f"/connectors/{name}") is None)
     until(lambda: scene.states() == {})
     holes = scene.apply("open", "--dry-run", status=3)
     missing = [one for one in holes["left_out"] if one["missing"]]
@@ -115,7 +129,7 @@ def test_connectors_come_back_stopped_with_their_offsets_and_start_when_asked(sc
     (scene.home / "lines.txt").write_text("one\ntwo\nthree\nfour\n")
     scene.apply("full", status=0)
     until(lambda: scene.states() == {"files in": "STOPPED", "out": "STOPPED"})
-    assert {name: scene.server.call("GET", f"/connectors/{name}/config") for name in before} == before
+    assert {name: scene.config(name) for name in before} == before
     assert scene.offsets("files%20in") == [
         {"partition": {"filename": str(scene.home / "lines.txt")}, "offset": {"position": 14}}
     ]
@@ -126,9 +140,10 @@ def test_connectors_come_back_stopped_with_their_offsets_and_start_when_asked(sc
 
 
 def test_a_connector_with_another_config_is_left_or_aligned(scene: Scene) -> None:
-    config = scene.server.call("GET", "/connectors/out/config")
-    scene.server.call("PUT", "/connectors/out/config", config | {"tasks.max": "2", "errors.tolerance": "all"})
-    until(lambda: scene.server.call("GET", "/connectors/out/config").get("tasks.max") == "2")
+    config = scene.config("out")
+    other = config | {"tasks.max": "2", "errors.tolerance": "all"}
+    until(lambda: "error_code" not in scene.server.call("PUT", "/connectors/out/config", other))
+    until(lambda: scene.config("out")["tasks.max"] == "2")
     differs = scene.run(
         "metadata", "diff", "full", "--repo", scene.repo, "--cluster", "lab", "--only", "connectors", status=22
     )
@@ -136,5 +151,5 @@ def test_a_connector_with_another_config_is_left_or_aligned(scene: Scene) -> Non
     kept = scene.apply("full", status=4)
     assert "out: tasks.max" in {one["subject"] for one in kept["plan"]["left_out"]}
     scene.apply("full", "--existing", "align", status=0)
-    found = scene.server.call("GET", "/connectors/out/config")
-    assert (found["tasks.max"], found["errors.tolerance"]) == ("1", "all")
+    until(lambda: scene.config("out")["tasks.max"] == "1")
+    assert scene.config("out")["errors.tolerance"] == "all"

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.support.repositories import backup, generation, open_repository, piece
 from tests.support.sweep_command import Kafkeep
 from tests.support.versitygw import S3Server, start
 
-PROBES = ["create-only", "one-winner", "ranges", "absence", "listing", "large-object", "clock", "delete"]
+from kafkeep.repository.stores import single
+from kafkeep.repository.stores.object_connect import open_object_store
+from kafkeep.repository.stores.wrappers import RetryingStore
+
+PROBES = ["create-only", "one-winner", "ranges", "absence", "listing", "large-object", "clock"]
 
 
 def knowing(server: S3Server, folder: Path) -> Kafkeep:
@@ -25,7 +31,8 @@ def test_a_folder_and_a_bucket_are_fit_and_stay_empty(s3_server: S3Server, tmp_p
     kafkeep = knowing(s3_server, tmp_path / "home")
     for repository in (str(tmp_path / "folder"), "backups"):
         found = kafkeep("doctor", "store", "--repo", repository).expect(0)
-        assert [probe["name"] for probe in found["probes"]] == PROBES
+        lock = ["lock"] if repository == "backups" else []
+        assert [probe["name"] for probe in found["probes"] if probe["name"] != "delete"] == PROBES + lock
         assert all(probe["passed"] for probe in found["probes"])
     assert [path for path in (tmp_path / "folder").rglob("*") if path.is_file()] == []
     assert [path for path in s3_server.folder.rglob("*") if path.is_file() and "/x/" in str(path)] == []
@@ -48,6 +55,29 @@ def test_s16_a_service_where_two_creators_win_is_refused(tmp_path: Path) -> None
         assert "one-winner" in said
         kafkeep("init", "--repo", "backups").refused(13, "store-not-create-only")
         kafkeep("points", "--repo", "backups").refused(10, "no-repository")
+
+
+def test_such_a_service_is_taken_for_one_writer_when_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While one writes another is refused; when it has ended, or is dead, the next may."""
+    monkeypatch.setattr(single, "RENEW_SECONDS", 0.1)
+    monkeypatch.setattr(single, "LOOK_SECONDS", 0.3)
+    with start(tmp_path / "s3", concurrency=100) as server:
+        for name, value in server.environment().items():
+            monkeypatch.setenv(name, value)  # the client of the bucket reads this process's own
+        kafkeep = replace(knowing(server, tmp_path / "home"), inside=True)
+        assert kafkeep("init", "--repo", "backups", "--single-writer").expect(0)["writers"] == "single"
+        kafkeep("doctor", "store", "--repo", "backups").expect(0)
+        url = (kafkeep.folder / "kafkeep.toml").read_text().split('"')[1]
+        store = RetryingStore(open_object_store(url, server.options()))
+        with open_repository(store) as first:
+            backup(first, [piece(generation(), 0, 1)], name="first")
+            kafkeep("pin", "first", "--repo", "backups", "--reason", "r").refused(11, "held")
+            assert len(kafkeep("points", "--repo", "backups").expect(0)) > 0
+        kafkeep("pin", "first", "--repo", "backups", "--reason", "r").expect(0)
+        store.put_hint(single.HINT_WRITER, b"a writer that was killed 7\n")
+        monkeypatch.setattr(single, "DEAD_SECONDS", 1.0)
+        kafkeep("unpin", "first", "--repo", "backups").expect(0)
+        assert kafkeep("verify", "--repo", "backups", "--level", "data").expect(0)["findings"] == []
 
 
 @pytest.mark.parametrize(

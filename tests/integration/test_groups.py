@@ -23,6 +23,7 @@ from confluent_kafka import TopicPartition as Position
 from tests.support.kafka import (
     KafkaCluster,
     Sample,
+    commit,
     create_topic,
     produce,
     unique,
@@ -116,7 +117,7 @@ def test_a_group_that_somebody_moved_since_is_refused_and_then_forced(target: Cl
     tp, repository = TopicPartition(topic, 0), new_repository()
     carried(target, repository, from_file(target, FilePosition(group, tp, 5), FilePosition(other, tp, 5)))
     consumer = Consumer({**kafka_431.client_properties, "group.id": group})
-    consumer.commit(offsets=[Position(topic, 0, 9)], asynchronous=False)
+    commit(consumer, [Position(topic, 0, 9)])
     consumer.close()
     plan = taken_back(target, repository)
     assert [(r.kind, r.subject) for r in plan.refusals] == [("moved-since", f"group {group}")]

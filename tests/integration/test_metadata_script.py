@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from tests.support.configs import alter_configs
 from tests.support.kafka import KafkaCluster, NewKafka, Sample, produce, unique
+from tests.support.live import until
 
 from kafkeep.errors import KafkaError
 from kafkeep.inventory import (
@@ -134,7 +135,9 @@ def filled(source: KafkaCluster, names: Names) -> Iterator[ClusterImage]:
         try:
             for kind, name, configs in put:
                 assert alter_configs(settings, kind, name, set=configs) is None
-            yield image_of(cluster, names, [(kind, name) for kind, name, _ in put])
+            resources = [(kind, name) for kind, name, _ in put]
+            until(lambda: tells_all(cluster, names, resources), what="the brokers knowing what the controller took")
+            yield image_of(cluster, names, resources)
         finally:
             for kind, name, configs in put:
                 alter_configs(settings, kind, name, set={}, delete=configs)
@@ -148,6 +151,17 @@ def filled(source: KafkaCluster, names: Names) -> Iterator[ClusterImage]:
 def fill(cluster: KafkaCluster, names: Names) -> None:
     samples = [Sample(b"%d" % number, b"x", partition=number % 3) for number in range(60)]
     produce(cluster.client_properties, names.orders, samples)
+
+
+def tells_all(cluster: Cluster, names: Names, resources: list[tuple[str, str]]) -> bool:
+    """Whether every part that was made is told: each comes to the brokers by itself."""
+    configs = cluster.settings.configs(resources).values()
+    return (
+        all(isinstance(answer, ResourceConfigs) and answer.overrides for answer in configs)
+        and set(names.acls) <= set(cluster.settings.acls() or ())
+        and set(names.quotas) <= {quota.entity for quota in cluster.settings.quotas()}
+        and len([user for user in cluster.settings.scram_users() if user.name == names.user]) == 2
+    )
 
 
 def image_of(cluster: Cluster, names: Names, resources: list[tuple[str, str]]) -> ClusterImage:

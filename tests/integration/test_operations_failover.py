@@ -9,7 +9,7 @@ from itertools import count
 
 import pytest
 from confluent_kafka import Producer
-from tests.support.disturbance import Disturbance, busy_node
+from tests.support.disturbance import EARLY, Disturbance, busy_node
 from tests.support.kafka import KafkaCluster, unique
 from tests.support.live import RENAME, RESTORED, Filling, Live, beside, contents, new_repository, now, until
 
@@ -49,7 +49,7 @@ def test_a_broker_goes_while_it_is_read(live: Live, filled: Filling, how: str) -
     node = busy_node(live, filled.topic)
     assert node.node_id != 1
     repository = new_repository()
-    sink = Disturbance("backup", 600, node.kill if how == "kill" else lambda: node.stop())
+    sink = Disturbance("backup", EARLY, node.kill if how == "kill" else lambda: node.stop())
     result = live.back_up(repository, filled.topic, sink=sink, fetch_bytes=2000)
     assert result.failures == () and result.gaps == () and result.records == 1800
     assert sink.retries, "the broker was lost in the middle"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from confluent_kafka import Producer
 from tests.support.kafka import CODECS, KafkaCluster, unique
-from tests.support.live import RENAME, RESTORED, Filling, Live, contents, new_repository
+from tests.support.live import RENAME, RESTORED, Filling, Live, contents, new_repository, until
 
 from kafkeep.compare.report import BY_MAP
 from kafkeep.kafka.cluster import Cluster
@@ -51,6 +51,7 @@ def fill(live: Live, topic: str, codec: str) -> None:
         else:
             writer.abort_transaction(30)
     filling.produce(45, partitions=3, **single)
+    live.decided(topic)
     for number, at in enumerate(TIMES):
         filling.raw(live.cluster, [(at, b"odd %d" % number)], codec=CODECS.index(codec))
 
@@ -116,4 +117,4 @@ def test_no_batch_is_larger_than_its_topic_allows(live: Live) -> None:
     assert max(run.facts.largest_batch for run in history.runs) <= 2000
     assert 10 < count < 200
     assert contents(live.seen(topic)) == contents(live.seen(RESTORED + topic))
-    assert live.overrides(RESTORED + topic)["max.message.bytes"] == "2000"
+    until(lambda: live.overrides(RESTORED + topic)["max.message.bytes"] == "2000", what="the setting of the end")

@@ -12,6 +12,7 @@ from tests.support.live import (
     RESTORED,
     Filling,
     Live,
+    await_overrides,
     contents,
     delete_records,
     new_repository,
@@ -138,7 +139,7 @@ def test_behind_what_is_there(live: Live, repository: Repository, backed_up: Bac
     assert result.failures == ()
     assert values(live, target)[:2] == [b"before", b"before"]
     assert values(live, target)[2:] == values(live, topic)
-    assert live.overrides(target) == {"cleanup.policy": "compact"}
+    await_overrides(live, target, {"cleanup.policy": "compact"})
     report = live.compare(repository, backed_up.point, renames=under("append"))
     assert report.identical and {part.pairing for part in report.partitions} == {BY_MAP}
 
@@ -155,7 +156,7 @@ def test_into_an_empty_topic_that_is_there(
     )
     result = live.put_back(repository, backed_up.point, renames=under("fill"), groups=())
     assert result.failures == () and result.topics_created == ()
-    assert live.overrides(target) == {"retention.ms": "3600000", "max.message.bytes": "300"}
+    await_overrides(live, target, {"retention.ms": "3600000", "max.message.bytes": "300"})
     until(lambda: values(live, target)[:1] != [b"0"], what="retention taking old records again")
 
 

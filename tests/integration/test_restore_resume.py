@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 import pytest
 from confluent_kafka import Consumer, KafkaException, TopicPartition
+from tests.support.faults import Figures
 from tests.support.kafka import (
     KafkaCluster,
     NewKafka,
@@ -26,7 +26,7 @@ from tests.support.kafka import (
 )
 from tests.support.live import contents, until
 from tests.support.oracle_load import samples
-from tests.support.sweep_command import Kafkeep
+from tests.support.sweep_command import Kafkeep, after, kill
 
 pytestmark = pytest.mark.integration
 
@@ -34,6 +34,8 @@ PARTITIONS = 4
 RECORDS = 32_000
 SIZE = 3_000
 KILLS = 8
+HELD_BACK = 7_000_000
+"""Bytes after which a process that is to be killed stands still: a fourteenth of all."""
 
 
 @dataclass(frozen=True)
@@ -103,25 +105,10 @@ class Watch:
         return sum(high - low for low, high in ends)
 
 
-def killed(kafkeep: Kafkeep, arguments: list[str], when: Callable[[], bool]) -> bool:
-    """Ends the command by SIGKILL as soon as the condition holds; False when the command had ended by itself."""
-    with kafkeep.started(*arguments) as running:
-        while running.process.poll() is None and not when():
-            time.sleep(0.002)
-        alive = running.process.poll() is None
-        running.process.kill()
-        return alive
-
-
 def has_more(watch: Watch, dice: random.Random) -> Callable[[], bool]:
-    """True once some of the records that are missing are there."""
-    wanted = watch.records() + dice.randrange(RECORDS // 15) + 1
+    """True once some of the records that are missing are there; not more than a process brings that is held back."""
+    wanted = watch.records() + dice.randrange(RECORDS // 20) + 1
     return lambda: watch.records() >= wanted
-
-
-def after(seconds: float) -> Callable[[], bool]:
-    end = time.monotonic() + seconds
-    return lambda: time.monotonic() >= end
 
 
 def judge(kafkeep: Kafkeep, archive: Archive, target: KafkaCluster, name: str) -> None:
@@ -138,11 +125,22 @@ def judge(kafkeep: Kafkeep, archive: Archive, target: KafkaCluster, name: str) -
     ).expect(0)
 
 
-def test_killed_at_eight_moments_in_a_row(kafkeep: Kafkeep, kafka_431: KafkaCluster, archive: Archive) -> None:
+@pytest.mark.fault("C5")
+@pytest.mark.timeout(1800)
+def test_killed_at_eight_moments_in_a_row(
+    kafkeep: Kafkeep, kafka_431: KafkaCluster, archive: Archive, fault: Figures
+) -> None:
+    restores = fault.count(quick=1, full=7)
+    for _ in range(restores):
+        _killed_in_a_row(kafkeep, kafka_431, archive)
+    fault.figures(restores=restores, kills=restores * KILLS)
+
+
+def _killed_in_a_row(kafkeep: Kafkeep, kafka_431: KafkaCluster, archive: Archive) -> None:
     name = unique("killed")
     dice = random.Random()
     watch = Watch(kafka_431, name)
-    assert killed(kafkeep, command(archive, kafka_431, name), has_more(watch, dice))
+    kill(kafkeep, command(archive, kafka_431, name), has_more(watch, dice), most_bytes=HELD_BACK)
     there: list[int] = []
     for number in range(KILLS - 1):
         plan = kafkeep(*resuming(archive, kafka_431), "--dry-run").expect(0)
@@ -150,7 +148,7 @@ def test_killed_at_eight_moments_in_a_row(kafkeep: Kafkeep, kafka_431: KafkaClus
         there.append(sum(records for _, records in plan["present"]))
         # Every third dies at some moment of its start, the others while they load.
         moment = after(dice.uniform(0.1, 0.5)) if number % 3 == 2 else has_more(watch, dice)
-        assert killed(kafkeep, resuming(archive, kafka_431), moment)
+        kill(kafkeep, resuming(archive, kafka_431), moment, most_bytes=HELD_BACK)
     assert there == sorted(there) and len(set(there)) > 3
     result = kafkeep(*resuming(archive, kafka_431)).expect(0)
     print(f"{KILLS} kills, {there} records when each of them began")
@@ -167,7 +165,7 @@ def test_a_broker_that_has_forgotten_the_producer(kafkeep: Kafkeep, new_kafka: N
     )
     name = unique("forgotten")
     watch, dice = Watch(private, name), random.Random()
-    assert killed(kafkeep, command(archive, private, name), has_more(watch, dice))
+    kill(kafkeep, command(archive, private, name), has_more(watch, dice), most_bytes=HELD_BACK)
 
     def forgotten() -> bool:
         told = private.lab.tool(
@@ -178,7 +176,7 @@ def test_a_broker_that_has_forgotten_the_producer(kafkeep: Kafkeep, new_kafka: N
         return len(told.strip().splitlines()) == 1
 
     until(forgotten, what="the end of the producer's state")
-    assert killed(kafkeep, resuming(archive, private), has_more(watch, dice))
+    kill(kafkeep, resuming(archive, private), has_more(watch, dice), most_bytes=HELD_BACK)
     until(forgotten, what="the end of the producer's state")
     result = kafkeep(*resuming(archive, private)).expect(0)
     assert 0 < result["records_before"] < result["records"] == RECORDS
@@ -187,7 +185,8 @@ def test_a_broker_that_has_forgotten_the_producer(kafkeep: Kafkeep, new_kafka: N
 
 def test_somebody_wrote_into_the_topic_meanwhile(kafkeep: Kafkeep, kafka_431: KafkaCluster, archive: Archive) -> None:
     name = unique("foreign")
-    assert killed(kafkeep, command(archive, kafka_431, name), has_more(Watch(kafka_431, name), random.Random()))
+    moment = has_more(Watch(kafka_431, name), random.Random())
+    kill(kafkeep, command(archive, kafka_431, name), moment, most_bytes=HELD_BACK)
     produce(kafka_431.client_properties, name, [Sample(value=b"foreign", partition=2)])
     before = read_positions(kafka_431.client_properties, name)
     result = kafkeep(*resuming(archive, kafka_431)).expect(3)

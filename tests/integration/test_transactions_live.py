@@ -12,6 +12,7 @@ from confluent_kafka import KafkaException, Producer
 from tests.support.kafka import KafkaCluster, create_topic, delete_topics, read_positions, unique
 from tests.support.live import Live, new_repository
 
+from kafkeep.capture.result import BackupResult
 from kafkeep.kafka.cluster import Cluster
 from kafkeep.model import RecoveryPoint
 from kafkeep.renaming import Rename
@@ -21,6 +22,8 @@ pytestmark = pytest.mark.integration
 
 PARTITIONS = 3
 PRODUCERS = 4
+MOST_POINTS = 15
+"""Points are made until transactions reached over the moment of one."""
 REQUIRED = {"acks": "all", "linger.ms": 0}
 
 
@@ -106,6 +109,11 @@ def restored(live: Live, repository: Repository, point: RecoveryPoint | None, to
     return name
 
 
+def held_back(result: BackupResult) -> bool:
+    """Whether transactions reached over the point's moment."""
+    return result.point is not None and any(cut.held_back for cut in result.point.cuts)
+
+
 def check_points(live: Live, *, replication: int, points: int) -> None:
     """Consistent points between plain ones, all while transactions go on."""
     topic, repository = unique("whole"), new_repository()
@@ -116,9 +124,11 @@ def check_points(live: Live, *, replication: int, points: int) -> None:
         while sum(writers.committed.values()) < 50:
             assert not writers.failures
             threading.Event().wait(0.05)
-        for _ in range(points):
+        for number in range(MOST_POINTS):
             results.append(live.back_up(repository, topic, consistent="transactions"))
             assert live.back_up(repository, topic).failures == ()
+            if number + 1 >= points and any(held_back(result) for result in results):
+                break
     sizes = []
     for result in results:
         assert result.failures == ()
@@ -129,9 +139,9 @@ def check_points(live: Live, *, replication: int, points: int) -> None:
         sizes.append(count)
         delete_topics(live.kafka.client_properties, [target])
     assert sizes == sorted(sizes) and sizes[0] > 40
-    assert any(cut.held_back for result in results if result.point is not None for cut in result.point.cuts)
+    assert any(held_back(result) for result in results)
     last = live.back_up(repository, topic, consistent="transactions")
-    assert last.point is not None and not any(cut.held_back for cut in last.point.cuts)
+    assert last.point is not None and not held_back(last)
     assert torn(live.kafka, restored(live, repository, last.point, topic)) == ([], sum(writers.committed.values()))
 
 

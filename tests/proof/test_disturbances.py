@@ -8,9 +8,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.disturbance import Disturbance, leave
+from tests.support.disturbance import EARLY, Disturbance, leave
 from tests.support.kafka import KafkaCluster, create_topic, unique
-from tests.support.live import RENAME, RESTORED, Filling, Live, contents, new_repository, offsets_of, until
+from tests.support.live import (
+    RENAME,
+    RESTORED,
+    Filling,
+    Live,
+    await_overrides,
+    contents,
+    new_repository,
+    offsets_of,
+    until,
+)
 from tests.support.oracle import check_log, orphans
 from tests.support.oracle_load import Load
 from tests.support.proof import Proof
@@ -28,6 +38,7 @@ PARTITIONS = 6
 
 
 @pytest.mark.exact("killed-while-following")
+@pytest.mark.fault("C1", kills=KILLS)
 def test_kills_of_a_following_backup_under_load(kafka_431: KafkaCluster, tmp_path: Path, proof: Proof) -> None:
     """Whatever happens to it, every acknowledged record comes back once and in order, and no aborted one."""
     kafkeep = Kafkeep(tmp_path / "home", inside=True)
@@ -43,9 +54,12 @@ def test_kills_of_a_following_backup_under_load(kafka_431: KafkaCluster, tmp_pat
     with Load(kafka_431.bootstrap, plain=plain, transactional=transactional, records_per_second=3000) as load:
         for number in range(KILLS):
             with kafkeep.started(*follow) as running:
-                if number % 5:  # every fifth dies at some moment of its start
+                # Every fifth dies at some moment of its start, every fifth at its first work, the others after commits.
+                if number % 5 > 1:
+                    running.until("committed", dice.randint(2, 4))
+                elif number % 5:
                     running.until("stage")
-                time.sleep(dice.uniform(0, 0.7))
+                time.sleep(dice.uniform(0, 0.3 if number % 5 > 1 else 0.7))
                 assert running.process.poll() is None, running.end()
                 running.process.kill()
             store = LocalStore(repository)
@@ -81,7 +95,7 @@ def test_a_broker_goes_while_it_is_written_to(live: Live, how: str, proof: Proof
     repository = new_repository()
     point = live.back_up(repository, filling.topic).point
     target = RESTORED + filling.topic
-    sink = Disturbance("restore", 600, lambda: leave(live, target, how))
+    sink = Disturbance("restore", EARLY, lambda: leave(live, target, how))
     options = {"request_bytes": 1000, "repack_bytes": 0}
     result = live.put_back(repository, point, renames=RENAME, groups=(), sink=sink, **options)
     assert result.failures == () and result.records == 1800
@@ -92,5 +106,5 @@ def test_a_broker_goes_while_it_is_written_to(live: Live, how: str, proof: Proof
     assert all(offsets == list(range(len(offsets))) for offsets in offsets_of(restored).values())
     report = live.compare(repository, point, renames=RENAME)
     assert report.identical and {part.pairing for part in report.partitions} == {BY_MAP}
-    assert live.overrides(target) == {"min.insync.replicas": "2", "retention.ms": "-1"}
+    await_overrides(live, target, {"min.insync.replicas": "2", "retention.ms": "-1"})
     proof.figures(requests_sent_again=len(sink.retries))

@@ -1,13 +1,14 @@
 """The protocol itself, as a model small enough to walk through completely.
 
-Two writers on one partition and one actor that collects garbage share a chain of commits and a set of packs. Any of them
-may crash at any step; answers to a commit may be lost, with and without effect; one commit at a time may be in flight
-and land or die at any later moment, its writer alive or not. Walked breadth first, so that a broken rule shows with the
-shortest story that breaks it.
+Two writers on one partition, one that moves runs and one actor that collects garbage share a chain of commits and a set
+of packs. Any of them may crash at any step; answers to a commit may be lost, with and without effect; one commit at a
+time may be in flight and land or die at any later moment, its writer alive or not. Walked breadth first, so that a
+broken rule shows with the shortest story that breaks it.
 
-What must always hold: every pack that the chain names and has not retired is there, and the offsets that the chain
-covers are 0, 1, 2, ... each once. The rules that make it hold are in docs/format.md ("Writing a commit", "Epochs"); the
-weakened variants leave one of them out, and each of them is caught.
+What must always hold: every pack that holds what the chain covers, and that was not retired, is there, and the offsets
+that the chain covers are 0, 1, 2, ... each once and in one place. The rules that make it hold are in docs/format.md
+("Writing a commit", "Epochs", the rules of `compact`); the weakened variants leave one of them out, and each of them is
+caught.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from typing import NamedTuple
 import pytest
 
 SOURCE_OFFSETS = 2
+MOVER = 2
+"""The writer that moves runs into packs of its own."""
 
 
 class Pack(NamedTuple):
@@ -34,8 +37,10 @@ class Pack(NamedTuple):
 
 class Commit(NamedTuple):
     kind: str
-    """`add`, `epoch`, `retire` or `sweep`."""
+    """`add`, `compact`, `epoch`, `retire` or `sweep`."""
     pack: Pack | None = None
+    source: Pack | None = None
+    """Where the run of a `compact` lay before."""
 
 
 class InFlight(NamedTuple):
@@ -51,13 +56,15 @@ class Writer:
     seen: int = 0
     pack: Pack | None = None
     uploads: int = 0
+    source: Pack | None = None
+    """Only of the one that moves."""
 
 
 @dataclass(frozen=True, slots=True)
 class World:
     chain: tuple[Commit, ...] = ()
     packs: frozenset[Pack] = frozenset()
-    writers: tuple[Writer, Writer] = (Writer(), Writer())
+    writers: tuple[Writer, Writer, Writer] = (Writer(), Writer(), Writer())
     sweeping: frozenset[Pack] = frozenset()
     """Orphans that the collector has decided to delete and has not deleted yet."""
     crashes: int = 0
@@ -76,9 +83,15 @@ class Rules:
     """The collector deletes orphans of epochs this far behind the current one."""
     looks_again: bool = True
     """After an unclear answer the writer reads the slot before it goes on."""
+    moves_by_epoch: bool = True
+    """The epoch rule holds for packs of moved runs too."""
+    moves_what_lies_there: bool = True
+    """A run is moved from where it lies at that commit, not from where it once lay."""
     longest_chain: int = 4
     most_crashes: int = 1
     most_uploads: int = 1
+    most_writers: int = 2
+    most_moves: int = 0
 
 
 def epoch(chain: tuple[Commit, ...]) -> int:
@@ -89,17 +102,34 @@ def added(chain: tuple[Commit, ...]) -> list[Pack]:
     return [commit.pack for commit in chain if commit.kind == "add" and commit.pack is not None]
 
 
+def named(chain: tuple[Commit, ...]) -> list[Pack]:
+    """Packs of writers, moved runs included."""
+    return [commit.pack for commit in chain if commit.kind in ("add", "compact") and commit.pack is not None]
+
+
 def retired(chain: tuple[Commit, ...]) -> list[Pack]:
     return [commit.pack for commit in chain if commit.kind == "retire" and commit.pack is not None]
 
 
+def holding(chain: tuple[Commit, ...]) -> set[Pack]:
+    """Where the offsets lie that the chain covers: not those whose pack was retired while they lay in it."""
+    places: set[Pack] = set()
+    for commit in chain:
+        if commit.kind in ("compact", "retire"):
+            places.discard(commit.pack if commit.source is None else commit.source)  # type: ignore[arg-type]
+        if commit.kind in ("add", "compact") and commit.pack is not None:
+            places.add(commit.pack)
+    return places
+
+
 def violation(world: World) -> str | None:
-    if not set(added(world.chain)) - set(retired(world.chain)) <= world.packs:
+    if not holding(world.chain) <= world.packs:
         return "a live pack is gone"
     offsets = [pack.offset for pack in added(world.chain)]
     if offsets != list(range(len(offsets))):
         return "an offset is covered twice or left out"
-    return None
+    places = holding(world.chain)
+    return "an offset lies in two places" if len({pack.offset for pack in places}) < len(places) else None
 
 
 def put(rules: Rules, chain: tuple[Commit, ...], slot: int, commit: Commit) -> Iterator[tuple[tuple[Commit, ...], str]]:
@@ -121,22 +151,22 @@ def steps(rules: Rules, world: World) -> Iterator[tuple[str, World]]:
     for late in world.in_flight:
         chain = (*world.chain, late.commit) if len(world.chain) == late.slot else world.chain
         yield f"late commit {late.slot} arrives", replace(world, chain=chain, in_flight=world.in_flight - {late})
-    for who in (0, 1):
+    for who in (*range(rules.most_writers), MOVER):
         for what, following, writer in writer_steps(rules, world, who):
-            others = (writer, following.writers[1]) if who == 0 else (following.writers[0], writer)
-            yield f"writer {who} {what}", replace(following, writers=others)
+            writers = tuple(writer if place == who else other for place, other in enumerate(following.writers))
+            yield f"writer {who} {what}", replace(following, writers=writers)
     yield from collector_steps(rules, world)
 
 
 def writer_steps(rules: Rules, world: World, who: int) -> Iterator[tuple[str, World, Writer]]:
     me = world.writers[who]
     if me.phase == "idle":
-        yield from upload_steps(rules, world, who)
+        yield from move_steps(rules, world) if who == MOVER else upload_steps(rules, world, who)
     elif me.phase == "holds":
         yield from commit_steps(rules, world, who)
     else:
         assert me.pack is not None
-        if len(world.chain) > me.seen and world.chain[me.seen] == Commit("add", me.pack):
+        if len(world.chain) > me.seen and world.chain[me.seen] == commit_of(me):
             yield "finds its own commit", world, Writer(uploads=me.uploads)
         else:
             yield "rebases", world, replace(me, phase="holds", seen=len(world.chain))
@@ -156,17 +186,39 @@ def upload_steps(rules: Rules, world: World, who: int) -> Iterator[tuple[str, Wo
             yield f"uploads {pack}", replace(world, packs=world.packs | {pack}), writer
 
 
+def move_steps(rules: Rules, world: World) -> Iterator[tuple[str, World, Writer]]:
+    """Reads the chain, perhaps an older state of it, and copies a run that is there into a pack of its own."""
+    me = world.writers[MOVER]
+    for seen in {len(world.chain), max(0, len(world.chain) - 1)}:
+        known = world.chain[:seen]
+        for source in holding(known) & world.packs if me.uploads < rules.most_moves else ():
+            pack = Pack(source.offset, epoch(known), MOVER, me.uploads)
+            writer = Writer("holds", seen, pack, me.uploads + 1, source)
+            yield f"copies {source}", replace(world, packs=world.packs | {pack}), writer
+
+
+def commit_of(writer: Writer) -> Commit:
+    return Commit("add", writer.pack) if writer.source is None else Commit("compact", writer.pack, writer.source)
+
+
+def still_fits(rules: Rules, me: Writer, known: tuple[Commit, ...]) -> bool:
+    assert me.pack is not None
+    old = me.pack.epoch < epoch(known) - 1
+    if me.source is None:
+        return me.pack.offset == len(added(known)) and not (rules.epoch_rule and old)
+    lies_there = me.source in holding(known) or not rules.moves_what_lies_there
+    return lies_there and not (rules.moves_by_epoch and old)
+
+
 def commit_steps(rules: Rules, world: World, who: int) -> Iterator[tuple[str, World, Writer]]:
     me = world.writers[who]
     assert me.pack is not None
-    known = world.chain[: me.seen]
-    fits = me.pack.offset == len(added(known))
-    if not fits or (rules.epoch_rule and me.pack.epoch < epoch(known) - 1):
+    if not still_fits(rules, me, world.chain[: me.seen]):
         yield "drops its pack", world, Writer(uploads=me.uploads)
         return
     if len(world.chain) >= rules.longest_chain and me.seen >= len(world.chain):
         return
-    commit = Commit("add", me.pack)
+    commit = commit_of(me)
     for chain, answer in put(rules, world.chain, me.seen, commit):
         if answer == "created":
             after = Writer(uploads=me.uploads)
@@ -194,9 +246,10 @@ def collector_steps(rules: Rules, world: World) -> Iterator[tuple[str, World]]:
     if len(chain) < rules.longest_chain:
         for longer, answer in put(rules, chain, len(chain), Commit("epoch")):
             yield f"collector begins an epoch: {answer}", replace(world, chain=longer)
-        live = sorted(set(added(chain)) - set(retired(chain)))
-        if len(live) > 1:
-            yield f"collector retires {live[0]}", replace(world, chain=(*chain, Commit("retire", live[0])))
+        live = sorted(holding(chain))
+        emptied = sorted(set(named(chain)) - set(live) - set(retired(chain)))
+        for pack in [*emptied, *live[:1]] if len(live) > 1 else emptied:
+            yield f"collector retires {pack}", replace(world, chain=(*chain, Commit("retire", pack)))
         for pack in retired(chain):
             if Commit("sweep", pack) not in chain and pack in world.packs:
                 yield f"collector names {pack}", replace(world, chain=(*chain, Commit("sweep", pack)))
@@ -204,7 +257,7 @@ def collector_steps(rules: Rules, world: World) -> Iterator[tuple[str, World]]:
         if commit.kind == "sweep" and commit.pack in world.packs:
             yield f"collector deletes {commit.pack}", replace(world, packs=world.packs - {commit.pack})
     oldest = epoch(chain) - rules.sweep_behind
-    orphans = frozenset(pack for pack in world.packs if pack.epoch <= oldest and pack not in added(chain))
+    orphans = frozenset(pack for pack in world.packs if pack.epoch <= oldest and pack not in named(chain))
     if orphans:
         yield f"collector plans to delete {sorted(orphans)}", replace(world, sweeping=orphans)
 
@@ -254,6 +307,14 @@ def test_more_uploads_with_a_shorter_chain() -> None:
     assert walk.worlds > 10_000
 
 
+def test_moved_runs_are_where_the_chain_says() -> None:
+    began = time.process_time()
+    walk = explore(Rules(most_moves=1, most_writers=1, most_uploads=2))
+    assert walk.broken is None, walk.story
+    assert walk.worlds > 10_000
+    assert time.process_time() - began < 20
+
+
 def test_retrying_without_looking_is_caught_by_the_rule_of_contiguity() -> None:
     walk = explore(Rules(looks_again=False, longest_chain=3))
     assert walk.broken is None, walk.story
@@ -266,6 +327,8 @@ def test_retrying_without_looking_is_caught_by_the_rule_of_contiguity() -> None:
         (Rules(epoch_rule=False, sweep_behind=0), "a live pack is gone"),
         (Rules(sweep_behind=1), "a live pack is gone"),
         (Rules(create_only=False), "an offset is covered twice or left out"),
+        (Rules(most_moves=1, moves_by_epoch=False, most_writers=1), "a live pack is gone"),
+        (Rules(most_moves=2, moves_what_lies_there=False, most_writers=1), "an offset lies in two places"),
     ],
 )
 def test_leaving_out_a_rule_is_caught_at_once(rules: Rules, broken: str) -> None:

@@ -28,15 +28,15 @@ def copied(source: Repository, target: Store, *, delete_swept: bool = True) -> C
 
 
 def needed(repository: Repository, store: MemoryStore) -> dict[str, bytes]:
-    """All that a copy holds: not packs that no commit names, nor advice."""
-    packs = {entry.name for entry in repository.state.packs}
+    """All that a copy holds: not packs that no commit names or that were left without runs, nor advice."""
+    packs = {entry.name for entry in repository.state.packs if entry.runs}
     documents = {
         f"doc/{found[:2]}/{found}" for point in repository.state.points for _, found in point.documents
     }  # fmt: skip
     return {
         name: data
         for name, data in store.objects.items()
-        if name.startswith(("log/", "audit/", "kafkeep")) or name in packs or name in documents
+        if name.startswith(("log/", "audit/", "key/", "kafkeep")) or name in packs or name in documents
     }
 
 
@@ -50,9 +50,9 @@ def test_a_copy_follows_its_source(seed: int) -> None:
             copied(life.repository, target)
     life.repository.put_audit("verified", {"head": 1})
     copied(life.repository, target)
-    assert needed(life.repository, life.store) == {
-        name: data for name, data in target.objects.items() if not name.startswith("hint/")
-    }
+    assert needed(life.repository, life.store) == needed(life.repository, target)
+    others = target.objects.keys() - needed(life.repository, target).keys() - {"hint/head"}
+    assert others <= {entry.name for entry in life.repository.state.packs}, "what was emptied after it was copied"
     again = open_repository(target)
     assert again.state == life.repository.state
     assert verify(again, level="data").findings == ()

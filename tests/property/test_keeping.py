@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
+from tests.support.faults import Figures
 from tests.support.keeping import Life
 from tests.support.readers import reader_of, same_state
 from tests.support.repositories import open_repository
@@ -15,6 +16,7 @@ from kafkeep.repository.stores.wrappers import FaultyStore, SimulatedCrash
 from kafkeep.verify.run import verify
 
 
+@pytest.mark.fault("G1", histories=1)
 @pytest.mark.parametrize("seed", range(40))
 def test_points_that_stay_hold_what_they_held(seed: int) -> None:
     life = Life(random.Random(seed))
@@ -37,11 +39,13 @@ def test_points_that_stay_hold_what_they_held(seed: int) -> None:
 def test_what_is_walked_through_is_worth_walking_through() -> None:
     """The histories above hold what they are for."""
     seen = {"swept": 0, "inner gaps": 0, "later starts": 0, "taken back": 0, "epochs": 0, "pins": 0}
+    seen |= {"moved": 0, "emptied": 0, "given up": 0}
     for seed in range(40):
         life = Life(random.Random(seed))
         for _ in range(40):
-            before = len(life.live)
+            before, emptied = len(life.live), without_runs(life)
             life.step()
+            seen["given up"] += len(emptied & life.repository.state.swept)
             seen["taken back"] += len(life.live) > before + 1
         state = life.repository.state
         seen["swept"] += len(state.swept)
@@ -49,12 +53,20 @@ def test_what_is_walked_through_is_worth_walking_through() -> None:
         seen["later starts"] += any(known.start > 0 for known in state.generations.values())
         seen["epochs"] += state.epoch
         seen["pins"] += len(state.pins)
+        seen["moved"] += sum(len(entry.moved) for entry in state.packs)
+        seen["emptied"] += len(without_runs(life))
     assert min(seen.values()) > 0, seen
+
+
+@pytest.mark.fault("C3")
+def without_runs(life: Life) -> set[str]:
+    """Packs that a compaction left."""
+    return {entry.name for entry in life.repository.state.packs if not entry.runs}
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("seed", [3, 5, 17, 28])
-def test_a_pruning_that_dies_at_any_call_is_finished_by_the_next(seed: int, when: str) -> None:
+def test_a_pruning_that_dies_at_any_call_is_finished_by_the_next(seed: int, when: str, fault: Figures) -> None:
     def aged() -> Life:
         life = Life(random.Random(seed))
         for _ in range(30):
@@ -91,6 +103,7 @@ def test_a_pruning_that_dies_at_any_call_is_finished_by_the_next(seed: int, when
         assert {entry.name for entry in after.state.packs} <= packs(life.store) <= packs(quiet.store)
     print(f"{at} store calls, dead {when} each")
     assert at >= 4
+    fault.figures(places=at)
 
 
 def packs(store: MemoryStore) -> set[str]:

@@ -157,6 +157,7 @@ def test_texts_that_yaml_takes_for_something_else_are_to_be_quoted(value: str) -
     assert read_document(text.replace("PLACE", f'"{value}"'), "all.yaml").cluster_id == value
 
 
+@pytest.mark.fault("E9")
 def test_yaml_refuses_objects_of_programs() -> None:
     with pytest.raises(UsageError, match="not YAML"):
         read_document("a: !!python/object/apply:os.system ['true']", "all.yaml")

@@ -83,6 +83,7 @@ def live_and_die(
     return None if mapped_by_restores(repository, point, "target") else process(processes, Life(), options)
 
 
+@pytest.mark.fault("C5", histories_of_deaths=60)
 @SLOW
 @given(
     writes=WRITES,

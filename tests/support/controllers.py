@@ -9,12 +9,14 @@ import json
 import re
 import struct
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from confluent_kafka import Consumer
 from confluent_kafka import TopicPartition as Position
 from confluent_kafka.admin import AdminClient, NewPartitions
-from tests.support.kafka import KafkaCluster, NewKafka, create_topic, delete_topics
+from tests.support.configs import alter_configs
+from tests.support.kafka import KafkaCluster, NewKafka, commit, create_topic, delete_topics
 
 from kafkeep.inventory import BROKER, CLIENT_METRICS, CLUSTER, GROUP, Acl, QuotaEntity, ScramUser
 from kafkeep.kafka.cluster import Cluster
@@ -87,7 +89,7 @@ def fill(kafka: KafkaCluster) -> Filled:
     for future in admin.create_partitions([NewPartitions("grown", 4)]).values():
         future.result()
     consumer = Consumer({**client, "group.id": "readers"})
-    consumer.commit(offsets=[Position("rich", 0, 0)], asynchronous=False)
+    commit(consumer, [Position("rich", 0, 0)])
     consumer.close()
     with Cluster(kafka.cluster_config()) as cluster:
         filled = _permissions(cluster)
@@ -120,7 +122,7 @@ def _permissions(cluster: Cluster) -> Filled:
 
 
 def _configs(kafka: KafkaCluster, cluster: Cluster) -> None:
-    alter = cluster.settings.alter_configs
+    alter = partial(alter_configs, cluster.settings)
     assert alter(CLUSTER, "", set={"message.max.bytes": "2000000", "made.up.secret": HIDDEN}) is None
     assert alter(BROKER, "1", set={"log.cleaner.threads": "2", "log.retention.ms": "999999"}) is None
     assert alter(BROKER, "1", set={}, delete=["log.retention.ms"]) is None

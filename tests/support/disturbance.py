@@ -4,12 +4,25 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
+from typing import Final
 
 from tests.support.live import Live
 
 from kafkeep.events import Event, Progress, Retried
+from kafkeep.kafka.cluster import LATEST
 from kafkeep.lab import Node
+from kafkeep.model import TopicPartition
+
+CONTROLLER: Final = 1
+"""The node that is both (kafkeep.lab.config)."""
+
+
+EARLY: Final = 100
+"""So many records in, a broker goes that leads some hundreds of the topic. Threads get on at very different paces, and one
+may be done with all of its broker before another has begun: so early, every broker has work left.
+"""
 
 
 class Disturbance:
@@ -49,9 +62,20 @@ def busy_node(live: Live, topic: str) -> Node:
     return live.kafka.lab.node(max(leaders(live, topic)))
 
 
+def written_node(live: Live, topic: str) -> Node:
+    """The broker, not the controller, whose partitions hold the most so far."""
+    topology = live.cluster.topology([topic])
+    ends = live.cluster.offsets(topology.topic_partitions(), LATEST, topology=topology)
+    written: Counter[int] = Counter()
+    for part in topology.topics[topic].partitions:
+        if part.leader != CONTROLLER:
+            written[part.leader] += ends[TopicPartition(topic, part.partition)].offset
+    return live.kafka.lab.node(max(written, key=lambda node: written[node]))
+
+
 def leave(live: Live, topic: str, how: str) -> None:
     """`kill`: found out by lost connections; `stop`: leaders move first."""
-    node = busy_node(live, topic)
+    node = written_node(live, topic)
     if how == "kill":
         node.kill()
     else:

@@ -27,38 +27,41 @@ check retention twice a second and compact every second. Users of secured cluste
 OAUTHBEARER only).
 
 Producing and reading, by an independent client (demo/clients.py): `create_topic(cluster.client_properties, name, …)`,
-`produce(…)`, `produce_transaction(…)`, `read_committed(…)`, `read_positions(…)`, `read_some(…)`, `commit_positions(…)`,
-`committed_positions(…)`, `read_on(…)`, `delete_topics(…)`; records are `Sample`s, what is read are `Content`s.
+`produce(…)`, `produce_transaction(…)`, `read_committed(…)`, `read_positions(…)`, `read_some(…)`, `commit(…)`,
+`commit_positions(…)`, `committed_positions(…)`, `read_on(…)`, `delete_topics(…)`; records are `Sample`s, what is read are
+`Content`s.
 """
 
 from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from confluent_kafka import Producer
 from demo.clients import (
     Content,
     DeliveryError,
     Position,
     Sample,
+    commit,
     commit_positions,
     committed_positions,
     create_topic,
     delete_topics,
     partitions_of,
     produce,
-    produce_transaction,
     read_committed,
     read_on,
     read_positions,
     read_some,
 )
+from demo.clients import produce_transaction as demo_transaction
 
 from kafkeep.lab import Lab, LabOptions, start
 from kafkeep.lab.config import ADMIN, LISTENERS, main_listener
@@ -147,6 +150,27 @@ class KafkaCluster:
         return dict(LISTENERS[self.lab.security])[listener or main_listener(self.lab.security)]
 
 
+def produce_transaction(
+    settings: Mapping[str, Any],
+    topic: str,
+    samples: Iterable[Sample],
+    *,
+    transactional_id: str,
+    commit: bool,
+    codec: str = "none",
+) -> None:
+    """One transaction, committed or aborted, with its markers in the log: a commit or an abort returns before they are
+    written, and until then a consumer of committed records ends in front of it.
+    """
+    demo_transaction(settings, topic, samples, transactional_id=transactional_id, commit=commit, codec=codec)
+    await_markers(settings, transactional_id)
+
+
+def await_markers(settings: Mapping[str, Any], transactional_id: str) -> None:
+    """Returns once the last transaction of an id is over; the producer that it belonged to is fenced off."""
+    Producer({**settings, "transactional.id": transactional_id}).init_transactions(60)
+
+
 NewKafka = Callable[..., KafkaCluster]
 
 
@@ -199,6 +223,8 @@ __all__ = [
     "NewKafka",
     "Position",
     "Sample",
+    "await_markers",
+    "commit",
     "commit_positions",
     "committed_positions",
     "create_topic",

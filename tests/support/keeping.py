@@ -18,6 +18,8 @@ from tests.support.repositories import (
     write_pack,
 )
 
+from kafkeep.compaction import run as compaction
+from kafkeep.compaction.plan import CompactOptions, CompactResult
 from kafkeep.model import Generation, OffsetRange, PartitionCut, TopicPartition
 from kafkeep.repository.changes import Pin, Retag, Unpin
 from kafkeep.repository.drafts import CommitOutcome, Draft
@@ -38,6 +40,9 @@ RULES = (
     KeepRules(monthly=1, yearly=1, tags=("kind=release",), min_points=1),
 )
 
+
+TARGETS = (6 * 1024, 16 * 1024, 100 * 1024)
+"""Of packs that runs of a few kilobytes are gathered in."""
 
 Content = dict[TopicPartition, tuple[bytes, list[OffsetRange]]]
 """Batches and gaps of each partition."""
@@ -75,6 +80,7 @@ class Life:
         for _ in range(pruned):
             self.prune(self.journal.open())
         outcome = self.repository.commit(made.draft)
+        self.repository.refresh()  # an empty draft is not even tried
         assert pruned == 2 or outcome.dropped_runs == (), "what was written in time did not count"
         self._remember(made, outcome)
         if outcome.point is None:
@@ -173,6 +179,27 @@ class Life:
         self.live -= set(plan.retired_points)
         return result
 
+    def compact(self, repository: Repository | None = None) -> CompactResult:
+        """Small packs become few; now and then others back up or prune between the plan and its end, or it is stopped."""
+        repository = self.repository if repository is None else repository
+        plan = compaction.prepare(repository, CompactOptions(target_bytes=self.dice.choice(TARGETS)))
+        others = self.dice.choice([None, None, None, self.backup, self.prune, self.undo, self.again])
+        stop = self.dice.choice([None, None, None, 1])
+        asked = 0
+
+        def is_over() -> bool:
+            nonlocal asked
+            asked += 1
+            if others is not None and asked == 1:
+                others()
+            return stop is not None and asked > stop
+
+        return compaction.compact(repository, plan, now=self.journal.clock, rng=self.dice, is_over=is_over)
+
+    def again(self) -> None:
+        """Another compaction, by somebody else."""
+        self.compact(self.journal.open())
+
     def undo(self) -> None:
         if self.repository.state.retirements:
             _, points = take_back(self.repository, None, now=self.journal.clock)
@@ -194,6 +221,7 @@ class Life:
         weights = {
             self.backup: 8,
             self.prune: 3,
+            self.compact: 2,
             self.wait: 2,
             self.undo: 1,
             self.pin: 1,

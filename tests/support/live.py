@@ -30,7 +30,7 @@ from kafkeep.compare.options import CompareOptions
 from kafkeep.compare.report import CompareReport
 from kafkeep.compare.run import compare
 from kafkeep.events import EventSink, ignore
-from kafkeep.kafka.cluster import Cluster
+from kafkeep.kafka.cluster import LATEST, Cluster
 from kafkeep.kafka.codes import ErrorCode
 from kafkeep.kafka.produce import BrokerProducer, ProduceBatch
 from kafkeep.kafka.wire.records import Record, encode
@@ -96,6 +96,16 @@ class Live:
         names = list(topics)
         with ThreadPoolExecutor(8) as pool:
             return dict(zip(names, pool.map(self.seen, names), strict=True))
+
+    def decided(self, topic: str) -> None:
+        """Waits for the end of all transactions: a commit or abort returns before its markers are in every partition."""
+        partitions = list(self.cluster.topology([topic]).topic_partitions())
+
+        def settled() -> bool:
+            stable, end = (self.cluster.offsets(partitions, LATEST, read_committed=flag) for flag in (True, False))
+            return stable == end
+
+        until(settled, what="the end of all transactions")
 
     def overrides(self, topic: str) -> dict[str, str | None]:
         entries = self.cluster.admin.topic_configs([topic])[topic]
@@ -240,12 +250,17 @@ def delete_records(kafka: KafkaCluster, topic: str, partition: int, offset: int)
         future.result(30)
 
 
-def until(condition: Callable[[], bool], *, seconds: float = 30.0, what: str = "it") -> None:
+def until(condition: Callable[[], bool], *, seconds: float = 60.0, what: str = "it") -> None:
     """Waits for something that a broker does in its own time."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"{what} did not happen within {seconds} s"
         time.sleep(0.1)
+
+
+def await_overrides(live: Live, topic: str, wanted: dict[str, str | None]) -> None:
+    """The settings a topic has: a broker knows them a moment after the controller took them."""
+    until(lambda: live.overrides(topic) == wanted, what=f"{topic} having {wanted}")
 
 
 def offsets_of(seen: Seen) -> dict[int, list[int]]:

@@ -6,6 +6,7 @@ the stored commits themselves. What a cluster holds is read by confluent-kafka (
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -140,7 +141,7 @@ def check_log(store: Store) -> int:
             generation = tuple(opened["generation"])
             assert generation not in reached
             reached[generation] = opened["start"]
-        runs = [run for pack in body.get("packs", ()) for run in pack["runs"]]
+        runs = [run for pack in brought(commit) for run in pack["runs"]]
         covered = sorted(
             (tuple(item["generation"]), item["from"], item["to"]) for item in [*runs, *body.get("gaps", ())]
         )
@@ -148,6 +149,20 @@ def check_log(store: Store) -> int:
             assert start == reached[generation], f"commit {commit['seq']}: {generation} [{start}, {stop})"
             reached[generation] = stop
     return number
+
+
+def kinds_of(store: Store) -> Counter[str]:
+    """How many commits of each kind there are."""
+    found: Counter[str] = Counter()
+    for info in store.list("log/"):
+        commit: Any = unwrap(store.get(info.name), Kind.COMMIT, info.name)
+        found[commit["kind"]] += 1
+    return found
+
+
+def brought(commit: Any) -> list[dict[str, Any]]:
+    """The packs whose runs a commit covers more with; decisions only name packs, or move what is covered."""
+    return list(commit["body"].get("packs", ())) if commit["kind"] in ("add", "recovery-point") else []
 
 
 def declared_gaps(store: Store, number: int) -> dict[tuple[str, int], list[tuple[int, int]]]:
@@ -166,5 +181,5 @@ def orphans(store: Store) -> set[str]:
     named = set()
     for info in store.list("log/"):
         commit: Any = unwrap(store.get(info.name), Kind.COMMIT, info.name)
-        named |= {pack["name"] for pack in commit["body"].get("packs", ())}
+        named |= {pack["name"] for pack in brought(commit)}
     return {info.name for info in store.list("pack/")} - named

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from confluent_kafka import KafkaException, Message, Producer
-from tests.support.kafka import Sample
+from tests.support.kafka import Sample, await_markers
 
 from kafkeep.model import TopicPartition
 
@@ -108,7 +108,8 @@ class Load:
 
     def _write_transactions(self) -> None:
         """Commits and aborts in turn by chance; each stays open for a while, so that cuts fall into it."""
-        producer = self._producer(**{"transactional.id": f"load-{time.monotonic_ns()}"})
+        name = f"load-{time.monotonic_ns()}"
+        producer = self._producer(**{"transactional.id": name})
         producer.init_transactions(30)
         dice = random.Random(7)
         targets = itertools.cycle(_partitions(self._transactional))
@@ -126,6 +127,7 @@ class Load:
                     self.ledger.add(where, message.offset(), message.value())
                 else:
                     self.ledger.aborted.add(message.value())
+        await_markers({"bootstrap.servers": self._bootstrap}, name)
 
 
 def _send(producer: Producer, targets: Iterator[TopicPartition], number: int, count: int) -> list[Message]:

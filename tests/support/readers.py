@@ -7,6 +7,7 @@ from typing import Any
 
 from blake3 import blake3
 from tests.golden.make_repositories import described
+from tests.support import sealed
 from tests.support.second_reader import Reader
 
 from kafkeep.repository.repository import Repository
@@ -14,7 +15,7 @@ from kafkeep.repository.stores.memory import MemoryStore
 
 
 def reader_of(store: MemoryStore) -> Reader:
-    return Reader.open(store.objects.get)
+    return Reader.open(store.objects.get, sealed.secret())
 
 
 def seen_by(reader: Reader) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+from tests.support import sealed
 from tests.support.batches import around
 
 from kafkeep.kafka.wire.batch import walk
@@ -23,6 +24,7 @@ from kafkeep.model import (
     TopicPartition,
 )
 from kafkeep.repository.drafts import CommitOutcome, Draft, PointDraft
+from kafkeep.repository.keyring import Access
 from kafkeep.repository.repository import Repository
 from kafkeep.repository.stores.base import Store
 
@@ -116,22 +118,31 @@ class Journal:
     clock: Clock = field(default_factory=Clock)
 
     def create(self) -> Repository:
-        return Repository.init(
+        made = Repository.init(
             self.store,
             now=self.clock,
             rng=random.Random(self.seed),
             compression=self.compression,
             chunk_bytes=self.chunk_bytes,
+            encryption=sealed.new_encryption(),
         )
+        return made if made.keyring is None else self.open()
 
     def open(self, store: Store | None = None) -> Repository:
         self.seed += 1
         return open_repository(self.store if store is None else store, seed=self.seed, clock=self.clock)
 
 
-def open_repository(store: Store, *, seed: int = 1, clock: Clock | None = None) -> Repository:
+def open_repository(
+    store: Store, *, seed: int = 1, clock: Clock | None = None, access: Access | None = None
+) -> Repository:
+    """`access` is what opens an encrypted one, unless that is `sealed.encrypted()`."""
     return Repository.open(
-        store, now=Clock() if clock is None else clock, rng=random.Random(seed), pause=lambda seconds: None
+        store,
+        now=Clock() if clock is None else clock,
+        rng=random.Random(seed),
+        pause=lambda seconds: None,
+        access=access,
     )
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from confluent_kafka import Consumer
 from confluent_kafka import TopicPartition as Position
 from tests.support.configs import alter_configs
-from tests.support.kafka import KafkaCluster, Sample, produce
+from tests.support.kafka import KafkaCluster, Sample, commit, produce
 
 from kafkeep.errors import KafkaError
 from kafkeep.inventory import BROKER, CLIENT_METRICS, CLUSTER, GROUP, Acl, QuotaEntity, ScramUser
@@ -149,8 +149,5 @@ def consume(kafka: KafkaCluster, protocol: str) -> None:
         message = consumer.poll(0.2)
         if message is not None and message.error() is None:
             read[message.topic() or ""] += 1
-    consumer.commit(
-        offsets=[Position("orders", 0, 30), Position("orders", 1, 5), Position("orders.audit", 1, 17)],
-        asynchronous=False,
-    )
+    commit(consumer, [Position("orders", 0, 30), Position("orders", 1, 5), Position("orders.audit", 1, 17)])
     consumer.close()

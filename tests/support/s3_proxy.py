@@ -13,10 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit
-
-from tests.support.versitygw import S3Server
 
 
 @dataclass(frozen=True)
@@ -57,10 +55,21 @@ Fault = Answer | Lost | Cut | Stall | Flip
 Script = Callable[[int, str, str], Fault | None]
 
 
+Served = tuple[int, list[tuple[str, str]], bytes]
+P = TypeVar("P", bound="Proxy")
+
+
+class Target(Protocol):
+    """What may stand behind a proxy."""
+
+    @property
+    def endpoint(self) -> str: ...
+
+
 class Proxy:
     """`endpoint` is where to go instead of the service; `seen` holds method and path of every request."""
 
-    def __init__(self, server: S3Server, script: Script) -> None:
+    def __init__(self, server: Target, script: Script = lambda number, method, path: None) -> None:
         self.script = script
         self.seen: list[tuple[str, str]] = []
         self._lock = threading.Lock()
@@ -115,17 +124,30 @@ class Proxy:
             request.close_connection = True
         self._answer(request, status, headers, data)
 
-    def _passed_on(self, request: BaseHTTPRequestHandler, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
+    def in_its_words(self, request: BaseHTTPRequestHandler) -> tuple[str, str]:
+        """Method and path that the service is asked with."""
+        return request.command, request.path
+
+    def in_our_words(self, request: BaseHTTPRequestHandler, answer: Served) -> Served:
+        """Status, headers and body of what the service answered."""
+        return answer
+
+    def _passed_on(self, request: BaseHTTPRequestHandler, body: bytes) -> Served:
         connection = http.client.HTTPConnection(self._target, timeout=60)
         try:
-            connection.putrequest(request.command, request.path, skip_host=True, skip_accept_encoding=True)
+            method, path = self.in_its_words(request)
+            connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
             for name, value in request.headers.items():
                 connection.putheader(name, value)
             with suppress(ConnectionError):  # a refusal may come before the body was read
                 connection.endheaders(body)
             answer = connection.getresponse()
-            headers = [(name, value) for name, value in answer.getheaders() if name.lower() != "connection"]
-            return answer.status, headers, answer.read()
+            data = answer.read()
+            hop = ("connection", "transfer-encoding")
+            headers = [(name, value) for name, value in answer.getheaders() if name.lower() not in hop]
+            if answer.getheader("Transfer-Encoding") is not None:  # the whole body is here now
+                headers.append(("Content-Length", str(len(data))))
+            return self.in_our_words(request, (answer.status, headers, data))
         finally:
             connection.close()
 
@@ -141,9 +163,15 @@ class Proxy:
 
 
 @contextmanager
-def proxied(server: S3Server, script: Script = lambda number, method, path: None) -> Iterator[Proxy]:
+def proxied(server: Target, script: Script = lambda number, method, path: None) -> Iterator[Proxy]:
     """A proxy in front of the service, ended on the way out."""
-    proxy = Proxy(server, script)
+    with serving(Proxy(server, script)) as proxy:
+        yield proxy
+
+
+@contextmanager
+def serving(proxy: P) -> Iterator[P]:
+    """The proxy at work, ended on the way out."""
     thread = threading.Thread(target=proxy.http.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     try:

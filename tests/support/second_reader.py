@@ -1,246 +1,71 @@
 """A second reader of repositories, written from docs/format.md alone, so that data outlives the tool.
 
-It shares no code with kafkeep and needs nothing but Python, blake3 and zstandard:
+It shares no code with kafkeep and needs nothing but Python, blake3, zstandard and second_reader_documents.py and
+second_reader_packs.py beside it:
 
     python second_reader.py FOLDER                 lists the recovery points
     python second_reader.py FOLDER NUMBER OUTPUT   writes the batches of each partition of one to OUTPUT/topic-partition
+
+An encrypted one takes second_reader_sealed.py beside it, cryptography, and in KAFKEEP_SECRET what opens it; one whose commits
+are signed second_reader_signed.py and cryptography.
 """
 
 from __future__ import annotations
 
-import json
-import re
-import struct
+import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
+from functools import partial
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import zstandard
-from blake3 import blake3
-
-MIB = 1024 * 1024
-LIMITS = {1: 64 * 1024, 2: 16 * MIB, 32: 4 * MIB}
-OTHER_LIMIT = 64 * MIB
-ENVELOPE = struct.Struct("<4sBBBI")
+if TYPE_CHECKING or __package__:
+    from tests.support.second_reader_documents import (
+        BESIDE,
+        BODY,
+        DECISIONS,
+        HEAD,
+        I31,
+        OUTER,
+        POINT,
+        UINT,
+        Broken,
+        Corrupt,
+        Unknown,
+        check,
+        digest,
+        document,
+        pattern,
+        shaped,
+    )
+    from tests.support.second_reader_packs import chunk, footer
+else:
+    from second_reader_documents import (
+        BESIDE,
+        BODY,
+        DECISIONS,
+        HEAD,
+        I31,
+        OUTER,
+        POINT,
+        UINT,
+        Broken,
+        Corrupt,
+        Unknown,
+        check,
+        digest,
+        document,
+        pattern,
+        shaped,
+    )
+    from second_reader_packs import chunk, footer
 
 Get = Callable[[str], bytes | None]
 """Bytes of an object by name, None when it is absent."""
-
-
-class Corrupt(Exception):
-    """What was read is not what was written."""
-
-
-class Unknown(Exception):
-    """Intact, and of a format this reader does not know."""
-
-
-class Broken(Exception):
-    """A commit breaks a rule: it counts for nothing."""
-
-
-def digest(data: bytes) -> bytes:
-    return blake3(data).digest()
-
-
-def crc32c(data: bytes) -> int:
-    """CRC-32C (Castagnoli), bit by bit: only short headers are checked with it."""
-    crc = 0xFFFFFFFF
-    for byte in data:
-        crc ^= byte
-        for _ in range(8):
-            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
-    return crc ^ 0xFFFFFFFF
-
-
-# --- documents --------------------------------------------------------------------------------------------------------
-
-
-def unzstd(data: bytes, most: int, least: int = 1) -> bytes:
-    try:
-        size = zstandard.frame_content_size(data)
-        if not least <= size <= most:
-            raise Corrupt(f"a frame of {size} bytes")
-        opened = zstandard.ZstdDecompressor(max_window_size=128 * MIB).decompress(data, allow_extra_data=False)
-    except zstandard.ZstdError as error:
-        raise Corrupt(str(error)) from error
-    if len(opened) != size:
-        raise Corrupt("a frame of another size than it declares")
-    return opened
-
-
-def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if len(dict(pairs)) != len(pairs):
-        raise ValueError("duplicate key")
-    return dict(pairs)
-
-
-def no_number(text: str) -> Any:
-    raise ValueError(f"not an integer: {text[:20]}")
-
-
-def document(data: bytes, kind: int) -> Any:
-    """The value of a document of this kind."""
-    if len(data) < ENVELOPE.size + 32 or data[:3] != b"KKD":
-        raise Corrupt("no document")
-    magic, found, codec, seal, length = ENVELOPE.unpack_from(data)
-    if length != len(data) - ENVELOPE.size - 32 or digest(data[:-32]) != data[-32:]:
-        raise Corrupt("length or digest")
-    if magic != b"KKD1" or codec > 1 or seal != 0:
-        raise Unknown(f"{magic!r} codec {codec} seal {seal}")
-    if found != kind:
-        raise Corrupt(f"kind {found}, not {kind}")
-    most = LIMITS.get(kind, OTHER_LIMIT)
-    body = data[ENVELOPE.size : -32]
-    if codec == 1:
-        body = unzstd(body, most)
-    if len(body) > most:
-        raise Corrupt("too large")
-    try:
-        text = body.decode()
-        if re.search(r"(?<!\\)(?:\\\\)*\\u[dD][89a-fA-F]", text):
-            raise ValueError("surrogate")
-        return json.loads(text, object_pairs_hook=unique, parse_float=no_number, parse_constant=no_number)
-    except (ValueError, RecursionError) as error:
-        raise Corrupt(str(error)[:100]) from error
-
-
-# --- shapes -----------------------------------------------------------------------------------------------------------
-
-
-def check(holds: bool, what: str) -> None:
-    if not holds:
-        raise Broken(what)
-
-
-def integer(low: int = 0, high: int = 2**63 - 1) -> Callable[[Any], bool]:
-    return lambda value: type(value) is int and low <= value <= high
-
-
-def text(longest: int = 65536) -> Callable[[Any], bool]:
-    return lambda value: type(value) is str and len(value) <= longest
-
-
-def pattern(expression: str) -> Callable[[Any], bool]:
-    return lambda value: type(value) is str and re.fullmatch(expression, value) is not None
-
-
-def optional(shape: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    return lambda value: value is None or shape(value)
-
-
-def boolean(value: Any) -> bool:
-    return type(value) is bool
-
-
-def time(value: Any) -> bool:
-    if not pattern(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?Z")(value):
-        return False
-    try:
-        datetime.fromisoformat(value[:19])
-    except ValueError:
-        return False
-    return True
-
-
-def shaped(value: Any, shape: Any, what: str = "commit") -> None:
-    """A dict of shapes is an object with these fields, a list a list of such items, a tuple a row of just these."""
-    if isinstance(shape, dict):
-        check(type(value) is dict, f"{what} is no object")
-        for name, inner in shape.items():
-            check(name in value, f"{what} lacks {name}")
-            shaped(value[name], inner, name)
-        check("from" not in shape or value["from"] <= value["to"], f"{what} runs backwards")
-    elif isinstance(shape, (list, tuple)):
-        check(type(value) is list and (isinstance(shape, list) or len(value) == len(shape)), f"{what} is no list")
-        for item, inner in zip(value, shape * len(value) if isinstance(shape, list) else shape, strict=True):
-            shaped(item, inner, what)
-    else:
-        check(shape(value), what)
-
-
-UINT, INT, I31, U32, HEX64 = (
-    integer(),
-    integer(-(2**63)),
-    integer(0, 2**31 - 1),
-    integer(0, 2**32 - 1),
-    pattern("[0-9a-f]{64}"),
-)
-FROM_MINUS_1, WORD = integer(-1), pattern("[a-z][a-z0-9-]{0,63}")
-TOPIC, TOPIC_ID = pattern(r"(?!\.\.?\Z)[a-zA-Z0-9._-]{1,249}"), pattern("[A-Za-z0-9_-]{22}")
-GENERATION = (TOPIC, TOPIC_ID, I31, I31)
-FACTS = {
-    "generation": GENERATION,
-    "from": UINT,
-    "to": UINT,
-    **dict.fromkeys(("batches", "control_batches", "records", "raw_bytes", "stored_bytes", "largest_batch"), UINT),
-    **dict.fromkeys(("create_time", "log_append_time", "holes", "old_magic"), boolean),
-    **dict.fromkeys(("min_base_timestamp", "max_timestamp"), INT),
-    **{name: [(FROM_MINUS_1, FROM_MINUS_1)] for name in ("aborted", "open_transactions")},
-    "leader_epochs": [(integer(-(2**31), 2**31 - 1), UINT)],
-    "codecs": [integer(0, 7)],
-    "blake3": HEX64,
-}
-OUTER = {"seq": UINT, "prev": HEX64, "kind": text()}
-HEAD = {
-    "writer": pattern("[0-9a-f]{32}"),
-    "epoch": U32,
-    "started": time,
-    "finished": time,
-    "store_time": optional(time),
-    "tool": text(200),
-}
-PACK = {"name": text(255), "size": integer(1), "blake3": HEX64, "epoch": U32, "runs": [FACTS | {"index": U32}]}
-BODY = {
-    "cluster_id": text(1000),
-    "packs": [PACK],
-    "gaps": [{"generation": GENERATION, "from": UINT, "to": UINT, "reason": WORD, "evidence": text(), "time": time}],
-    "opened": [{"generation": GENERATION, "start": UINT, "why": WORD}],
-    "closed": [{"generation": GENERATION, "why": WORD}],
-}
-CUT = (I31, I31, UINT, UINT, FROM_MINUS_1, FROM_MINUS_1, integer(-1, 2**31 - 1))
-POINT = {
-    "name": optional(text(1000)),
-    "tags": [(text(), text())],
-    "cuts": [{"topic": TOPIC, "topic_id": TOPIC_ID, "partitions": [CUT]}],
-    "selection": [text()],
-    "documents": [(WORD, HEX64)],
-    "consistency": WORD,
-    "complete": boolean,
-    "failures": [{"subject": text(), "reason": text(), "message": text()}],
-}
-DECISIONS: dict[str, dict[str, Any]] = {
-    "epoch": {"epoch": integer(1, 2**32 - 1)},
-    "retire": {"points": [UINT], "packs": [text(255)], "reason": text()},
-    "unretire": {"retirements": [UINT]},
-    "sweep": {"retirements": [UINT]},
-    "pin": {"point": UINT, "reason": text(), "until": optional(time), "until_tag": optional(text())},
-    "unpin": {"point": UINT},
-    "tag": {"point": UINT, "set": [(text(), text())], "unset": [text()]},
-}
-LONG = text(64 * MIB)
-SCHEMA = {
-    **dict.fromkeys(("subject", "type", "schema", "contract"), LONG),
-    "version": INT,
-    "id": INT,
-    "deleted": boolean,
-    "references": [{"name": LONG, "subject": LONG, "version": INT}],
-}
-RULES = {"subject": LONG, "compatibility": optional(LONG), "mode": optional(LONG), "more": LONG}
-CONNECTOR = {
-    **dict.fromkeys(("name", "type", "state"), LONG),
-    "config": [{"name": LONG, "value": optional(LONG), "secret": boolean}],
-    "tasks": [{"task": INT, "state": LONG}],
-    "offsets": [{"partition": LONG, "offset": LONG}],
-}
-BESIDE = {
-    "schemas": (21, {"versions": [SCHEMA], "rules": [RULES], "unreadable": [LONG]}),
-    "connectors": (22, {"version": LONG, "connectors": [CONNECTOR], "unreadable": [LONG]}),
-}
 Generation = tuple[str, str, int, int]
+DOCUMENTS = sys.modules[document.__module__]
 
 
 # --- the fold ---------------------------------------------------------------------------------------------------------
@@ -284,16 +109,30 @@ class Reader:
     swept: set[str] = field(default_factory=set)
     pins: dict[int, dict[str, Any]] = field(default_factory=dict)
     floors: dict[Generation, int] = field(default_factory=dict)
+    keys: Any = None
+    """Of an encrypted repository: second_reader_sealed.Keys."""
+    signed: Any = None
+    """Of a signed repository: second_reader_signed.Signed."""
 
     @classmethod
-    def open(cls, get: Get) -> Reader:
+    def open(cls, get: Get, secret: str = "") -> Reader:
         reader = cls(get)
         data = get("kafkeep.json")
         if data is None:
             raise Corrupt("no repository")
         reader.repository = document(data, 1)
-        if reader.repository["format"] != 1 or reader.repository["features_required"]["read"]:
+        needed = reader.repository["features_required"]["read"]
+        if reader.repository["format"] != 1 or not set(needed) <= {"encryption", "signatures"}:
             raise Unknown("format or feature")
+        if "encryption" in needed:
+            reader.keys = beside("sealed").Keys(get, reader.repository, secret, DOCUMENTS)
+        if "signatures" in needed:
+            try:
+                reader.signed = beside("signed").Signed(reader.repository, DOCUMENTS)
+            except Broken as broken:
+                raise Corrupt(str(broken)) from broken
+        if reader.repository.get("writers", "many") not in ("many", "single"):
+            raise Unknown("writers")
         prev = "0" * 64
         while (data := get(f"log/{reader.head + 1:012d}")) is not None:
             reader._commit(data, prev)
@@ -304,7 +143,7 @@ class Reader:
 
     def _commit(self, data: bytes, prev: str) -> None:
         seq = self.head + 1
-        value = document(data, 2)
+        value = document(data, 2, self.keys if seq else None)
         try:
             shaped(value, OUTER)
             check((value["seq"], value["prev"]) == (seq, prev), f"commit {seq} is not in its place")
@@ -312,10 +151,16 @@ class Reader:
             raise Corrupt(str(broken)) from broken
         kind = value["kind"]
         try:
-            known = ("init", "add", "recovery-point", *DECISIONS)
+            decisions = DECISIONS | {kind: shape for one in self.others() for kind, shape in one.shapes.items()}
+            known = ("init", "add", "recovery-point", *decisions)
             check(kind in known and (kind == "init") == (seq == 0), "kind")
-            change = Decision(self, seq) if kind in DECISIONS else Change(self, seq)
+            change = Decision(self, seq, decisions) if kind in decisions else Change(self, seq)
             change.commit(value, kind)
+            if "signature" in value:
+                shaped(value, {"signature": {"key": pattern("[0-9a-f]{16}"), "value": pattern("[0-9a-f]{128}")}})
+                check(all(-(2**63) <= number < 2**64 for number in numbers(value)), "an integer out of range")
+            if self.signed is not None and seq:
+                self.signed.check(value)
         except Broken as broken:
             if seq == 0:
                 raise Corrupt(str(broken)) from broken
@@ -323,6 +168,10 @@ class Reader:
         else:
             change.apply()
         self.head = seq
+
+    def others(self) -> list[Any]:
+        """Those who know of kinds of commits that only some repositories have."""
+        return [one for one in (self.keys, self.signed) if one is not None]
 
     def content(self, point: int) -> Iterator[tuple[Generation, int, int, list[Piece]]]:
         """Per partition of a point: generation, start, stop, and the runs and gaps between."""
@@ -350,7 +199,7 @@ class Reader:
                 data = self.get(f"doc/{reference[:2]}/{reference}")
                 if data is None or digest(data).hex() != reference:
                     raise Corrupt(f"document {reference}")
-                found[kind] = document(data, number)
+                found[kind] = document(data, number, self.keys)
                 try:
                     shaped(found[kind], shape, kind)
                 except Broken as broken:
@@ -364,12 +213,14 @@ class Reader:
         data = self.get(piece.pack)
         if data is None or len(data) != entry["size"]:
             raise Corrupt(f"{piece.pack} is missing or of another size")
-        runs = footer(data, entry, self.repository["id"])
+        runs = footer(data, entry, self.repository["id"], self.keys)
         found = runs[piece.index]
         named = next(run for run in entry["runs"] if run["index"] == piece.index)
-        if any(found.get(name) != value for name, value in named.items() if name != "index"):
+        told = found | ({"key": found["seal"]["topic_key"]} if self.keys else {}) | {"index": piece.index}
+        if any(told.get(name) != value for name, value in named.items()):
             raise Corrupt(f"run {piece.index} of {piece.pack} is not as committed")
-        return b"".join(chunk(data, row) for row in found["chunks"])
+        opened = partial(self.keys.open_chunk, found) if self.keys else lambda number, stored: stored
+        return b"".join(chunk(data, row, partial(opened, number)) for number, row in enumerate(found["chunks"]))
 
 
 class Change:
@@ -385,6 +236,7 @@ class Change:
         self.packs: dict[str, dict[str, Any]] = {}
         self.point: dict[str, Any] | None = None
         self.cluster_id: str | None = None
+        self.keys: Any = []
 
     def commit(self, outer: dict[str, Any], kind: str) -> None:
         shaped(outer, HEAD)
@@ -399,6 +251,11 @@ class Change:
         pieces = [(self._of(gap), Piece(gap["from"], gap["to"])) for gap in body["gaps"]]
         for pack in body["packs"]:
             pieces += self._pack(pack)
+        self.keys, runs = body.get("keys", []), [run for pack in body["packs"] for run in pack["runs"]]
+        if self.reader.keys is None:
+            check(self.keys == [] and not any("key" in run for run in runs), "keys without encryption")
+        else:
+            self.reader.keys.check_commit(self.keys, runs)
         for one in body["opened"]:
             check(self._of(one) not in self.reader.histories and self._of(one) not in self.opened, "opened twice")
             self.opened[self._of(one)] = self.next[self._of(one)] = one["start"]
@@ -428,8 +285,7 @@ class Change:
         fits = pattern(rf"pack/{root[:2]}/{epoch}-[0-7][0-9a-hjkmnp-tv-z]{{25}}-{root[:16]}")
         check(fits(name) and 0 <= self.reader.epoch - epoch <= 1, "name, digest and epoch of a pack")
         check(name not in {*self.reader.packs, *self.reader.swept, *self.packs}, "pack named twice")
-        indexes = [run["index"] for run in pack["runs"]]
-        check(bool(indexes) and indexes == sorted(set(indexes)), "indexes of runs")
+        check(bool(pack["runs"]) and rising([run["index"] for run in pack["runs"]]), "indexes of runs")
         self.packs[name] = pack
         return [(self._of(run), Piece(run["from"], run["to"], name, run["index"])) for run in pack["runs"]]
 
@@ -476,21 +332,24 @@ class Change:
             reader.histories[of].closed = True
         if self.point is not None:
             reader.points[self.seq] = self.point
+        if reader.keys is not None:
+            reader.keys.bring(self.keys)
 
 
 class Decision:
     """A commit that brings no data but says what is kept."""
 
-    def __init__(self, reader: Reader, seq: int) -> None:
-        self.reader = reader
-        self.seq = seq
+    def __init__(self, reader: Reader, seq: int, shapes: dict[str, dict[str, Any]]) -> None:
+        self.reader, self.seq, self.shapes = reader, seq, shapes
         self.kind = ""
         self.body: dict[str, Any] = {}
+        self.change = Change(reader, seq)
+        self.moves: list[tuple[str, int, str | None, int]] = []
 
     def commit(self, outer: dict[str, Any], kind: str) -> None:
         shaped(outer, HEAD)
         self.kind, self.body = kind, outer.get("body") or {}
-        shaped(outer.get("body"), DECISIONS[kind], "body")
+        shaped(outer.get("body"), self.shapes[kind], "body")
         reader, body = self.reader, self.body
         if kind == "epoch":
             check(body["epoch"] == reader.epoch + 1, "epoch")
@@ -499,9 +358,30 @@ class Decision:
         elif kind in ("unretire", "sweep"):
             check(rising(body["retirements"]), "order")
             check(body["retirements"] != [] and set(body["retirements"]) <= set(reader.retired), "no such retirement")
+        elif kind not in DECISIONS:
+            self.other.check_decision(kind, body)
+            gone = [
+                (n, r)
+                for n, p in reader.packs.items()
+                for r in p["runs"]
+                if r["generation"][:2] in body.get("topics", ())
+            ]
+            self.moves = [(name, run["index"], None, 0) for name, run in gone]
+        elif kind == "lose":
+            self._move([(name, index, None, 0) for name, index in body["runs"]])
+        elif kind == "compact":
+            self._move([(name, there, to["name"], at) for to in body["packs"] for at, name, there in to["runs"]])
+            for to in body["packs"]:
+                runs = [self._run(name, there) | {"index": at} for at, name, there in to["runs"]]
+                self.change._pack(to | {"runs": runs})
         else:
             check(body["point"] in (reader.pins if kind == "unpin" else reader.points), "no such point")
             check(kind != "pin" or None in (body["until"], body["until_tag"]), "a pin with two ends")
+
+    @property
+    def other(self) -> Any:
+        """Who knows of this kind of decision."""
+        return next(one for one in self.reader.others() if self.kind in one.shapes)
 
     def _check_retire(self, points: list[int], packs: list[str], finished: str) -> None:
         reader = self.reader
@@ -516,6 +396,19 @@ class Decision:
                     piece for piece in pieces if piece.pack in packs and max(piece.start, start) < min(piece.stop, stop)
                 ]
                 check(not overlap, "a pack that is needed")
+
+    def _move(self, moves: list[tuple[str, int, str | None, int]]) -> None:
+        """Pack and number of runs, and where they lie from here on: in another pack, or nowhere."""
+        self.moves = moves
+        runs = [move[:2] for move in moves]
+        retired = {name for _, names in self.reader.retired.values() for name in names}
+        known = {(name, run["index"]) for name, pack in self.reader.packs.items() for run in pack["runs"]}
+        check(runs != [] and len(set(runs)) == len(runs) and set(runs) <= known, "no such run, or one twice")
+        check(not retired & {name for name, _ in runs}, "a run of a retired pack")
+
+    def _run(self, name: str, index: int) -> dict[str, Any]:
+        found: dict[str, Any] = next(run for run in self.reader.packs[name]["runs"] if run["index"] == index)
+        return found
 
     def _pinned(self, point: int, finished: str) -> bool:
         pin = self.reader.pins.get(point)
@@ -548,6 +441,17 @@ class Decision:
             reader.pins[body["point"]] = body
         elif self.kind == "unpin":
             del reader.pins[body["point"]]
+        elif self.kind in ("lose", "compact") or self.kind not in DECISIONS:
+            if self.kind not in DECISIONS:
+                self.other.decide(self.kind, body)
+            reader.packs |= self.change.packs
+            for name, index, to, at in self.moves:
+                pieces = reader.histories[Change._of(self._run(name, index))].pieces
+                pack = reader.packs[name]
+                reader.packs[name] = pack | {"runs": [run for run in pack["runs"] if run["index"] != index]}
+                for piece in pieces:
+                    if (piece.pack, piece.index) == (name, index):
+                        piece.pack, piece.index = to, at
         else:
             point = reader.points[body["point"]]
             gone = {*body["unset"], *(key for key, _ in body["set"])}
@@ -575,6 +479,20 @@ class Decision:
         reader.swept |= packs
 
 
+def beside(name: str) -> Any:
+    """A module beside this one, which only some repositories need."""
+    name = f"second_reader_{name}"
+    return import_module(f"{__package__}.{name}" if __package__ else name)
+
+
+def numbers(value: Any) -> Iterator[int]:
+    """All integers in a JSON value."""
+    if type(value) is int:
+        yield value
+    for one in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from numbers(one)
+
+
 def rising(numbers: list[int]) -> bool:
     return numbers == sorted(set(numbers))
 
@@ -582,53 +500,6 @@ def rising(numbers: list[int]) -> bool:
 def moment(value: str) -> tuple[str, str]:
     """Sorts like the time, to the microsecond."""
     return value[:19], value[20:-1].ljust(6, "0")[:6]
-
-
-# --- packs ------------------------------------------------------------------------------------------------------------
-
-
-def footer(data: bytes, entry: dict[str, Any], repository_id: str) -> list[dict[str, Any]]:
-    """The runs of a pack, its layout checked from the first byte to the last."""
-    position, length, root, end = struct.unpack("<QI32s4s", data[-48:])
-    if end != b"KKPE" or position + length + 48 != len(data):
-        raise Corrupt("trailer")
-    header, foot = data[:36], data[position : position + length]
-    if digest(header + foot) != root or root.hex() != entry["blake3"]:
-        raise Corrupt("root")
-    head = struct.pack("<4sHH16sII", b"KKP1", 1, 0, bytes.fromhex(repository_id), entry["epoch"], 36)
-    if header != head + struct.pack("<I", crc32c(head)):
-        raise Corrupt("header")
-    runs: list[dict[str, Any]] = document(foot, 3)["runs"]
-    place = 36
-    for index, run in enumerate(runs):
-        value = {"from": run["from"], "generation": run["generation"], "run": index}
-        body = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
-        start = struct.pack("<4sI", b"KKR1", len(body)) + body
-        start += struct.pack("<I", crc32c(start))
-        if run["position"] != place or data[place : place + len(start)] != start:
-            raise Corrupt(f"header of run {index}")
-        place += len(start)
-        for row in run["chunks"]:
-            if row[0] != place:
-                raise Corrupt(f"place of a chunk of run {index}")
-            place += row[1]
-        if digest(b"".join(bytes.fromhex(row[9]) for row in run["chunks"])).hex() != run["blake3"]:
-            raise Corrupt(f"digest of run {index}")
-    if place != position:
-        raise Corrupt("place of the footer")
-    return runs
-
-
-def chunk(data: bytes, row: list[Any]) -> bytes:
-    position, stored, raw, codec = row[:4]
-    found = data[position : position + stored]
-    if digest(found).hex() != row[9]:
-        raise Corrupt(f"chunk at {position}")
-    if codec > 1:
-        raise Unknown(f"codec {codec}")
-    if codec == 0 and stored != raw:
-        raise Corrupt(f"lengths of the chunk at {position}")
-    return unzstd(found, raw, raw) if codec == 1 else found
 
 
 def from_folder(folder: Path) -> Get:
@@ -642,7 +513,7 @@ def from_folder(folder: Path) -> Get:
 
 
 def main(folder: str, point: str | None = None, output: str | None = None) -> None:
-    reader = Reader.open(from_folder(Path(folder)))
+    reader = Reader.open(from_folder(Path(folder)), os.environ.get("KAFKEEP_SECRET", ""))
     if point is None or output is None:
         for seq, found in reader.points.items():
             print(seq, found["name"], "complete" if found["complete"] else "incomplete")

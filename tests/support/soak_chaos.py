@@ -14,7 +14,7 @@ from pathlib import Path
 
 from confluent_kafka import ElectionType, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
-from tests.support.kafka import KafkaCluster, create_topic, delete_topics, partitions_of
+from tests.support.kafka import DeliveryError, KafkaCluster, create_topic, delete_topics, partitions_of
 from tests.support.live import delete_records, until
 from tests.support.soak import PATIENCE_SECONDS, Truth, Writer
 from tests.support.sweep_command import COMMAND, Kafkeep
@@ -72,13 +72,13 @@ class Following:
         else:
             self._process.kill()
             self._truth.count("kills of kafkeep")
-        self._process.wait(10)
+        self._process.wait(60)
         self.start()
 
     def stop(self) -> None:
         if self._process is not None and self._process.poll() is None:
             self._process.kill()
-            self._process.wait(10)
+            self._process.wait(60)
 
 
 class Brokers:
@@ -148,14 +148,21 @@ class Reborn:
                     replication=3,
                     config={"min.insync.replicas": "2"},
                 )
-            except KafkaException:
-                return partitions_of(self._kafka.client_properties, self.topic) == partitions
+            except (KafkaException, DeliveryError):
+                return self._has(partitions)
             return True
 
         until(made, seconds=PATIENCE_SECONDS, what="the topic being made")
         writer = Writer(self._kafka, self._truth, self.topic, partitions, per_second=150)
         writer.start()
         return writer
+
+    def _has(self, partitions: int) -> bool:
+        """False also when nobody tells."""
+        try:
+            return partitions_of(self._kafka.client_properties, self.topic) == partitions
+        except KafkaException:
+            return False
 
     def again(self, dice: random.Random) -> None:
         self.writer.end()
@@ -164,8 +171,8 @@ class Reborn:
         def gone() -> bool:
             try:
                 delete_topics(self._kafka.client_properties, [self.topic])
-            except KafkaException:
-                return partitions_of(self._kafka.client_properties, self.topic) == 0
+            except (KafkaException, DeliveryError):
+                return self._has(0)
             return True
 
         until(gone, seconds=PATIENCE_SECONDS, what="the topic being deleted")

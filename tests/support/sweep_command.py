@@ -8,7 +8,8 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,7 @@ import structlog
 from kafkeep.cli.main import main
 
 COMMAND: Final = (sys.executable, "-m", "kafkeep")
+HELD_BACK: Final = (sys.executable, "-P", str(Path(__file__).with_name("held_back.py")))
 PATIENCE_SECONDS: Final = 60.0
 
 
@@ -116,10 +118,14 @@ class Kafkeep:
         return Ended(done.returncode, done.stdout, done.stderr)
 
     @contextmanager
-    def started(self, *arguments: str) -> Iterator[Running]:
-        """`kafkeep --json ARGUMENTS`, running; killed at the end of the block if it still is. stderr is not kept."""
+    def started(self, *arguments: str, most_bytes: int | None = None) -> Iterator[Running]:
+        """`kafkeep --json ARGUMENTS`, running; killed at the end of the block if it still is. stderr is not kept.
+
+        `most_bytes`: it stands still before brokers have more than so many bytes of record batches from it.
+        """
+        command = COMMAND if most_bytes is None else (*HELD_BACK, str(most_bytes))
         with subprocess.Popen(
-            [*COMMAND, "--json", *arguments],
+            [*command, "--json", *arguments],
             env=self.environment,
             cwd=self.folder,
             stdin=subprocess.DEVNULL,
@@ -157,6 +163,25 @@ class Running:
         last = self.lines[-1]
         assert last.get("exit_code") == self.process.returncode, (self.process.returncode, last)
         return last
+
+
+def kill(
+    kafkeep: Kafkeep, arguments: Sequence[str], when: Callable[[], bool], *, most_bytes: int | None = None
+) -> None:
+    """Starts a command and ends it by SIGKILL as soon as the condition holds. It must not have ended by itself."""
+    with kafkeep.started(*arguments, most_bytes=most_bytes) as running:
+        ends = time.monotonic() + PATIENCE_SECONDS
+        while running.process.poll() is None and not when():
+            assert time.monotonic() < ends, "the moment to kill it does not come"
+            time.sleep(0.002)
+        assert running.process.poll() is None, running.end()
+        running.process.kill()
+
+
+def after(seconds: float) -> Callable[[], bool]:
+    """A condition that holds from then on."""
+    end = time.monotonic() + seconds
+    return lambda: time.monotonic() >= end
 
 
 def cluster_table(

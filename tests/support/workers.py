@@ -22,6 +22,7 @@ LONGEST: Final = (
     "tests/proof/test_group_positions.py",
     "tests/integration/test_sigkill.py",
     "tests/integration/test_hot_path.py",
+    "tests/faults/test_random_kills.py",
     "tests/faults/test_two_writers.py",
     "tests/crash/test_backup_system_calls.py",
     "tests/crash/test_backup_store_calls.py",

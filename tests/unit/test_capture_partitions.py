@@ -234,6 +234,7 @@ def test_a_broker_that_stays_below_the_cut_is_left() -> None:
     assert run.coverage() == [OffsetRange(0, 2)]
 
 
+@pytest.mark.fault("P2")
 def test_answers_that_never_hold_a_whole_batch_do_not_go_on_for_ever() -> None:
     run = Run()
     fill(run.logs[0], 1)
@@ -343,6 +344,7 @@ def test_a_damaged_batch_is_asked_for_again() -> None:
     assert ends(run()) == {0: (COMPLETE, 6)}
 
 
+@pytest.mark.fault("P2")
 def test_after_three_damaged_answers_the_partition_has_failed_and_others_go_on() -> None:
     run = Run(2)
     for log in run.logs:
@@ -370,6 +372,7 @@ def spoil(log: SimulatedLog, index: int) -> None:
     log.entries[index].data = bytes(data)
 
 
+@pytest.mark.fault("P2")
 def test_offsets_that_go_back_are_no_batches_to_keep() -> None:
     run = Run()
     fill(run.logs[0], 2)
@@ -517,6 +520,7 @@ def run_facts() -> RunFacts:
     return run.runs[0]
 
 
+@pytest.mark.fault("P2")
 def test_a_partition_nobody_asked_for_is_passed_over() -> None:
     run = Run()
     fill(run.logs[0], 2)

@@ -264,6 +264,7 @@ class TestErrors:
         assert loud.status == 1
         assert "Traceback" in loud.err
 
+    @pytest.mark.fault("E5", "P7")
     def test_secrets_and_escapes_never_show(self, call: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         def body(run: Run) -> None:
             secret = run.redact.add(errors_secret())

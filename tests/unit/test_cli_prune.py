@@ -45,6 +45,7 @@ def test_a_plan_tells_a_reason_for_each_point_and_changes_nothing(kafkeep: Kafke
     assert kafkeep("points", "--repo", "./repo").last["points"] == 5
 
 
+@pytest.mark.fault("G6")
 def test_points_go_come_back_and_are_pinned(kafkeep: Kafkeep) -> None:
     repo, rules = ("--repo", "./repo"), ("--keep-last", "1", "--min-points", "1")
     assert kafkeep("pin", "2", *repo, "--reason", "audit 2026", "--until-tag", "audit=done").status == 0
@@ -75,6 +76,7 @@ def test_a_checked_point_stays(kafkeep: Kafkeep) -> None:
     assert plan["verdicts"][-1]["reasons"][-1] == "the newest that was verified"
 
 
+@pytest.mark.fault("G5")
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -83,6 +83,7 @@ def test_every_event_has_an_example() -> None:
 
 
 @pytest.mark.parametrize("event", EXAMPLES, ids=lambda event: event.type)
+@pytest.mark.fault("P7")
 def test_no_event_moves_the_cursor(event: Event) -> None:
     clock = Clock()
     for output in (human(clock, verbosity=1), as_json(clock)):
@@ -172,6 +173,7 @@ def test_people_get_a_bar_on_a_terminal() -> None:
     assert text_of(output.out) == ""
 
 
+@pytest.mark.fault("P7")
 def test_tables_are_escaped_redacted_and_never_cut() -> None:
     output = human(Clock())
     output.redact.add(Secret("canary-4711"))

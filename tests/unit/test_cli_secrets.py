@@ -28,12 +28,14 @@ def test_a_private_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o660, 0o622])
+@pytest.mark.fault("E6")
 def test_a_file_that_others_may_touch_is_refused(tmp_path: Path, mode: int) -> None:
     with pytest.raises(SettingsError, match=rf"may be read or written by others \(mode 0{mode:o}\)") as caught:
         read_secret(SecretSource(file=private(tmp_path / "s", mode=mode)), "k", {})
     assert "chmod 600" in caught.value.hint
 
 
+@pytest.mark.fault("E6")
 def test_a_link_to_a_shared_file_is_refused(tmp_path: Path) -> None:
     private(tmp_path / "shared", mode=0o644)
     (tmp_path / "link").symlink_to(tmp_path / "shared")
@@ -124,6 +126,7 @@ class TestCluster:
         assert CANARY not in repr(found)
         assert run.redact(f"x{CANARY}y") == "x***y"
 
+    @pytest.mark.fault("E7")
     def test_no_verification_needs_a_second_place(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         text = '[cluster.p]\nbootstrap = "k:1"\nsecurity = "tls"\ntls = {verify = false}\n'
         with pytest.raises(SettingsError, match="KAFKEEP_ALLOW_INSECURE=1 is not in the environment"):
@@ -132,6 +135,7 @@ class TestCluster:
         assert found.tls.verify is False
         assert "warning: cluster.p.tls.verify is false" in capsys.readouterr().err
 
+    @pytest.mark.fault("E6")
     def test_a_shared_key_file_is_refused(self, tmp_path: Path) -> None:
         private(tmp_path / "key.pem", mode=0o644)
         private(tmp_path / "cert.pem", mode=0o644)

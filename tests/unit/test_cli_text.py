@@ -40,10 +40,12 @@ class TestSafe:
             ("größer → 注文", "größer → 注文"),
         ],
     )
+    @pytest.mark.fault("P7")
     def test_escapes_what_can_move_a_cursor(self, raw: str, shown: str) -> None:
         assert safe(raw) == shown
 
     @given(st.text())
+    @pytest.mark.fault("P7")
     def test_leaves_no_control_character(self, raw: str) -> None:
         shown = safe(raw)
         assert not any(ord(character) < 32 or 127 <= ord(character) < 160 for character in shown)

@@ -97,6 +97,7 @@ def peak_bytes() -> int:
 
 
 @pytest.mark.parametrize("name", BOMBS)
+@pytest.mark.fault("P4")
 def test_bombs_stay_within_the_budget(name: str) -> None:
     codec, payload = BOMBS[name]
     Path("/proc/self/clear_refs").write_text("5")  # the kernel forgets the peak
@@ -107,6 +108,7 @@ def test_bombs_stay_within_the_budget(name: str) -> None:
 
 
 @pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS.keys())
+@pytest.mark.fault("P4")
 def test_the_budget_is_exact(codec: int) -> None:
     payload = compress(codec, bytes(MIB))
     assert len(unpack(codec, payload, MIB)) == MIB
@@ -115,6 +117,7 @@ def test_the_budget_is_exact(codec: int) -> None:
 
 
 @pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS.keys())
+@pytest.mark.fault("P4")
 def test_a_bomb_inside_a_batch(codec: int) -> None:
     batch = memoryview(encode([Record(0, 0, None, ZEROS[: 4 * MIB], ())], codec=codec))
     info = walk(batch)[0][0]
@@ -124,6 +127,7 @@ def test_a_bomb_inside_a_batch(codec: int) -> None:
 
 
 @pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS.keys())
+@pytest.mark.fault("P4")
 def test_a_payload_compressed_twice_is_unpacked_once(codec: int) -> None:
     inner = compress(codec, ZEROS[:MIB])
     batch = memoryview(patched(encode([Record(0, 0, None, inner, ())], codec=codec)))
@@ -177,11 +181,13 @@ def test_refused_payloads(codec: int, payload: bytes) -> None:
         unpack(codec, payload)
 
 
+@pytest.mark.fault("P4")
 def test_a_snappy_claim_within_the_budget_is_not_believed_either() -> None:
     with pytest.raises(CorruptBatch, match="a snappy block of 6 bytes claims to hold 209715200"):
         unpack(SNAPPY, snappy_claiming(200 * MIB) + b"\x00a", 256 * MIB)
 
 
+@pytest.mark.fault("P4")
 def test_a_zstd_window_larger_than_kafkas_is_refused() -> None:
     for window_log, readable in ((27, True), (28, False)):
         parameters = zstandard.ZstdCompressionParameters.from_level(1, window_log=window_log)

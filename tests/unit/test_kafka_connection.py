@@ -185,6 +185,7 @@ def test_tls_carries_large_frames_both_ways(tls_broker: FakeBroker, authority: A
             assert bytes(answer.records) == bytes(log.log)
 
 
+@pytest.mark.fault("E7")
 def test_tls_without_the_authority_is_refused(tls_broker: FakeBroker, tmp_path: Path) -> None:
     stranger = Authority(tmp_path, "stranger")
     for options in (tls(stranger), {"security_protocol": "SSL"}):
@@ -196,6 +197,7 @@ def test_tls_without_the_authority_is_refused(tls_broker: FakeBroker, tmp_path: 
         assert not e.value.retryable
 
 
+@pytest.mark.fault("E7")
 def test_tls_for_another_host_is_refused(authority: Authority) -> None:
     with FakeBroker(tls=listening(authority.issue("other", host=None))) as broker:
         with pytest.raises(KafkaLoginError, match="ip address mismatch"):
@@ -203,6 +205,7 @@ def test_tls_for_another_host_is_refused(authority: Authority) -> None:
         opened(broker, **tls(authority, check_hostname=False)).close()
 
 
+@pytest.mark.fault("E7")
 def test_tls_with_an_expired_certificate_is_refused(authority: Authority) -> None:
     expired = authority.issue("expired", valid_for=datetime.timedelta(hours=-1))
     with FakeBroker(tls=listening(expired)) as broker:
@@ -211,6 +214,7 @@ def test_tls_with_an_expired_certificate_is_refused(authority: Authority) -> Non
         opened(broker, **tls(authority, verify=False)).close()
 
 
+@pytest.mark.fault("E7")
 def test_tls_1_1_is_refused(authority: Authority, server: Issued) -> None:
     with (
         pytest.warns(DeprecationWarning, match="TLSv1"),
@@ -256,6 +260,7 @@ def test_tls_files_that_cannot_be_used(options: dict[str, Any], named: str) -> N
         Connection.open(config, "127.0.0.1", 1)
 
 
+@pytest.mark.fault("E7")
 def test_tls_to_a_plain_listener_and_the_other_way(tls_broker: FakeBroker, authority: Authority) -> None:
     with FakeBroker() as broker, pytest.raises(KafkaUnreachable) as caught:
         opened(broker, **tls(authority))
@@ -333,6 +338,7 @@ def test_a_broker_that_cannot_prove_itself() -> None:
 
 
 @pytest.mark.parametrize("iterations", [1, 4095, 1_000_001, 999_999_999])
+@pytest.mark.fault("P2")
 def test_a_broker_with_absurd_iterations(iterations: int) -> None:
     server = SaslServer(users={"ann": CANARY}, iterations=iterations)
     with FakeBroker(sasl=server) as broker, pytest.raises(KafkaLoginError, match=f"asks for {iterations} iterations"):
@@ -349,6 +355,7 @@ def test_a_broker_that_hangs_up_on_a_login() -> None:
             opened(broker, **plain())
 
 
+@pytest.mark.fault("P2")
 def test_an_endless_login_is_ended() -> None:
     class Endless(SaslServer):
         def exchange(self, mechanism: str) -> Any:

@@ -363,6 +363,7 @@ WIRES: dict[str, Hostile] = {**SIZES, **CORRELATIONS, **COUNTS, **PARTITIONS, **
 
 
 @pytest.mark.parametrize("name", WIRES)
+@pytest.mark.fault("P2")
 def test_hostile_frames(broker: FakeBroker, name: str) -> None:
     broker.partition("t").log += log_of(batch())
     broker.wires[FETCH].append(WIRES[name])
@@ -375,6 +376,7 @@ def test_hostile_frames(broker: FakeBroker, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", EDITS)
+@pytest.mark.fault("P2")
 def test_hostile_fields(broker: FakeBroker, name: str) -> None:
     broker.partition("t").log += log_of(batch())
     broker.edits[FETCH].append(EDITS[name])
@@ -383,6 +385,7 @@ def test_hostile_fields(broker: FakeBroker, name: str) -> None:
 
 
 @pytest.mark.parametrize("cut", [0, 1, 3, 4, 5, 8, 9, 20, 60, -1])
+@pytest.mark.fault("P2")
 def test_torn_answers(broker: FakeBroker, cut: int) -> None:
     """The connection ends within an answer: nothing of it is handed out."""
     broker.partition("t").log += log_of(batch())
@@ -412,6 +415,7 @@ RECORDS: dict[str, Callable[[bytes], bytes]] = {
 
 
 @pytest.mark.parametrize("name", RECORDS)
+@pytest.mark.fault("P2")
 def test_hostile_records_are_found_by_the_walk(broker: FakeBroker, name: str) -> None:
     log = log_of(batch())
     broker.partition("t").log += log
@@ -422,6 +426,7 @@ def test_hostile_records_are_found_by_the_walk(broker: FakeBroker, name: str) ->
             walk(answer.records)
 
 
+@pytest.mark.fault("P2")
 def test_a_huge_frame_is_not_believed_before_it_comes(broker: FakeBroker) -> None:
     """A frame just under the limit is announced and never sent: room is made, but no memory used."""
     broker.wires[FETCH].append(lambda data: struct.pack(">i", 256 * 2**20) + data[4:])
@@ -438,6 +443,7 @@ def resident_bytes() -> int:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
+@pytest.mark.fault("P2")
 def test_a_dripping_broker_is_given_up() -> None:
     """One byte at a time never runs into a single wait's limit; the whole answer's limit ends it."""
     stop = threading.Event()
@@ -470,6 +476,7 @@ NO_BROKERS = {"http", "tls alert", "zeros", "ones", *SIZES, *CORRELATIONS} - {"c
 
 
 @pytest.mark.parametrize("name", sorted(NO_BROKERS))
+@pytest.mark.fault("P2")
 def test_peers_that_are_no_brokers(broker: FakeBroker, name: str) -> None:
     broker.wires[API_VERSIONS].append(WIRES[name])
     with pytest.raises(KafkaProtocolError) as caught:

@@ -162,6 +162,7 @@ HOSTILE: dict[str, Callable[[bytes], bytes]] = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.fault("P2")
 def test_hostile_answers(broker: FakeBroker, name: str) -> None:
     broker.wires[PRODUCE].append(HOSTILE[name])
     with producer(broker) as hot:

@@ -173,6 +173,7 @@ MALFORMED = {
 
 @pytest.mark.parametrize("batch", MALFORMED.values(), ids=MALFORMED.keys())
 @pytest.mark.parametrize("codec", range(5))
+@pytest.mark.fault("P3")
 def test_malformed_records(batch: bytes, codec: int) -> None:
     """Row P3: the cases of Kafka's DefaultRecordTest and more; their CRC is right, so they can be stored, not opened."""
     if codec:
@@ -247,6 +248,7 @@ def test_offsets_in_a_set_of_magic_0_are_absolute() -> None:
     ],
     ids=["nothing", "short", "negative", "huge", "cut", "nested", "mixed", "no magic", "huge key", "too long"],
 )
+@pytest.mark.fault("P3")
 def test_malformed_old_sets(inner: bytes) -> None:
     with pytest.raises(CorruptBatch, match="batch at offset 3: "):
         read(old_message(3, None, zlib.compress(inner, wbits=31), attributes=1))

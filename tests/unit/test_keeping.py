@@ -85,6 +85,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
+@pytest.mark.fault("I6")
 def test_a_decision_that_breaks_a_rule_counts_for_nothing(name: str) -> None:
     change, message = BROKEN[name]
     store, repository = three_points()
@@ -102,6 +103,7 @@ def test_a_decision_that_breaks_a_rule_counts_for_nothing(name: str) -> None:
     assert same_state(reader_of(store), open_repository(store))
 
 
+@pytest.mark.fault("G6")
 def test_points_and_packs_go_in_two_steps_and_the_first_can_be_taken_back() -> None:
     store, repository = three_points()
     clock = later()
@@ -174,6 +176,7 @@ def test_the_newest_verified_point_stays() -> None:
     assert plan.retired_points == (1,)
 
 
+@pytest.mark.fault("S11")
 def test_what_cannot_be_deleted_is_named_and_tried_again() -> None:
     store, _ = three_points()
 

@@ -188,12 +188,13 @@ def test_a_comparison_is_told_with_its_verdict() -> None:
 def test_schemas_beyond_one_document_are_left_out_by_name_and_topics_never(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(BODY_LIMITS, Kind.SCHEMAS, 200)
     version = SchemaVersion(subject="orders", version=1, id=1, type="AVRO", schema="x" * 300)
+    repository = new_repository()
     beside = Beside(schemas=Schemas(versions=(version,)))
-    documents = wrap_point_documents(ClusterMetadata(CLUSTER, (), ()), None, beside)
+    documents = wrap_point_documents(repository, ClusterMetadata(CLUSTER, (), ()), None, beside)
     assert [name for name, _ in documents.names] == ["metadata"]
     assert [(failure.subject, failure.reason) for failure in documents.failures] == [("schemas", "too-large")]
     with pytest.raises(ValueError, match="over the limit"):
-        put_point_documents(new_repository(), ClusterMetadata(CLUSTER, (), ()), None, beside)
+        put_point_documents(repository, ClusterMetadata(CLUSTER, (), ()), None, beside)
     monkeypatch.setitem(BODY_LIMITS, Kind.METADATA, 10)
     with pytest.raises(ValueError, match="over the limit"):
-        wrap_point_documents(ClusterMetadata(CLUSTER, (), ()), None)
+        wrap_point_documents(repository, ClusterMetadata(CLUSTER, (), ()), None)

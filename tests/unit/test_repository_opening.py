@@ -129,6 +129,7 @@ def test_a_lost_repository_document_is_written_again_by_init(journal: Journal) -
     assert len(journal.open().points()) == 1
 
 
+@pytest.mark.fault("S16")
 def test_a_store_that_overwrites_is_refused() -> None:
     class Overwriting(WrappedStore):
         def put_new(self, name: str, data: bytes | bytearray | memoryview) -> None:

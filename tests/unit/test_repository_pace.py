@@ -85,6 +85,7 @@ def test_no_more_requests_than_the_pace_are_under_way() -> None:
     assert most == 3
 
 
+@pytest.mark.fault("S2")
 def test_s2_half_of_all_requests_are_refused_and_all_work_gets_done(s3_server: S3Server) -> None:
     """The pace falls while the service refuses, and is back soon after it stops."""
     dice = random.Random(7)

@@ -27,6 +27,7 @@ from kafkeep.verify.run import verify
 
 
 @pytest.mark.parametrize("name", BROKEN)
+@pytest.mark.fault("I6")
 def test_a_commit_that_breaks_a_rule_counts_for_nothing_and_does_not_block_the_log(name: str) -> None:
     change, reason = BROKEN[name]
     store = forged(change)
@@ -53,6 +54,7 @@ def test_the_honest_commit_behind_the_forgeries_is_valid() -> None:
 
 
 @pytest.mark.parametrize("kind", RESERVED_KINDS)
+@pytest.mark.fault("I6")
 def test_reserved_kinds_are_alarms(kind: str) -> None:
     store = forged(lambda value: value.update(kind=kind))
     assert "unknown kind" in open_repository(store).state.alarms[0].reason
@@ -69,6 +71,7 @@ def test_reserved_kinds_are_alarms(kind: str) -> None:
         (lambda value: value.update(kind=7), "cannot be read"),
     ],
 )
+@pytest.mark.fault("I6")
 def test_a_commit_out_of_its_place_stops_the_reader(change: Forge, message: str) -> None:
     store = forged(change)
     with pytest.raises(CorruptChain, match=message) as raised:
@@ -99,6 +102,7 @@ def test_a_first_commit_that_begins_nothing_stops_the_reader() -> None:
             open_repository(store)
 
 
+@pytest.mark.fault("I6")
 def test_packs_of_an_epoch_long_past_are_refused() -> None:
     _, repository = base()
     later = replace(repository.state, epoch=2)

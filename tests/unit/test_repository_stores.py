@@ -42,6 +42,7 @@ NOBODY = 65534
 # --- local ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault("E6")
 def test_files_and_folders_are_for_their_owner_only(tmp_path: Path) -> None:
     old = os.umask(0)
     try:
@@ -118,6 +119,7 @@ def test_names_of_temporary_files_taken_by_others_are_passed_over(tmp_path: Path
     assert len(list((tmp_path / "tmp").iterdir())) == 3
 
 
+@pytest.mark.fault("P5")
 def test_symbolic_links_inside_are_not_followed(tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()

@@ -95,6 +95,7 @@ def test_files_are_looked_for_in_order(tmp_path: Path) -> None:
         ('[clusters.p]\nbootstrap = "k:1"\n', "clusters", "the top level", "'cluster'"),
     ],
 )
+@pytest.mark.fault("E8")
 def test_an_unknown_key_is_refused_with_the_nearest(tmp_path: Path, text: str, key: str, table: str, near: str) -> None:
     error = refused(tmp_path, text)
     assert f"unknown key '{key}' in {table} of {tmp_path / 'kafkeep.toml'}" in error.message
@@ -135,6 +136,7 @@ def test_every_settings_class_refuses_a_typo() -> None:
         ("connect_timeout_seconds = nan", "finite number"),
     ],
 )
+@pytest.mark.fault("E8")
 def test_unknown_and_idle_security_options_are_refused(tmp_path: Path, cluster: str, message: str) -> None:
     error = refused(tmp_path, f'[cluster.p]\nbootstrap = "k:9092"\n{cluster}\n')
     assert message in error.message
@@ -160,6 +162,7 @@ def test_a_bad_bootstrap_is_refused(tmp_path: Path, bootstrap: str) -> None:
         f'[cluster.p]\nbootstrap = "k:1"\npassword = "{CANARY}\n',
     ],
 )
+@pytest.mark.fault("E5")
 def test_a_secret_written_out_is_refused_and_never_repeated(tmp_path: Path, text: str) -> None:
     error = refused(tmp_path, text)
     assert CANARY not in repr(error.__cause__)
@@ -232,6 +235,7 @@ class TestEnvironment:
         read(tmp_path, FULL, KAFKEEP_LAB="x", KAFKEEP_ALLOW_INSECURE="1", KAFKA__X="1")
 
 
+@pytest.mark.fault("E9")
 def test_hostile_files_end_in_an_error(tmp_path: Path) -> None:
     assert "is not TOML" in refused(tmp_path, "[[[").message
     assert "is not TOML" in refused(tmp_path, "a = " + "[" * 100_000).message

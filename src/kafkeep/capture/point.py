@@ -56,7 +56,7 @@ def commit_point(
     """Commits the point, unless it would say nothing that the newest one does not say already: then nothing at all is
     stored.
     """
-    documents = _documents(reading, gathered)
+    documents = _documents(repository, reading, gathered)
     stored = False
     for _ in range(_MOST_REBASES):
         draft = _draft(reading, repository.state, parts, gathered, documents)
@@ -72,13 +72,16 @@ def commit_point(
     raise HeldByAnotherWriter(f"other writers committed first {_MOST_REBASES} times in a row")
 
 
-def _documents(reading: Reading, gathered: Gathered) -> PointDocuments:
+def _documents(repository: Repository, reading: Reading, gathered: Gathered) -> PointDocuments:
     seen = gathered.seen
     there = tuple(topic for topic in seen.topics.topics if topic.name not in reading.deleted)
     metadata = ClusterMetadata(seen.survey.cluster_id, there, seen.groups.groups)
     settings = seen.settings
     return wrap_point_documents(
-        metadata, None if settings is None else (settings.inventory, settings.standing), seen.services.beside
+        repository,
+        metadata,
+        None if settings is None else (settings.inventory, settings.standing),
+        seen.services.beside,
     )
 
 

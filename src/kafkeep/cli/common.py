@@ -25,6 +25,7 @@ from kafkeep.errors import SettingsError, UsageError
 
 if TYPE_CHECKING:
     from kafkeep.kafka.cluster import Cluster
+    from kafkeep.repository.keyring import Access
     from kafkeep.repository.repository import Repository
     from kafkeep.repository.stores.base import Store
     from kafkeep.settings import Loaded
@@ -46,6 +47,10 @@ class Run:
         self.output = self._output(json)
         self.limits: dict[str, int] = {}
         """Bytes per second by `upload` and `download`, where the command line gives them."""
+        self.key_files: dict[str, Path] = {}
+        """Files with keys by kind (`key_sources.KINDS`), where the command line gives them."""
+        self.accesses: dict[str, Access | None] = {}
+        """What opens repositories that are encrypted, by what --repo says."""
         self._loaded: Loaded | None = None
 
     def begin(self, *, config: Path | None, json: bool, verbosity: int) -> None:
@@ -99,9 +104,40 @@ def pass_run(verb: Callable[..., int | None]) -> Callable[..., int | None]:
 
 
 def repo_option(verb: Verb) -> Verb:
+    """--repo of a repository that is opened, and what opens it."""
+    return place_option(key_options(verb))
+
+
+def place_option(verb: Verb) -> Verb:
+    """--repo alone."""
     return click.option(
         "--repo", "repo", required=True, metavar="R", help="Repository: a name from the settings, a URL or a folder."
     )(verb)
+
+
+def key_options(verb: Verb) -> Verb:
+    """--identity-file, --passphrase-file and --writer-key-file, which a repository that is encrypted is opened with."""
+
+    def remember(context: click.Context, option: click.Parameter, value: Path | None) -> None:
+        run = context.find_object(Run)
+        if value is not None and run is not None:
+            run.key_files[str(option.name).removesuffix("_file")] = value
+
+    for kind, what in (
+        ("writer-key", "Key with which an encrypted repository is written, pruned and copied; it opens no records."),
+        ("passphrase", "Passphrase that opens an encrypted repository."),
+        ("identity", "Identity that opens an encrypted repository."),
+        ("signing-key", "Key with which commits are signed, where the repository wants them signed."),
+    ):
+        verb = click.option(
+            f"--{kind}-file",
+            type=click.Path(dir_okay=False, path_type=Path),
+            metavar="FILE",
+            expose_value=False,
+            callback=remember,
+            help=f"{what}  [default: the setting, if there is one]",
+        )(verb)
+    return verb
 
 
 def limit_options(verb: Verb) -> Verb:
@@ -155,7 +191,7 @@ def metadata_route_options(verb: Verb) -> Verb:
         "--include-credentials",
         is_flag=True,
         help="Also secrets in the configs of connectors, and with --metadata-route controller salts and keys of SCRAM "
-        "users, with which passwords can be guessed at. The repository is not encrypted.",
+        "users, with which passwords can be guessed at: keep them in a repository that is encrypted.",
     )(verb)
     return click.option(
         "--metadata-route",
@@ -184,8 +220,8 @@ def warn_of_credentials(run: Run, route: str, credentials: bool) -> None:
         run.output.event(
             Warned(
                 "the repository will hold salts and keys of SCRAM users",
-                "Whoever can read it can guess at their passwords and pose as the cluster before them. It is not "
-                "encrypted: keep it where only those may read who may read the controllers' disks.",
+                "Whoever can read it can guess at their passwords and pose as the cluster before them. Encrypt it, or "
+                "keep it where only those may read who may read the controllers' disks.",
             )
         )
 
@@ -232,11 +268,17 @@ def opened_store(run: Run, spec: str) -> Iterator[Store]:
 
 @contextmanager
 def opened_repository(run: Run, spec: str) -> Iterator[Repository]:
+    from kafkeep.cli.key_sources import access_for, check_admins, remember_opened
     from kafkeep.repository.repository import Repository
 
     with opened_store(run, spec) as store:
+        access = access_for(run, spec, store)
         cache = cache_folder(run)
-        with Repository.open(store, now=run.now, rng=run.rng, cache_dir=cache, sink=run.output.event) as repository:
+        with Repository.open(
+            store, now=run.now, rng=run.rng, cache_dir=cache, sink=run.output.event, access=access
+        ) as repository:
+            check_admins(run, spec, repository.about)
+            remember_opened(run, spec, repository)
             yield repository
 
 

@@ -71,6 +71,7 @@ def check(run: Run) -> int:
     Exit status: 0 all is well, 2 something is not, and the message says what.
     """
     from kafkeep.cli.connect import configured
+    from kafkeep.cli.key_sources import check_keys
     from kafkeep.cli.services import service_configs
     from kafkeep.cli.stores import store_options
 
@@ -80,6 +81,7 @@ def check(run: Run) -> int:
         service_configs(run, name)
     for name, repository in run.settings.settings.repository.items():
         store_options(run, name, repository.url, repository)
+        check_keys(run, name)
     run.output.show(
         f"{checked.file or 'no settings file'}: {len(checked.clusters)} clusters, "
         f"{len(checked.repositories)} repositories, no errors"

@@ -25,7 +25,11 @@ if TYPE_CHECKING:
     help="Where the copy lies: a name from the settings, a URL or a folder.",
 )
 @limit_options
-@click.option("--delete-swept", is_flag=True, help="Also delete packs of the copy that `prune` gave up at the source.")
+@click.option(
+    "--delete-swept",
+    is_flag=True,
+    help="Also delete what was given up at the source: packs by `prune`, keys by `keys`.",
+)
 @click.option("--dry-run", is_flag=True, help="Print the plan and change nothing.")
 @pass_run
 def copy(run: Run, repo: str, target: str, delete_swept: bool, dry_run: bool) -> int:
@@ -67,7 +71,7 @@ def plan_parts(plan: CopyPlan) -> tuple[Part, ...]:
         f"{plural(plan.commits, 'commit')}, {packs}, {others} to be copied",
     ]
     if plan.surplus:
-        parts.append(f"{plural(len(plan.surplus), 'pack')} of the copy were given up at the source: --delete-swept")
+        parts.append(f"{plural(len(plan.surplus), 'object')} of the copy were given up at the source: --delete-swept")
     return tuple(parts)
 
 
@@ -76,5 +80,5 @@ def result_parts(result: CopyResult) -> tuple[Part, ...]:
     parts: list[Part] = [*plan_parts(result.plan)]
     parts.append(f"copied {plural(result.packs, 'pack')} ({size_text(result.bytes)}) up to commit {result.plan.head}")
     if result.deleted:
-        parts.append(f"deleted {plural(result.deleted, 'pack')} of the copy")
+        parts.append(f"deleted {plural(result.deleted, 'object')} of the copy")
     return tuple(parts)

@@ -13,6 +13,7 @@ from kafkeep.cli.common import (
     check_metadata_route,
     cluster_option,
     flat,
+    key_options,
     metadata_route_options,
     opened_cluster,
     opened_repository,
@@ -164,6 +165,7 @@ def export(run: Run, point: str, repo: str, folder: Path, layout: str) -> int:
 @metadata.command()
 @click.argument("point", required=False)
 @click.option("--repo", metavar="R", help="Repository of POINT: a name from the settings, a URL or a folder.")
+@key_options
 @cluster_option
 @click.option(
     "--file",
@@ -286,6 +288,8 @@ def _source(run: Run, point: str | None, repo: str | None, file: Path | None) ->
     if (point is None) == (file is None) or (point is None) != (repo is None):
         raise UsageError("metadata apply takes POINT and --repo, or --file", hint="Give one of the two.")
     if file is not None:
+        if run.key_files:
+            raise UsageError("keys are given, and no repository is opened", hint="Leave them out beside --file.")
         return _document(file)
     with opened_repository(run, repo or "") as repository:
         return operation.image_of_point(repository, repository.point(point or "", with_records=False))

@@ -47,6 +47,8 @@ class PointLine:
     """Offsets between the starts and the ends of its partitions; holes count too."""
     lost: int
     """Offsets in the declared gaps of their histories, also those that the log start had left behind by then."""
+    shredded: int
+    """Those of them whose records were shredded."""
     complete: bool
     failures: int
     consistency: str
@@ -55,7 +57,7 @@ class PointLine:
     pin: Pin | None
 
     @classmethod
-    def of(cls, point: RecoveryPoint, *, lost: int = 0, pin: Pin | None = None) -> PointLine:
+    def of(cls, point: RecoveryPoint, *, lost: int = 0, shredded: int = 0, pin: Pin | None = None) -> PointLine:
         return cls(
             number=point.number,
             name=point.name,
@@ -66,6 +68,7 @@ class PointLine:
             partitions=len(point.cuts),
             offsets=sum(max(cut.stop - cut.start, 0) for cut in point.cuts),
             lost=lost,
+            shredded=shredded,
             complete=point.complete,
             failures=len(point.failures),
             consistency=point.consistency,
@@ -117,16 +120,21 @@ def points(run: Run, repo: str) -> int:
 
     Exit status: 0.
     """
+    from kafkeep.cli.stores import ONE_WRITER
+    from kafkeep.repository.format import SINGLE
+
     with opened_repository(run, repo) as repository:
         state = repository.state
         lines = tuple(
-            PointLine.of(point, lost=lost_offsets(state, point), pin=state.pins.get(point.number))
+            PointLine.of(point, lost=_offsets_in(gaps), shredded=_shredded_in(gaps), pin=state.pins.get(point.number))
             for point in repository.points()
+            for gaps in [lost_gaps(state, point)]
         )
         found = PointList(len(lines), repository.id)
+        single = repository.about.writers == SINGLE
     for point in lines:
         run.output.item("point", point)
-    run.output.show(points_grid(lines) if lines else "no recovery point yet")
+    run.output.show(points_grid(lines) if lines else "no recovery point yet", *([ONE_WRITER] if single else []))
     run.output.summary("points", found, 0)
     return 0
 
@@ -183,14 +191,25 @@ class DiffSummary:
     differences: PointDiff
 
 
-def lost_offsets(state: State, point: RecoveryPoint) -> int:
-    """Offsets in all the gaps that `show` lists for the point."""
-    lost = 0
+def lost_gaps(state: State, point: RecoveryPoint) -> list[Gap]:
+    """All the gaps that `show` lists for the point."""
+    lost: list[Gap] = []
     for cut in point.cuts:
         known = state.generations[cut.generation]
         if known.gaps:
-            lost += _offsets_in(known.gaps_at(point.number, OffsetRange(known.start, cut.stop)))
+            lost += known.gaps_at(point.number, OffsetRange(known.start, cut.stop))
     return lost
+
+
+def lost_offsets(state: State, point: RecoveryPoint) -> int:
+    """How many offsets lie in them."""
+    return _offsets_in(lost_gaps(state, point))
+
+
+def _shredded_in(gaps: Iterable[Gap]) -> int:
+    from kafkeep.repository.topic_keys import SHREDDED
+
+    return _offsets_in(gap for gap in gaps if gap.reason == SHREDDED)
 
 
 def _offsets_in(gaps: Iterable[Gap]) -> int:
@@ -216,7 +235,12 @@ def describe(
 ) -> PointDescription:
     """The point, what the repository holds for it, and its metadata."""
     return PointDescription(
-        point=PointLine.of(point, lost=sum(map(_offsets_in, gaps.values())), pin=pin),
+        point=PointLine.of(
+            point,
+            lost=sum(map(_offsets_in, gaps.values())),
+            shredded=sum(map(_shredded_in, gaps.values())),
+            pin=pin,
+        ),
         partitions=tuple(
             PartitionShare(
                 cut=part.cut,
@@ -244,13 +268,21 @@ def points_grid(lines: Iterable[PointLine]) -> Grid:
             str(line.topics),
             str(line.partitions),
             count_text(line.offsets),
-            count_text(line.lost) if line.lost else "",
+            _lost_text(line),
             "yes" if line.complete else f"no, {plural(line.failures, 'part')} failed",
             _tags(line.tags) + _pin(line.pin, before=", " if line.tags else ""),
         )
         for line in lines
     )
     return Grid(heads, rows)
+
+
+def _lost_text(line: PointLine) -> str:
+    if not line.lost:
+        return ""
+    if not line.shredded:
+        return count_text(line.lost)
+    return f"{count_text(line.lost)}, {count_text(line.shredded)} of them shredded"
 
 
 def _pin(pin: Pin | None, *, before: str = "") -> str:

@@ -83,6 +83,8 @@ def prune(
     has been retired for longer than the undo window is deleted by a later prune. Pinned points, the newest of each
     series and the newest verified one always stay. The log says what was done by whom.
 
+    What the store has locked is deleted by a later prune, when its lock has ended; that is no failure.
+
     Exit status: 0 done or planned, 3 some objects could not be deleted, 4 nothing to do, 24 refused.
     """
     from kafkeep.retention import run as operation
@@ -101,7 +103,7 @@ def prune(
             status = 24 if plan.refusals else 4 if plan.nothing_to_do else 0
             return _finish(run, "prune", plan, plan_parts(plan), status)
         result = operation.prune(repository, plan, now=run.now, sink=run.output.event)
-    idle = plan.nothing_to_do and not result.deleted and not result.failures
+    idle = plan.nothing_to_do and not result.deleted and not result.failures and not result.locked
     return _finish(run, "prune", result, result_parts(result), 3 if result.failures else 4 if idle else 0)
 
 

@@ -30,6 +30,11 @@ def plan_parts(plan: PrunePlan) -> tuple[Part, ...]:
         f"{plural(len(plan.retired_points), 'point')} and {plural(len(plan.packs), 'pack')}"
         f" ({size_text(plan.retired_bytes)} of {size_text(plan.live_bytes)}) to be retired"
     )
+    if plan.emptied:
+        parts.append(
+            f"{plural(len(plan.emptied), 'pack')} ({size_text(plan.emptied_bytes)}) to be retired that hold nothing any"
+            " more: their runs lie in other packs"
+        )
     if plan.kept_along_bytes:
         parts.append(f"{size_text(plan.kept_along_bytes)} that no point needs stay in packs that hold other data")
     parts += [
@@ -60,6 +65,10 @@ def result_parts(result: PruneResult) -> tuple[Part, ...]:
             f"{plural(result.young_orphans, 'pack')} named by no commit stay until two more prunings have passed, "
             "for a backup may still be writing"
         )
+    if result.locked:
+        kept = tuple((failure.subject, failure.message) for failure in result.locked)
+        parts.append(f"not yet deleted, because the store has locked them: {plural(len(kept), 'pack')}")
+        parts.append(Grid(("locked", "until"), kept))
     if result.failures:
         rows = tuple((failure.subject, failure.reason, failure.message) for failure in result.failures)
         parts.append(Grid(("not deleted", "reason", "message"), rows))

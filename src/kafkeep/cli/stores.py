@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from kafkeep.cli.secrets import read_secret
-from kafkeep.errors import SettingsError
+from kafkeep.errors import CorruptionError, RepositoryNotFound, SettingsError, UnknownFormat
 from kafkeep.repository.stores.factory import open_store
-from kafkeep.repository.stores.options import AccessKey, AzureOptions, GcsOptions, S3Options, StoreOptions
+from kafkeep.repository.stores.options import AccessKey, AzureOptions, GcsOptions, ObjectLock, S3Options, StoreOptions
 from kafkeep.repository.stores.wrappers import Rate, ThrottledStore
 from kafkeep.secret import Secret
 from kafkeep.settings import AzureSettings, GcsSettings, RepositorySettings, S3Settings, SecretSource
@@ -47,6 +47,22 @@ def open_configured(run: Run, spec: str, url: str) -> Store:
         upload=None if upload is None else Rate(upload),
         download=None if download is None else Rate(download),
     )
+
+
+ONE_WRITER: Final = (
+    "one writer at a time: the repository was made for a store that is not relied on to create only what is absent"
+)
+
+
+def takes_one_writer(store: Store) -> bool:
+    """Whether a repository in the store, if there is one that can be read, was made with --single-writer."""
+    from kafkeep.repository.format import SINGLE
+    from kafkeep.repository.objects import read_repository_document
+
+    try:
+        return read_repository_document(store).writers == SINGLE
+    except (RepositoryNotFound, CorruptionError, UnknownFormat):
+        return False
 
 
 def store_options(run: Run, name: str, url: str, settings: RepositorySettings | None) -> StoreOptions | None:
@@ -88,6 +104,9 @@ def _s3(run: Run, key: str, given: S3Settings) -> S3Options:
         path_style=given.path_style,
         access_key=source,
         checksum=given.checksum,
+        object_lock=None
+        if given.object_lock is None
+        else ObjectLock(mode=given.object_lock.mode, days=given.object_lock.days, now=run.now),
     )
 
 

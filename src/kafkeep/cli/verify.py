@@ -51,6 +51,8 @@ def verify(run: Run, repo: str, level: str, record: bool, seconds: float | None)
 
     Exit status: 0 no damage, 22 damage found.
     """
+    from kafkeep.cli.key_sources import access_for, check_store_admins
+    from kafkeep.cli.stores import ONE_WRITER, takes_one_writer
     from kafkeep.verify.run import verify as check
 
     if (record or seconds is not None) and level not in RECORDED_LEVELS:
@@ -61,18 +63,21 @@ def verify(run: Run, repo: str, level: str, record: bool, seconds: float | None)
     after = None if seconds is None else _last_part(run, repo, level)
     end = None if seconds is None else time.monotonic() + seconds
     with opened_store(run, repo) as store:  # a store, because a repository whose chain is broken cannot be opened
+        check_store_admins(run, repo, store)
         report = check(
             store,
+            access=access_for(run, repo, store),
             level=level,
             sink=run.output.event,
             after=after,
             is_over=lambda: end is not None and time.monotonic() > end,
         )
+        single = takes_one_writer(store)
     status = verify_status(report)
     if record or seconds is not None:
         _record(run, repo, report)
     run.output.close()
-    run.output.show(*verify_parts(report))
+    run.output.show(*verify_parts(report), *([ONE_WRITER] if single else []))
     run.output.summary("verify", report, status)
     return status
 
@@ -116,7 +121,7 @@ def verify_parts(report: VerifyReport) -> tuple[Part, ...]:
         rows = tuple(
             (
                 finding.object,
-                finding.what,
+                finding.what if finding.known is None else f"{finding.what} (known since {finding.known})",
                 str(finding.generation) if finding.generation is not None else "",
                 str(finding.coverage) if finding.coverage is not None else "",
             )
@@ -130,6 +135,8 @@ def verify_parts(report: VerifyReport) -> tuple[Part, ...]:
     parts.append(
         f"verified at level {report.level}: {plural(report.objects, 'object')}, {size_text(report.bytes)}, {verdict}"
     )
+    if report.shredded:
+        parts.append(f"shredded, and no damage: records of {', '.join(report.shredded)}")
     if report.left:
         parts.append(f"{plural(report.left, 'pack')} left for the next time: it goes on from here")
     return tuple(parts)

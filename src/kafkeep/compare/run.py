@@ -32,6 +32,7 @@ from kafkeep.model import Failure, Generation, RecoveryPoint, TopicPartition
 from kafkeep.offset_map import MappedPartitions
 from kafkeep.point_documents import metadata_of
 from kafkeep.renaming import renamed
+from kafkeep.repository.openable import require_keys
 from kafkeep.repository.repository import Repository
 from kafkeep.repository.state import PartitionView
 from kafkeep.restore_reports import SpreadRestore, mapped_by_restores, mapped_in_file, spread_by_restores
@@ -53,7 +54,8 @@ def compare(
     Records are paired through the offset map of the restore (from a file or the repository's audit), at equal offsets
     when the cluster is the point's own source, and otherwise by order. Offset, timestamp, key, value and headers in
     their order must be equal, null against empty included. What the source itself has rightly lost or got since the
-    point is excused and counted apart (`Excused`). Raises `NothingToDo` when no partition of the point is chosen.
+    point is excused and counted apart (`Excused`). Raises `NothingToDo` when no partition of the point is chosen,
+    `KeyRefused` when records that are needed cannot be opened here.
     """
     began = time.monotonic()
     sink(Stage("survey", "looking at the cluster"))
@@ -62,6 +64,7 @@ def compare(
     views = [view for view in repository.view(point).partitions if options.selection.chooses(view.generation.topic)]
     if not views:
         raise NothingToDo(f"recovery point {point.number} holds no topic that matches {', '.join(options.topics)}")
+    require_keys(repository, (run for view in views for run in view.runs))
     targets = {
         view.generation: TopicPartition(renamed(view.generation.topic, options.renames), view.generation.partition)
         for view in views

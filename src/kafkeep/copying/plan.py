@@ -19,8 +19,10 @@ class CopyPlan:
     """(name, bytes) of what the target lacks."""
     documents: tuple[str, ...]
     reports: tuple[str, ...]
+    keys: tuple[str, ...]
+    """Wrapped keys and slots of an encrypted repository."""
     surplus: tuple[str, ...]
-    """Packs of the target that the source has given up."""
+    """Packs of the target that the source has given up, keys of topics that were shredded and of recipients removed."""
 
     @property
     def commits(self) -> int:
@@ -32,7 +34,7 @@ class CopyPlan:
 
     @property
     def nothing_to_do(self) -> bool:
-        return not (self.commits or self.packs or self.documents or self.reports)
+        return not (self.commits or self.packs or self.documents or self.reports or self.keys)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,4 +44,4 @@ class CopyResult:
     bytes: int
     """Of packs."""
     deleted: int
-    """Packs of the target that the source had given up."""
+    """Objects of the target that the source had given up."""

@@ -19,10 +19,10 @@ from kafkeep.events import EventSink, Progress, Stage, WorkPlanned, ignore
 from kafkeep.repository import chain, layout, names
 from kafkeep.repository.catalogue import PackEntry
 from kafkeep.repository.creation import probe
-from kafkeep.repository.envelope import digest
+from kafkeep.repository.envelope import Kind, digest, unwrap
 from kafkeep.repository.format import encode_repository
 from kafkeep.repository.layout import Footer
-from kafkeep.repository.objects import read_audit, read_repository_document
+from kafkeep.repository.objects import read_repository_document
 from kafkeep.repository.pack import Randomness
 from kafkeep.repository.reader import read_footer
 from kafkeep.repository.repository import Repository
@@ -40,7 +40,7 @@ def prepare(source: Repository, target: Store) -> CopyPlan:
     state = source.refresh()
     reached = _reached(source, target)
     # A listing only proposes: what it leaves out is found to be there when it is put.
-    present = {info.name: info.size for kind in ("pack/", "doc/", "audit/") for info in target.list(kind)}
+    present = {info.name: info.size for kind in ("pack/", "doc/", "audit/", "key/") for info in target.list(kind)}
     documents = sorted({names.document_name(found) for point in state.points for _, found in point.documents})
     return CopyPlan(
         repository=source.id,
@@ -48,10 +48,18 @@ def prepare(source: Repository, target: Store) -> CopyPlan:
         target=target.url,
         head=state.head,
         target_head=reached,
-        packs=tuple((entry.name, entry.size) for entry in state.packs if present.get(entry.name) != entry.size),
+        # what holds no run any more is needed by nobody, and may be what a repair left behind
+        packs=tuple(
+            (entry.name, entry.size) for entry in state.packs if entry.runs and present.get(entry.name) != entry.size
+        ),
         documents=tuple(name for name in documents if name not in present),
         reports=tuple(info.name for info in source.store.list("audit/") if info.name not in present),
-        surplus=tuple(sorted(name for name in present if name in state.swept)),
+        keys=tuple(
+            info.name
+            for info in source.store.list("key/")
+            if info.name not in present and not state.keys.given_up(info.name)
+        ),
+        surplus=tuple(sorted(name for name in present if name in state.swept or state.keys.given_up(name))),
     )
 
 
@@ -97,7 +105,7 @@ def copy(
     entries = [entry for name, _ in plan.packs if (entry := source.state.packs.get(name)) is not None]
 
     def one(entry: PackEntry) -> int:
-        _copy_pack(source, target, entry)
+        copy_pack(source, target, entry)
         sink(Progress("copy", sum(run.facts.records for run in entry.runs), entry.size))
         return entry.size
 
@@ -105,10 +113,12 @@ def copy(
         sizes = list(pool.map(one, entries))
     sink(Stage("documents", f"{len(plan.documents) + len(plan.reports)} document(s)"))
     for name in plan.documents:
-        _put(target, name, _document(source.store, name))
+        put_same(target, name, _document(source.store, name))
+    for name in plan.keys:
+        put_same(target, name, _key(source.store, name))
     for name in plan.reports:
-        read_audit(source.store, name, source.id)
-        _put(target, name, source.store.get(name))
+        source.audit(name)
+        put_same(target, name, source.store.get(name))
     sink(Stage("commits", f"{plan.commits} commit(s)"))
     _copy_commits(source, target, plan)
     for name in plan.surplus if delete_swept else ():
@@ -116,8 +126,9 @@ def copy(
     return CopyResult(plan=plan, packs=len(sizes), bytes=sum(sizes), deleted=len(plan.surplus) if delete_swept else 0)
 
 
-def _copy_pack(source: Repository, target: Store, entry: PackEntry) -> None:
-    footer = read_footer(source.store, entry, source.id)
+def copy_pack(source: Repository, target: Store, entry: PackEntry) -> None:
+    """Every byte of the pack, checked before it gets its name. Raises `CorruptObject`, `StoreError`."""
+    footer = read_footer(source.store, entry, source.id, source.seal)
     with target.open_new() as upload:
         _write_checked(source, entry, footer, upload)
         try:
@@ -140,7 +151,7 @@ def _write_checked(source: Repository, entry: PackEntry, footer: Footer, upload:
     upload.write(store.get(entry.name, 0, layout.HEADER_SIZE))
     places = [(chunk.position, chunk.stored_length, chunk.blake3) for run in footer.runs for chunk in run.chunks]
     heads = [
-        (run.position, layout.encode_run_header(index, run.facts.generation, run.facts.coverage.start))
+        (run.position, layout.encode_run_header(index, run.facts.generation, run.facts.coverage.start, source.seal))
         for index, run in enumerate(footer.runs)
     ]
     pieces: list[tuple[int, int, str | bytes]] = sorted(
@@ -173,6 +184,12 @@ def _blocks(pieces: Iterable[tuple[int, int, str | bytes]]) -> Iterable[list[tup
         yield block
 
 
+def _key(store: Store, name: str) -> bytes:
+    data = store.get(name)
+    unwrap(data, Kind.KEY, name)
+    return data
+
+
 def _document(store: Store, name: str) -> bytes:
     data = store.get(name)
     if names.document_name(digest(data)) != name:
@@ -180,7 +197,8 @@ def _document(store: Store, name: str) -> bytes:
     return data
 
 
-def _put(target: Store, name: str, data: bytes) -> None:
+def put_same(target: Store, name: str, data: bytes) -> None:
+    """Puts an object that nobody else may have put with other bytes. Raises `PlanRefused`, `StoreError`."""
     try:
         target.put_new(name, data)
     except ObjectExists:
@@ -191,6 +209,6 @@ def _put(target: Store, name: str, data: bytes) -> None:
 def _copy_commits(source: Repository, target: Store, plan: CopyPlan) -> None:
     """In order, so that the target's log has no hole at any moment; then what makes it a repository; then the hint."""
     for number, data in chain.read_commits(source.store, plan.target_head + 1, plan.head):
-        _put(target, names.log_name(number), data)
-    _put(target, names.REPOSITORY, encode_repository(source.about))
+        put_same(target, names.log_name(number), data)
+    put_same(target, names.REPOSITORY, encode_repository(source.about))
     chain.write_hint(target, plan.head)

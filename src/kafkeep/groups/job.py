@@ -19,7 +19,6 @@ from kafkeep.groups.plan import GroupsPlan
 from kafkeep.groups.result import GroupsResult
 from kafkeep.groups.survey import OFFSETS, SHARE
 from kafkeep.model import GroupOffset, TopicPartition
-from kafkeep.repository.objects import read_audit
 from kafkeep.repository.repository import Repository
 from kafkeep.times import rfc3339
 
@@ -194,7 +193,7 @@ def _all_parts(repository: Repository, names: Sequence[str], first: str) -> list
 
 def _started(repository: Repository, name: str) -> Any:
     """The part of a job's record that an object is; None for other reports."""
-    report = read_audit(repository.store, name, repository.id)
+    report = repository.audit(name)
     if report["kind"] != STARTED:
         return None
     value = report["value"]

@@ -65,9 +65,12 @@ def _read_yaml(text: str, file: str) -> object:
 
     class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
         def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-            """YAML lets the last of equal keys win, in silence."""
+            """YAML lets the last of equal keys win, in silence, and merged objects grow tenfold with every line."""
             seen: set[str] = set()
             for key, _ in node.value:
+                if key.tag == "tag:yaml.org,2002:merge":
+                    line = key.start_mark.line + 1
+                    raise UsageError(f"{file} line {line}: objects are not merged (<<) here", hint=_HINT)
                 if key.value in seen if isinstance(key, yaml.ScalarNode) else False:
                     line = key.start_mark.line + 1
                     message = f"{file} line {line}: the key {key.value[:60]!r} is in one object twice"

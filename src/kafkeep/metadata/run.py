@@ -159,7 +159,7 @@ def back_up_metadata(
     beside = read_services(services, include_credentials=credentials, sink=sink)
     metadata = ClusterMetadata(found.cluster_id, found.topics.topics, found.groups.groups)
     settings = found.settings.inventory, found.settings.standing
-    documents = wrap_point_documents(metadata, settings, beside.beside)
+    documents = wrap_point_documents(repository, metadata, settings, beside.beside)
     failures = (*found.failures, *beside.failures, *documents.failures)
     names = documents.put(repository)
     draft = PointDraft(name=name, tags=tags, cuts=(), documents=names, complete=not failures, failures=failures)

@@ -21,6 +21,8 @@ class PackEntry:
     number: int
     """The commit that named it."""
     runs: tuple[RunRef, ...]
+    moved: tuple[RunRef, ...] = ()
+    """Runs that lay here when a compaction gave them another location, as they lay here."""
 
 
 class PackCatalogue:
@@ -41,6 +43,13 @@ class PackCatalogue:
             places = {entry.name: place for place, entry in enumerate(self._entries)}
         places.update((entry.name, count + i) for i, entry in enumerate(added))
         return PackCatalogue(self._entries.extended(added), places)
+
+    def replaced(self, entries: Iterable[PackEntry]) -> PackCatalogue:
+        """A version with the same packs, these of them as they are here."""
+        items = list(self._entries)
+        for entry in entries:
+            items[self._places[entry.name]] = entry
+        return PackCatalogue(Shared(items), self._places)
 
     def get(self, name: str) -> PackEntry | None:
         place = self._places.get(name)

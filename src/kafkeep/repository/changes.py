@@ -8,8 +8,11 @@ from itertools import pairwise
 from typing import Any, Final
 
 from kafkeep.model import RecoveryPoint
-from kafkeep.repository import nouns
-from kafkeep.repository.nouns import Malformed, fields, integer, items, text, text_pairs
+from kafkeep.repository import nouns, topic_keys, trust
+from kafkeep.repository.names import parse_pack_name
+from kafkeep.repository.nouns import Malformed, fields, hexadecimal, integer, items, text, text_pairs
+from kafkeep.repository.topic_keys import KeyChange, encode_key_change
+from kafkeep.repository.trust import Distrust, Trust, TrustChange, encode_trust_change
 
 U32: Final = 2**32 - 1
 
@@ -84,7 +87,44 @@ class Retag:
         return (*(tag for tag in tags if tag[0] not in gone), *self.set)
 
 
-Change = RaiseEpoch | Retire | Unretire | Sweep | Pin | Unpin | Retag
+@dataclass(frozen=True, slots=True)
+class Lose:
+    """Runs that nothing can mend: gaps come in their places, so that a restore names the loss instead of meeting it."""
+
+    runs: tuple[tuple[str, int], ...]
+    """(pack, number of the run in it)."""
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class MovedRun:
+    """Run `index` of a new pack is the run that lies as number `there` in `pack`."""
+
+    index: int
+    pack: str
+    there: int
+
+
+@dataclass(frozen=True, slots=True)
+class CompactedPack:
+    """A pack of runs that other packs hold; it may hold more than are named."""
+
+    name: str
+    size: int
+    blake3: str
+    """Root digest."""
+    epoch: int
+    runs: tuple[MovedRun, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Compact:
+    """Runs lie in other packs from here on. They stay what they are: only the location changes."""
+
+    packs: tuple[CompactedPack, ...]
+
+
+Change = RaiseEpoch | Retire | Unretire | Sweep | Pin | Unpin | Retag | Lose | Compact | KeyChange | TrustChange
 
 KIND_OF: Final[Mapping[type, str]] = {
     RaiseEpoch: "epoch",
@@ -94,6 +134,10 @@ KIND_OF: Final[Mapping[type, str]] = {
     Pin: "pin",
     Unpin: "unpin",
     Retag: "tag",
+    Lose: "lose",
+    Compact: "compact",
+    **topic_keys.KIND_OF,
+    **trust.KIND_OF,
 }
 
 
@@ -118,6 +162,24 @@ def encode_change(change: Change) -> dict[str, object]:
             return {"point": point}
         case Retag(point, tags, unset):
             return {"point": point, "set": tags, "unset": unset}
+        case Lose(runs, reason):
+            return {"reason": reason, "runs": runs}
+        case Compact(packs):
+            return {"packs": [_encode_compacted(pack) for pack in packs]}
+        case Trust() | Distrust():
+            return encode_trust_change(change)
+        case _:
+            return encode_key_change(change)
+
+
+def _encode_compacted(pack: CompactedPack) -> dict[str, object]:
+    return {
+        "blake3": pack.blake3,
+        "epoch": pack.epoch,
+        "name": pack.name,
+        "runs": [[run.index, run.pack, run.there] for run in pack.runs],
+        "size": pack.size,
+    }
 
 
 def decode_change(kind: str, value: object) -> Change:
@@ -158,6 +220,37 @@ def _retag(body: dict[str, Any]) -> Retag:
     )
 
 
+def _place(value: object) -> tuple[str, int]:
+    if type(value) is not list or len(value) != 2:
+        raise Malformed("place of a run is not a row of 2")
+    return text(value[0], "pack name", 255), integer(value[1], "run index", 0, U32)
+
+
+def check_pack_name(name: str, root: str, epoch: int) -> None:
+    """Raises `Malformed` unless the name is one of a pack with this root digest and epoch."""
+    parsed = parse_pack_name(name)
+    if parsed is None or parsed.h16 != root[:16] or parsed.epoch != epoch:
+        raise Malformed(f"pack name {name[:80]!r} does not fit its digest and epoch")
+
+
+def _compacted(value: object) -> CompactedPack:
+    pack = fields(value, "pack")
+    name = text(pack["name"], "pack name", 255)
+    root = hexadecimal(pack["blake3"], "pack digest", 64)
+    epoch = integer(pack["epoch"], "pack epoch", 0, U32)
+    check_pack_name(name, root, epoch)
+    runs = items(pack["runs"], "runs", _moved_run)
+    return CompactedPack(name, integer(pack["size"], "pack size", 1), root, epoch, runs)
+
+
+def _moved_run(value: object) -> MovedRun:
+    if type(value) is not list or len(value) != 3:
+        raise Malformed("moved run is not a row of 3")
+    return MovedRun(
+        integer(value[0], "run index", 0, U32), text(value[1], "pack name", 255), integer(value[2], "run index", 0, U32)
+    )
+
+
 _DECODERS: Final[Mapping[str, Callable[[dict[str, Any]], Change]]] = {
     "epoch": lambda body: RaiseEpoch(integer(body["epoch"], "epoch", 1, U32)),
     "retire": _retire,
@@ -166,5 +259,9 @@ _DECODERS: Final[Mapping[str, Callable[[dict[str, Any]], Change]]] = {
     "pin": _pin,
     "unpin": lambda body: Unpin(integer(body["point"], "point")),
     "tag": _retag,
+    "lose": lambda body: Lose(items(body["runs"], "runs", _place), text(body["reason"], "reason")),
+    "compact": lambda body: Compact(items(body["packs"], "packs", _compacted)),
+    **topic_keys.DECODERS,
+    **trust.DECODERS,
 }
 CHANGE_KINDS: Final = tuple(_DECODERS)

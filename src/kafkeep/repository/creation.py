@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
 import kafkeep
 from kafkeep.errors import (
     CorruptObject,
+    KeyRefused,
     ObjectExists,
     ObjectNotFound,
     RepositoryExists,
@@ -23,16 +25,26 @@ from kafkeep.repository.envelope import Kind, object_limit
 from kafkeep.repository.format import (
     CHUNK_BYTES,
     COMPRESSIONS,
+    ENCRYPTED,
+    MANY,
     NO_COMMIT,
     PACK_BYTES,
+    PLAIN,
     Commit,
     RepositoryDocument,
     encode_commit,
     encode_repository,
+    for_one_writer,
     read_slot,
+    signed_features,
 )
 from kafkeep.repository.pack import Randomness
 from kafkeep.repository.stores.base import Store
+from kafkeep.repository.stores.single import SingleWriterStore
+from kafkeep.repository.trust import TrustedKey
+
+if TYPE_CHECKING:
+    from kafkeep.repository.keyring import Access, NewEncryption
 
 log = structlog.get_logger(__name__)
 
@@ -47,18 +59,27 @@ def create(
     compression: str,
     chunk_bytes: int | None = None,
     pack_bytes: int | None = None,
-) -> None:
+    encryption: NewEncryption | None = None,
+    writers: str = MANY,
+    admins: tuple[TrustedKey, ...] = (),
+) -> Access | None:
     """Commit 0 first, then `kafkeep.json`, which makes the repository exist.
 
     Commit 0 holds the repository document, so whoever finds it without `kafkeep.json` can write the very same one: that
-    finishes an interrupted creation, and two creations at once become one. Raises `RepositoryExists`,
-    `StoreNotCreateOnly`, `StoreError`.
+    finishes an interrupted creation, and two creations at once become one. With `writers` single
+    the store need not create only what is absent. Keys come before both. Gives what opens the repository that was created
+    here; None when it is not encrypted, or was begun by another. Raises `RepositoryExists`, `StoreNotCreateOnly`,
+    `HeldByAnotherWriter`, `KeyRefused`, `StoreError`.
     """
     if compression not in COMPRESSIONS:
         raise UsageError(f"compression {compression!r} is unknown", hint=f"Use one of: {', '.join(COMPRESSIONS)}.")
     if _is_there(store):
         raise RepositoryExists(f"{store.url} holds a repository already")
-    probe(store, now=now, rng=rng)
+    features = ENCRYPTED if encryption is not None else PLAIN
+    if admins:
+        features = signed_features(features)
+    if writers == MANY:
+        probe(store, now=now, rng=rng)
     moment = nouns.utc_text(now())
     document = RepositoryDocument(
         id=rng.randbytes(16).hex(),
@@ -66,8 +87,41 @@ def create(
         compression=compression,
         chunk_bytes=CHUNK_BYTES if chunk_bytes is None else chunk_bytes,
         pack_bytes=PACK_BYTES if pack_bytes is None else pack_bytes,
+        writers=writers,
+        admins=admins,
+        features_required=features if writers == MANY else for_one_writer(features),
     )
-    document, ours = _put_first_commit(store, document, moment, rng)
+    with _for_writers(store, writers, rng) as place:
+        return _write(place, document, encryption, rng)
+
+
+@contextmanager
+def _for_writers(store: Store, writers: str, rng: Randomness) -> Iterator[Store]:
+    """The store as a repository for so many writers uses it."""
+    if writers == MANY:
+        yield store
+        return
+    guarded = SingleWriterStore(store, rng.randbytes(16).hex())
+    try:
+        yield guarded
+    finally:
+        guarded.lease.release()
+
+
+def _write(
+    store: Store, document: RepositoryDocument, encryption: NewEncryption | None, rng: Randomness
+) -> Access | None:
+    writer_key = None
+    if encryption is not None:
+        document, writer_key = _encrypted(store, document, encryption)
+    wanted = {key.public for key in document.admins}
+    document, ours = _put_first_commit(store, document, document.created, rng)
+    if wanted and wanted != {key.public for key in document.admins}:
+        # nothing vouches for commit 0: whoever may create objects could have begun it to be believed later
+        raise KeyRefused(
+            f"a repository was begun in {store.url} by other admins",
+            hint="If nobody of yours did: remove what is there, or take another place.",
+        )
     try:
         store.put_new(names.REPOSITORY, encode_repository(document))
     except ObjectExists:
@@ -75,6 +129,16 @@ def create(
         if not ours:
             raise RepositoryExists(f"{store.url} holds a repository already") from None
     log.info("repository created", id=document.id, store=store.url)
+    return writer_key if ours else None
+
+
+def _encrypted(
+    store: Store, document: RepositoryDocument, encryption: NewEncryption
+) -> tuple[RepositoryDocument, Access]:
+    from kafkeep.repository.keyring import Access, create_encryption  # loads cryptography
+
+    document, writer_key = create_encryption(store, document, encryption)
+    return document, Access(writer_key=writer_key)
 
 
 def _is_there(store: Store) -> bool:

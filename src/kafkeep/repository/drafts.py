@@ -17,9 +17,11 @@ from kafkeep.model import (
     RecoveryPoint,
     RunRef,
 )
+from kafkeep.repository.compacting import check_pack
 from kafkeep.repository.format import Commit, CommittedPack, PointBody
 from kafkeep.repository.invalid import Invalid
-from kafkeep.repository.state import Overlay, State, check_pack, covering
+from kafkeep.repository.state import Overlay, State, covering
+from kafkeep.repository.topic_keys import TopicKey
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +52,8 @@ class Draft:
     opened: tuple[GenerationOpened, ...] = ()
     closed: tuple[GenerationClosed, ...] = ()
     point: PointDraft | None = None
+    topic_keys: tuple[TopicKey, ...] = ()
+    """Keys that no commit tells of yet; those that its packs were not sealed under are left out."""
 
     def __post_init__(self) -> None:
         if self.kind != ("add" if self.point is None else "recovery-point"):
@@ -82,6 +86,7 @@ class Fitted:
     closed: tuple[GenerationClosed, ...]
     point: PointBody | None
     dropped_runs: tuple[RunRef, ...]
+    topic_keys: tuple[TopicKey, ...] = ()
 
     @property
     def empty(self) -> bool:
@@ -99,12 +104,15 @@ def fit(state: State, draft: Draft) -> Fitted:
     overlay = Overlay(state)
     opened = _fit_opened(state, draft, overlay)
     candidates = [pack for pack in draft.packs if _pack_fits(state, pack)]
-    gaps, kept = _fit_coverage(overlay, draft.gaps, [run for pack in candidates for run in pack.run_refs()])
+    known = {*state.keys.topic_keys, *(key.id for key in draft.topic_keys)}
+    candidate_runs = [run for pack in candidates for run in pack.run_refs() if run.key is None or run.key in known]
+    gaps, kept = _fit_coverage(overlay, draft.gaps, candidate_runs)
     packs = tuple(
         CommittedPack(pack.name, pack.size, pack.blake3, pack.epoch, runs)
         for pack in candidates
         if (runs := tuple(run for run in pack.run_refs() if (run.pack, run.index) in kept))
     )
+    used = {run.key for pack in packs for run in pack.runs}
     everything = (run for pack in draft.packs for run in pack.run_refs())
     return Fitted(
         packs=packs,
@@ -113,6 +121,7 @@ def fit(state: State, draft: Draft) -> Fitted:
         closed=_fit_closed(overlay, draft.closed),
         point=_fit_point(overlay, draft.point),
         dropped_runs=tuple(run for run in everything if (run.pack, run.index) not in kept),
+        topic_keys=tuple(key for key in draft.topic_keys if key.id in used and key.id not in state.keys.topic_keys),
     )
 
 

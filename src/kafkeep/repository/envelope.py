@@ -3,7 +3,8 @@
     magic "KKD1" | kind u8 | codec u8 | seal u8 | length u32 | body (length bytes) | BLAKE3-32 of all before
 
 Integers are little-endian. The body is canonical JSON (UTF-8, keys sorted by code point, no insignificant space,
-integers only), as is (codec 0) or as one zstd frame that declares its size (codec 1).
+integers only), as is (codec 0) or as one zstd frame that declares its size (codec 1). Seal 0 leaves it at that; with seal
+1 it is then sealed (`sealing.DocumentSeal`), the eleven bytes before it being authenticated with it.
 """
 
 from __future__ import annotations
@@ -12,12 +13,15 @@ import json
 import re
 import struct
 from enum import IntEnum
-from typing import Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import zstandard
 from blake3 import blake3
 
-from kafkeep.errors import CorruptObject, UnknownFormat
+from kafkeep.errors import CorruptionError, CorruptObject, KeyRefused, UnknownFormat
+
+if TYPE_CHECKING:
+    from kafkeep.repository.sealing import DocumentSeal
 
 MAGIC: Final = b"KKD1"
 HEADER: Final = struct.Struct("<4sBBBI")
@@ -26,6 +30,9 @@ OVERHEAD: Final = HEADER.size + DIGEST_SIZE
 CODEC_NONE: Final = 0
 CODEC_ZSTD: Final = 1
 SEAL_NONE: Final = 0
+SEAL_AES: Final = 1
+SEAL_OVERHEAD: Final = 48
+"""Bytes that sealing adds to a body: a salt before it, a tag behind it."""
 COMPRESS_FROM: Final = 32 * 1024
 """Bodies below this size stay readable to the eye; above it they are compressed when that makes them smaller."""
 MAX_WINDOW: Final = 128 * 1024 * 1024
@@ -35,12 +42,13 @@ ZSTD_BEST_RATIO: Final = 32 * 1024
 
 
 class Kind(IntEnum):
-    """What a document is. `STATE` and `KEY` are reserved for later."""
+    """What a document is. `STATE` is reserved for later."""
 
     REPOSITORY = 1
     COMMIT = 2
     FOOTER = 3
     AUDIT = 4
+    RUN_HEADER = 5
     METADATA = 16
     GROUPS = 17
     OFFSET_MAP = 18
@@ -56,9 +64,13 @@ BODY_LIMITS: Final = {
     Kind.REPOSITORY: 64 * 1024,
     Kind.COMMIT: 16 * MIB,
     Kind.STATE: 4 * MIB,
+    Kind.RUN_HEADER: 4096,
+    Kind.KEY: 64 * 1024,
 }
 """Largest body in bytes, before compression; `DEFAULT_LIMIT` for the kinds not named."""
 DEFAULT_LIMIT: Final = 64 * MIB
+NEVER_SEALED: Final = (Kind.REPOSITORY, Kind.KEY)
+"""What has to be read before there is a key."""
 
 DOCUMENT_KINDS: Final = {
     "metadata": Kind.METADATA,
@@ -85,7 +97,7 @@ def body_limit(kind: Kind) -> int:
 
 def object_limit(kind: Kind) -> int:
     """No stored object of this kind is larger: what a reader asks for at most, plus one byte to notice more."""
-    return body_limit(kind) + OVERHEAD
+    return body_limit(kind) + OVERHEAD + SEAL_OVERHEAD
 
 
 def canonical(value: object) -> bytes:
@@ -157,8 +169,11 @@ def digest(data: bytes | bytearray | memoryview) -> str:
     return blake3(data).hexdigest()
 
 
-def wrap(kind: Kind, value: object) -> bytes:
-    """The stored bytes of a document. Raises ValueError for a value that is not canonical JSON or too large."""
+def wrap(kind: Kind, value: object, seal: DocumentSeal | None = None) -> bytes:
+    """The stored bytes of a document, sealed if there is something to seal it with.
+
+    Raises ValueError for a value that is not canonical JSON or too large.
+    """
     body = canonical(value)
     if len(body) > body_limit(kind):
         raise TooLarge(f"{kind.name.lower()} document of {len(body)} bytes is over the limit of {body_limit(kind)}")
@@ -167,29 +182,45 @@ def wrap(kind: Kind, value: object) -> bytes:
         packed = zstandard.ZstdCompressor(level=3).compress(body)
         if len(packed) < len(body) and decompress(packed, len(body), "a document") == body:
             codec, body = CODEC_ZSTD, packed
-    head = HEADER.pack(MAGIC, kind, codec, SEAL_NONE, len(body)) + body
-    return head + blake3(head).digest()
+    if seal is None:
+        whole = HEADER.pack(MAGIC, kind, codec, SEAL_NONE, len(body)) + body
+    else:
+        head = HEADER.pack(MAGIC, kind, codec, SEAL_AES, len(body) + SEAL_OVERHEAD)
+        sealed = seal.seal(head, body)
+        if seal.open(head, sealed, "a document just sealed") != body:
+            raise CorruptionError("a document just sealed does not open to what went in; check this host's memory")
+        whole = head + sealed
+    return whole + blake3(whole).digest()
 
 
-def unwrap(data: bytes | memoryview, kind: Kind, what: str) -> object:
-    """The value inside a stored document.
+def unwrap(data: bytes | memoryview, kind: Kind, what: str, seal: DocumentSeal | None = None) -> object:
+    """The value inside a stored document, which must be sealed exactly when `seal` is given.
 
-    Raises `CorruptObject` naming `what` when any byte is not as written or another kind of document lies there, and
-    `UnknownFormat` when it is intact but written in a way this version does not know.
+    Raises `CorruptObject` naming `what` when any byte is not as written or another kind of document lies there,
+    `UnknownFormat` when it is intact but written in a way this version does not know, `KeyRefused` when it is sealed and
+    `seal` is not given.
     """
     data = bytes(data)
     if len(data) < OVERHEAD or data[:3] != MAGIC[:3]:
         raise CorruptObject(f"{what} is not a kafkeep document ({len(data)} bytes)")
-    magic, found, codec, seal, length = HEADER.unpack_from(data)
+    magic, found, codec, sealed, length = HEADER.unpack_from(data)
     if length != len(data) - OVERHEAD:
         raise CorruptObject(f"{what} is {len(data)} bytes long, its header says {length + OVERHEAD}")
     if blake3(memoryview(data)[:-DIGEST_SIZE]).digest() != data[-DIGEST_SIZE:]:
         raise CorruptObject(f"{what} does not match its own digest")
-    if magic != MAGIC or seal != SEAL_NONE or codec not in (CODEC_NONE, CODEC_ZSTD):
-        raise UnknownFormat(f"{what} is written as {magic!r} with codec {codec} and seal {seal}, unknown here")
+    if magic != MAGIC or sealed not in (SEAL_NONE, SEAL_AES) or codec not in (CODEC_NONE, CODEC_ZSTD):
+        raise UnknownFormat(f"{what} is written as {magic!r} with codec {codec} and seal {sealed}, unknown here")
     if found != kind:
         raise CorruptObject(f"{what} holds a document of kind {found} where kind {int(kind)} belongs")
     body = data[HEADER.size : -DIGEST_SIZE]
+    if sealed == SEAL_AES and kind in NEVER_SEALED:
+        raise CorruptObject(f"{what} is sealed, which no document of kind {int(kind)} is")
+    if sealed == SEAL_AES and seal is None:
+        raise KeyRefused(f"{what} is sealed, and no key was given")
+    if seal is not None:
+        if sealed != SEAL_AES:
+            raise CorruptObject(f"{what} is not sealed, in a repository that is encrypted")
+        body = seal.open(data[: HEADER.size], body, what)
     if codec == CODEC_ZSTD:
         body = decompress(body, body_limit(kind), what, exact=False)
     if len(body) > body_limit(kind):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Final
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
 
-from kafkeep.errors import CorruptChain, CorruptionError, CorruptObject, UnknownFormat
+from kafkeep.errors import CorruptChain, CorruptionError, CorruptObject, KeyRefused, UnknownFormat
 from kafkeep.model import (
     Failure,
     Gap,
@@ -16,13 +16,44 @@ from kafkeep.model import (
 )
 from kafkeep.repository import nouns
 from kafkeep.repository.changes import CHANGE_KINDS, Change, decode_change, encode_change
-from kafkeep.repository.envelope import Kind, digest, unwrap, wrap
+from kafkeep.repository.envelope import Kind, canonical, digest, unwrap, wrap
 from kafkeep.repository.names import parse_pack_name
 from kafkeep.repository.nouns import Malformed, fields, hexadecimal, integer, items, text, text_pairs
+from kafkeep.repository.topic_keys import (
+    RecipientEntry,
+    TopicKey,
+    decode_recipient,
+    decode_topic_key,
+    encode_recipient,
+    encode_topic_key,
+)
+from kafkeep.repository.trust import (
+    ADMIN,
+    Signature,
+    TrustedKey,
+    decode_signature,
+    decode_trusted,
+    encode_signature,
+    encode_trusted,
+)
+
+if TYPE_CHECKING:
+    from kafkeep.repository.sealing import DocumentSeal
 
 FORMAT: Final = 1
 OPERATIONS: Final = ("append", "prune", "read", "verify")
-KNOWN_FEATURES: Final[frozenset[str]] = frozenset()
+ENCRYPTION: Final = "encryption"
+CIPHER: Final = "aes-256-gcm"
+SINGLE_WRITER: Final = "single-writer"
+SIGNATURES: Final = "signatures"
+MANY: Final = "many"
+SINGLE: Final = "single"
+KNOWN_FEATURES: Final = frozenset({ENCRYPTION, SIGNATURES, SINGLE_WRITER})
+PLAIN: Final[tuple[tuple[str, tuple[str, ...]], ...]] = tuple((operation, ()) for operation in OPERATIONS)
+"""What a program must know to use a repository that is not encrypted: nothing more than the format."""
+ENCRYPTED: Final[tuple[tuple[str, tuple[str, ...]], ...]] = tuple(
+    (operation, (ENCRYPTION,)) for operation in OPERATIONS
+)
 COMPRESSIONS: Final = ("none", "zstd")
 NO_COMMIT: Final = "0" * 64
 """`prev` of commit 0."""
@@ -31,7 +62,19 @@ CHUNK_BYTES: Final = 1024 * 1024
 PACK_BYTES: Final = 256 * 1024 * 1024
 
 KNOWN_KINDS: Final = ("init", "add", "recovery-point", *CHANGE_KINDS)
-RESERVED_KINDS: Final = ("state", "compact", "rewrite", "key", "trust")
+RESERVED_KINDS: Final = ("state", "rewrite", "key")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Encryption:
+    """How a repository is encrypted."""
+
+    metadata_key: str
+    """32 hexadecimal digits, random: under which name the metadata key lies wrapped."""
+    recipients: tuple[RecipientEntry, ...]
+    """Those of the beginning; commits add and remove others."""
+    check: str = ""
+    """64 hexadecimal digits: shows that who wrote the repository document had the metadata key."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +90,12 @@ class RepositoryDocument:
     """Raw size a chunk aims at."""
     pack_bytes: int = PACK_BYTES
     """A pack is not larger, except for a single batch that is."""
-    features_required: tuple[tuple[str, tuple[str, ...]], ...] = tuple((operation, ()) for operation in OPERATIONS)
+    encryption: Encryption | None = None
+    writers: str = MANY
+    """`many`, or `single` where the store cannot create only what is absent: then one program writes at a time."""
+    admins: tuple[TrustedKey, ...] = ()
+    """Whose signatures count at the beginning; none where commits are not signed."""
+    features_required: tuple[tuple[str, tuple[str, ...]], ...] = PLAIN
 
     def require(self, operation: str, what: str) -> None:
         """Raise `UnknownFormat` when `operation` (one of OPERATIONS) needs a feature this version does not have."""
@@ -56,22 +104,65 @@ class RepositoryDocument:
             raise UnknownFormat(f"{what} needs the features {', '.join(unknown)} to {operation}, unknown here")
 
 
+def for_one_writer(features: tuple[tuple[str, tuple[str, ...]], ...]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """What else a program must know to change a repository that takes one writer at a time; readers need nothing."""
+    return tuple(
+        (operation, (*known, SINGLE_WRITER) if operation in ("append", "prune") else known)
+        for operation, known in features
+    )
+
+
+def signed_features(features: tuple[tuple[str, tuple[str, ...]], ...]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """What else a program must know where commits are signed: a reader that did not would believe anybody's."""
+    return tuple((operation, (*known, SIGNATURES)) for operation, known in features)
+
+
 def encode_repository(document: RepositoryDocument) -> bytes:
     """The stored bytes of `kafkeep.json`."""
     return wrap(Kind.REPOSITORY, repository_value(document))
 
 
 def repository_value(document: RepositoryDocument) -> dict[str, object]:
-    return {
-        "compression": document.compression,
-        "created": document.created,
-        "digest": "blake3",
-        "features_required": {operation: list(names) for operation, names in document.features_required},
-        "format": FORMAT,
-        "id": document.id,
-        "limits": {"chunk_bytes": document.chunk_bytes, "pack_bytes": document.pack_bytes},
-        "recipients": [],
-    }
+    encryption = document.encryption
+    return (
+        {
+            "compression": document.compression,
+            "created": document.created,
+            "digest": "blake3",
+            "features_required": {operation: list(names) for operation, names in document.features_required},
+            "format": FORMAT,
+            "id": document.id,
+            "limits": {"chunk_bytes": document.chunk_bytes, "pack_bytes": document.pack_bytes},
+            "recipients": [] if encryption is None else [encode_recipient(entry) for entry in encryption.recipients],
+        }
+        | _encryption_value(encryption)
+        | _further_values(document)
+    )
+
+
+def _further_values(document: RepositoryDocument) -> dict[str, object]:
+    """Fields that only some repositories have."""
+    found: dict[str, object] = {}
+    if document.writers != MANY:
+        found["writers"] = document.writers
+    if document.admins:
+        found["admins"] = [encode_trusted(key) for key in document.admins]
+    return found
+
+
+def _encryption_value(encryption: Encryption | None) -> dict[str, object]:
+    if encryption is None:
+        return {}
+    told = {"check": encryption.check, "cipher": CIPHER, "metadata_key": encryption.metadata_key}
+    return {"encryption": told}
+
+
+def checked_text(document: RepositoryDocument) -> bytes:
+    """What `Encryption.check` vouches for: the document without it."""
+    if document.encryption is None:
+        raise ValueError("the document of a repository that is not encrypted has no check")
+    bare = replace(document, encryption=replace(document.encryption, check=""))
+    return canonical(repository_value(bare))
 
 
 def decode_repository(data: bytes, what: str) -> RepositoryDocument:
@@ -97,11 +188,39 @@ def _repository(value: object, what: str) -> RepositoryDocument:
         chunk_bytes=integer(limits["chunk_bytes"], "chunk bytes", 1, PACK_BYTES),
         pack_bytes=integer(limits["pack_bytes"], "pack bytes", 1, PACK_BYTES),
         features_required=features,
+        encryption=_encryption(found) if ENCRYPTION in dict(features)["read"] else None,
+        writers=text(found.get("writers", MANY), "writers", 100),
+        admins=_admins(found) if SIGNATURES in dict(features)["read"] else (),
     )
     document.require("read", what)
-    if found["digest"] != "blake3" or document.compression not in COMPRESSIONS or found["recipients"] != []:
-        raise UnknownFormat(f"{what} uses a digest, compression or encryption that is unknown here")
+    if found["digest"] != "blake3" or document.compression not in COMPRESSIONS:
+        raise UnknownFormat(f"{what} uses a digest or compression that is unknown here")
+    if document.writers not in (MANY, SINGLE):
+        raise UnknownFormat(f"{what} is for writers of a kind that is unknown here")
+    if document.encryption is None and found["recipients"] != []:
+        raise UnknownFormat(f"{what} has recipients and is not encrypted in a way that is known here")
     return document
+
+
+def _admins(found: dict[str, Any]) -> tuple[TrustedKey, ...]:
+    admins = items(found["admins"], "admins", decode_trusted)
+    if not admins or any(key.role != ADMIN for key in admins) or len({key.public for key in admins}) != len(admins):
+        raise Malformed("admins that are none, named twice or no admins")
+    return admins
+
+
+def _encryption(found: dict[str, Any]) -> Encryption:
+    told = fields(found["encryption"], "encryption")
+    if told["cipher"] != CIPHER:
+        raise UnknownFormat(f"records are encrypted with {text(told['cipher'], 'cipher', 100)!r}, unknown here")
+    recipients = items(found["recipients"], "recipients", decode_recipient)
+    if not recipients or len({entry.public for entry in recipients}) != len(recipients):
+        raise Malformed("recipients that are none or named twice")
+    return Encryption(
+        metadata_key=hexadecimal(told["metadata_key"], "metadata key", 32),
+        recipients=recipients,
+        check=hexadecimal(told["check"], "check", 64),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,10 +271,14 @@ class Commit:
     opened: tuple[GenerationOpened, ...] = ()
     closed: tuple[GenerationClosed, ...] = ()
     point: PointBody | None = None
+    topic_keys: tuple[TopicKey, ...] = ()
+    """Keys of topics that runs of this commit are the first to be sealed under."""
     repository: RepositoryDocument | None = None
     """Only in `init`: the repository document, so that a lost one can be written again."""
     change: Change | None = None
     """Only in commits that decide what is kept; these bring nothing else."""
+    signature: Signature | None = None
+    """Where commits are signed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,11 +289,26 @@ class Slot:
     digest: str
     commit: Commit | None
     defect: str | None = None
+    unsigned: bytes | None = None
+    """Of a signed commit: what was signed, canonical JSON without the signature."""
 
 
-def encode_commit(commit: Commit) -> bytes:
-    """The stored bytes of a commit. Raises ValueError when they exceed the limit of a commit."""
-    value: dict[str, object] = {
+def encode_commit(commit: Commit, seal: DocumentSeal | None = None) -> bytes:
+    """The stored bytes of a commit; `init` is never sealed. Raises ValueError when they exceed the limit of a commit."""
+    value = _value(commit)
+    if commit.signature is not None:
+        value["signature"] = encode_signature(commit.signature)
+    return wrap(Kind.COMMIT, value, None if commit.kind == "init" else seal)
+
+
+def unsigned_text(commit: Commit) -> bytes:
+    """What a signature of the commit is over."""
+    return canonical(_value(commit))
+
+
+def _value(commit: Commit) -> dict[str, object]:
+    """The commit without its signature."""
+    return {
         "body": _body(commit),
         "epoch": commit.epoch,
         "finished": commit.finished,
@@ -182,7 +320,6 @@ def encode_commit(commit: Commit) -> bytes:
         "tool": commit.tool,
         "writer": commit.writer,
     }
-    return wrap(Kind.COMMIT, value)
 
 
 def _body(commit: Commit) -> dict[str, object]:
@@ -199,11 +336,16 @@ def _body(commit: Commit) -> dict[str, object]:
     }
     if commit.point is not None:
         body["point"] = _encode_point(commit.point)
+    if commit.topic_keys:
+        body["keys"] = [encode_topic_key(key) for key in commit.topic_keys]
     return body
 
 
 def _encode_pack(pack: CommittedPack) -> dict[str, object]:
-    runs = [nouns.encode_facts(run.facts) | {"index": run.index} for run in pack.runs]
+    runs = [
+        nouns.encode_facts(run.facts) | {"index": run.index} | ({} if run.key is None else {"key": run.key})
+        for run in pack.runs
+    ]
     return {"blake3": pack.blake3, "epoch": pack.epoch, "name": pack.name, "runs": runs, "size": pack.size}
 
 
@@ -220,17 +362,21 @@ def _encode_point(point: PointBody) -> dict[str, object]:
     }
 
 
-def read_slot(data: bytes, seq: int, prev: str, what: str) -> Slot:
-    """What the stored bytes of commit `seq` say, after a commit with digest `prev`.
+def read_slot(data: bytes, seq: int, prev: str, what: str, seal: DocumentSeal | None = None) -> Slot:
+    """What the stored bytes of commit `seq` say, after a commit with digest `prev`; `seal` is that of the repository.
 
     Raises `CorruptChain` when they cannot be read or are not the successor of that commit; a commit that can be read
     but is malformed comes back with a defect: it must not be able to block the log.
     """
     try:
-        value = unwrap(data, Kind.COMMIT, what)
+        value = unwrap(data, Kind.COMMIT, what, None if seq == 0 else seal)
         outer = nouns.decode_with(_outer, value, what)
     except (CorruptionError, Malformed) as error:
         raise CorruptChain(f"commit {seq} cannot be read: {error}") from error
+    except KeyRefused as error:
+        if seq == 0:
+            raise CorruptChain("commit 0 is sealed, which it never is") from error
+        raise
     if outer["seq"] != seq:
         raise CorruptChain(f"{what} holds commit {outer['seq']} where {seq} belongs")
     if outer["prev"] != prev:
@@ -241,9 +387,20 @@ def read_slot(data: bytes, seq: int, prev: str, what: str) -> Slot:
     if outer["kind"] not in KNOWN_KINDS:
         return Slot(seq, name, None, f"unknown kind {outer['kind'][:40]!r}")
     try:
-        return Slot(seq, name, nouns.decode_with(_commit, outer, "commit"))
+        unsigned = _unsigned(outer) if "signature" in outer else None
+        return Slot(seq, name, nouns.decode_with(_commit, outer, "commit"), unsigned=unsigned)
     except Malformed as error:
         return Slot(seq, name, None, f"malformed: {error}")
+
+
+def _unsigned(outer: dict[str, Any]) -> bytes:
+    """What a signature of it is over. Raises `Malformed` for what canonical JSON has no text for: anybody may have put a
+    number of any length into a field that is unknown here.
+    """
+    try:
+        return canonical({field: value for field, value in outer.items() if field != "signature"})
+    except ValueError as error:
+        raise Malformed(str(error)) from error
 
 
 def _outer(value: object) -> dict[str, Any]:
@@ -268,6 +425,7 @@ def _commit(value: object) -> Commit:
         "finished": nouns.time_text(outer["finished"], "finished"),
         "tool": text(outer["tool"], "tool", 200),
         "store_time": None if store_time is None else nouns.time_text(store_time, "store time"),
+        "signature": decode_signature(outer["signature"]) if "signature" in outer else None,
     }
     if kind == "init":
         return Commit(**head, repository=_repository(body["repository"], "commit 0"))
@@ -283,6 +441,7 @@ def _commit(value: object) -> Commit:
         opened=items(body["opened"], "opened", nouns.decode_opened),
         closed=items(body["closed"], "closed", nouns.decode_closed),
         point=_decode_point(body["point"]) if kind == "recovery-point" else None,
+        topic_keys=items(body["keys"], "keys", decode_topic_key) if "keys" in body else (),
     )
 
 
@@ -297,7 +456,8 @@ def _decode_pack(value: object) -> CommittedPack:
 
     def each(item: object) -> RunRef:
         run = fields(item, "run")
-        return RunRef(nouns.decode_facts(run), name, integer(run["index"], "run index", 0, 2**32 - 1))
+        key = hexadecimal(run["key"], "topic key", 32) if "key" in run else None
+        return RunRef(nouns.decode_facts(run), name, integer(run["index"], "run index", 0, 2**32 - 1), key)
 
     return CommittedPack(name, integer(pack["size"], "pack size", 1), root, epoch, items(pack["runs"], "runs", each))
 

@@ -5,17 +5,30 @@ Retiring takes points out of the state and marks packs; the packs stay readable 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from kafkeep.model import Gap, Generation, OffsetRange, RecoveryPoint, RunRef
 from kafkeep.repository.catalogue import PackCatalogue
-from kafkeep.repository.changes import Change, Pin, RaiseEpoch, Retag, Retire, Sweep, Unpin, Unretire
+from kafkeep.repository.changes import Change, Compact, Lose, Pin, RaiseEpoch, Retag, Retire, Sweep, Unpin, Unretire
+from kafkeep.repository.compacting import Location, check_compact, compacted
 from kafkeep.repository.format import Commit
 from kafkeep.repository.invalid import Invalid
 from kafkeep.repository.shared import Shared
+from kafkeep.repository.topic_keys import (
+    SHREDDED,
+    AddRecipient,
+    KeyChange,
+    RemoveRecipient,
+    RotateKeys,
+    Shred,
+    check_key_change,
+    topic_of,
+    with_change,
+)
+from kafkeep.repository.trust import Distrust, Trust, check_trust_change, with_trust_change
 
 if TYPE_CHECKING:
     from kafkeep.repository.state import GenerationState, State
@@ -25,6 +38,8 @@ V = TypeVar("V")
 
 PRUNED: Final = "pruned"
 """Reason of a gap that a sweep made inside a history."""
+UNREADABLE: Final = "unreadable"
+"""Reason of a gap that stands for a run declared lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +75,14 @@ def check_change(state: State, commit: Commit, change: Change) -> None:
                 raise Invalid(f"point {point} is not pinned")
         case Retag(point):
             _live(state, (point,))
+        case Lose():
+            _check_lose(state, change)
+        case Compact():
+            check_compact(state, change)
+        case RotateKeys() | AddRecipient() | RemoveRecipient() | Shred():
+            check_key_change(state, change)
+        case Trust() | Distrust():
+            check_trust_change(state, change)
 
 
 def _live(state: State, numbers: Iterable[int]) -> None:
@@ -85,6 +108,16 @@ def _check_retire(state: State, commit: Commit, change: Retire) -> None:
     needed = _needed(runs_of(state, packs), (point for point in state.points if point.number not in gone))
     if needed is not None:
         raise Invalid(f"point {needed[0]} needs {needed[1]}")
+
+
+def _check_lose(state: State, change: Lose) -> None:
+    if not change.runs or len(set(change.runs)) != len(change.runs):
+        raise Invalid("a loss of nothing, or a run that is named twice")
+    retired = state.retired_packs()
+    for name, index in change.runs:
+        entry = state.packs.get(name)
+        if entry is None or name in retired or all(run.index != index for run in entry.runs):
+            raise Invalid(f"run {index} of pack {name} is not there, or is retired")
 
 
 def runs_of(state: State, packs: Iterable[str]) -> dict[Generation, list[OffsetRange]]:
@@ -135,6 +168,58 @@ def changed(state: State, commit: Commit, change: Change) -> State:
                 for point in state.points
             ]
             return replace(state, points=Shared(points))
+        case Lose():
+            return _lost(state, commit, set(change.runs), UNREADABLE, change.reason)
+        case Compact():
+            return compacted(state, commit, change)
+        case RotateKeys() | AddRecipient() | RemoveRecipient() | Shred():
+            return _keys_changed(state, commit, change)
+        case Trust() | Distrust():
+            return with_trust_change(state, change)
+
+
+def _keys_changed(state: State, commit: Commit, change: KeyChange) -> State:
+    """Runs that nobody can open any more are gaps, whoever asks."""
+    if isinstance(change, Shred):
+        topics = set(change.topics)
+        gone = {
+            (entry.name, run.index) for entry in state.packs for run in entry.runs if topic_of(run.generation) in topics
+        }
+        state = _lost(state, commit, gone, SHREDDED, change.reason)
+    return replace(state, keys=with_change(state.keys, change, commit.seq))
+
+
+def shredded_topics(state: State) -> tuple[str, ...]:
+    """Topics whose histories have gaps that shredding made."""
+    histories = state.generations.values()
+    found = {known.generation.topic for known in histories if any(gap.reason == SHREDDED for gap in known.gaps)}
+    return tuple(sorted(found))
+
+
+def _lost(state: State, commit: Commit, gone: Collection[Location], why: str, evidence: str) -> State:
+    """The state with gaps in the places of these runs."""
+    entries = [
+        replace(entry, runs=kept) if len(kept) != len(entry.runs) else entry
+        for entry in state.packs
+        for kept in [tuple(run for run in entry.runs if (entry.name, run.index) not in gone)]
+    ]
+    touched = {
+        run.generation
+        for name in {name for name, _ in gone}
+        if (entry := state.packs.get(name)) is not None
+        for run in entry.runs
+        if (name, run.index) in gone
+    }
+    generations = dict(state.generations)
+    for generation in touched:
+        pieces: list[tuple[int, Gap | RunRef]] = [
+            (number, Gap(generation, piece.coverage, why, evidence, commit.finished))
+            if isinstance(piece, RunRef) and (piece.pack, piece.index) in gone
+            else (number, piece)
+            for number, piece in _pieces(generations[generation])
+        ]
+        generations[generation] = _made_of(generations[generation], pieces)
+    return replace(state, packs=PackCatalogue().extended(entries), generations=MappingProxyType(generations))
 
 
 def _retired(state: State, commit: Commit, change: Retire) -> State:
@@ -182,14 +267,9 @@ def _swept(state: State, commit: Commit, numbers: tuple[int, ...]) -> State:
 def _without_packs(known: GenerationState, packs: frozenset[str], commit: Commit, lowest: int) -> GenerationState:
     """The history without the runs of `packs`: it begins later, or has gaps that say so. `lowest` is the first offset that
     a recovery point holds."""
-    pieces: list[tuple[int, Gap | RunRef]] = [
-        *zip(known.gap_numbers, known.gaps, strict=True),
-        *zip(known.run_numbers, known.runs, strict=True),
-    ]
-    pieces.sort(key=lambda piece: _offsets(piece[1]).start)
     start = known.start
     kept: list[tuple[int, Gap | RunRef]] = []
-    for number, piece in pieces:
+    for number, piece in _pieces(known):
         offsets = _offsets(piece)
         if isinstance(piece, RunRef) and piece.pack in packs:
             piece = Gap(known.generation, offsets, PRUNED, f"swept by commit {commit.seq}", commit.finished)
@@ -197,11 +277,24 @@ def _without_packs(known: GenerationState, packs: frozenset[str], commit: Commit
             start = offsets.stop
         else:
             kept.append((number, piece))
-    gaps = [(number, piece) for number, piece in kept if isinstance(piece, Gap)]
-    runs = [(number, piece) for number, piece in kept if isinstance(piece, RunRef)]
+    return replace(_made_of(known, kept), start=start)
+
+
+def _pieces(known: GenerationState) -> list[tuple[int, Gap | RunRef]]:
+    """Gaps and runs in offset order, each with the number of its commit."""
+    pieces: list[tuple[int, Gap | RunRef]] = [
+        *zip(known.gap_numbers, known.gaps, strict=True),
+        *zip(known.run_numbers, known.runs, strict=True),
+    ]
+    return sorted(pieces, key=lambda piece: _offsets(piece[1]).start)
+
+
+def _made_of(known: GenerationState, pieces: list[tuple[int, Gap | RunRef]]) -> GenerationState:
+    """The history with these pieces, which lie in offset order."""
+    gaps = [(number, piece) for number, piece in pieces if isinstance(piece, Gap)]
+    runs = [(number, piece) for number, piece in pieces if isinstance(piece, RunRef)]
     return replace(
         known,
-        start=start,
         gaps=Shared([gap for _, gap in gaps]),
         gap_numbers=Shared([number for number, _ in gaps]),
         runs=Shared([run for _, run in runs]),

@@ -7,6 +7,9 @@ trailer    footer position u64 | footer length u32 | root 32 | "KKPE"
 
 root = BLAKE3-32(header | footer): the footer holds the digest of every chunk and gives every run header, so that
 the root, which names the pack and stands in its commit, vouches for every byte.
+
+In a sealed pack the body of each run header is a sealed KKD1 document of kind RUN_HEADER, the footer is sealed, and so is
+each chunk, under a key of its run.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from blake3 import blake3
 from fastcrc import crc32
@@ -25,17 +28,36 @@ from kafkeep.repository import nouns
 from kafkeep.repository.envelope import Kind, canonical, object_limit, unwrap, wrap
 from kafkeep.repository.nouns import Malformed, fields, hexadecimal, integer, items
 
+if TYPE_CHECKING:
+    from kafkeep.repository.sealing import DocumentSeal
+
 PACK_MAGIC: Final = b"KKP1"
 RUN_MAGIC: Final = b"KKR1"
 END_MAGIC: Final = b"KKPE"
 PACK_VERSION: Final = 1
+FLAG_SEALED: Final = 1
 
 _HEADER: Final = struct.Struct("<4sHH16sII")
 _RUN_HEADER: Final = struct.Struct("<4sI")
 _TRAILER: Final = struct.Struct("<QI32s4s")
 _CRC: Final = struct.Struct("<I")
+_SEAL_DIGITS: Final = {"topic_key": 32, "data_key": 160, "salt": 64, "commitment": 64}
 HEADER_SIZE: Final = _HEADER.size + _CRC.size
 TRAILER_SIZE: Final = _TRAILER.size
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSeal:
+    """What the footer says of a sealed run's key; it is of no use without the topic key. All in hexadecimal."""
+
+    topic_key: str
+    """32 digits: which topic key opens `data_key`."""
+    data_key: str
+    """160 digits: the data key, wrapped for the topic key."""
+    salt: str
+    """64 digits, random: the run's own part of its key."""
+    commitment: str
+    """64 digits: tells the right key from one that opens the same bytes to something else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +68,8 @@ class RunIndex:
     position: int
     """Of its run header."""
     chunks: tuple[ChunkRef, ...]
+    seal: RunSeal | None = None
+    """None in a repository that is not encrypted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,25 +85,27 @@ def _with_crc(data: bytes) -> bytes:
     return data + _CRC.pack(crc32.iscsi(data))
 
 
-def encode_header(repository_id: str, epoch: int) -> bytes:
+def encode_header(repository_id: str, epoch: int, *, sealed: bool = False) -> bytes:
     """The first bytes of a pack."""
-    return _with_crc(_HEADER.pack(PACK_MAGIC, PACK_VERSION, 0, bytes.fromhex(repository_id), epoch, HEADER_SIZE))
+    flags = FLAG_SEALED if sealed else 0
+    return _with_crc(_HEADER.pack(PACK_MAGIC, PACK_VERSION, flags, bytes.fromhex(repository_id), epoch, HEADER_SIZE))
 
 
-def check_header(data: bytes, repository_id: str, epoch: int, what: str) -> None:
+def check_header(data: bytes, repository_id: str, epoch: int, what: str, *, sealed: bool = False) -> None:
     """Raises `CorruptObject` unless `data` is the header of a pack of this repository and epoch."""
     if len(data) != HEADER_SIZE or _CRC.unpack(data[-4:])[0] != crc32.iscsi(data[:-4]):
         raise CorruptObject(f"{what}: the header does not match its checksum")
     magic, version, flags, *_ = _HEADER.unpack_from(data)
-    if magic == PACK_MAGIC and (version, flags) != (PACK_VERSION, 0):
+    if magic == PACK_MAGIC and (version != PACK_VERSION or flags not in (0, FLAG_SEALED)):
         raise UnknownFormat(f"{what}: version {version} with flags {flags} is unknown here")
-    if data != encode_header(repository_id, epoch):
+    if data != encode_header(repository_id, epoch, sealed=sealed):
         raise CorruptObject(f"{what}: the header is not that of a pack of this repository at epoch {epoch}")
 
 
-def encode_run_header(index: int, generation: Generation, start: int) -> bytes:
+def encode_run_header(index: int, generation: Generation, start: int, seal: DocumentSeal | None = None) -> bytes:
     """What stands before a run's chunks; everything in it also stands in the footer."""
-    body = canonical({"from": start, "generation": nouns.encode_generation(generation), "run": index})
+    value = {"from": start, "generation": nouns.encode_generation(generation), "run": index}
+    body = canonical(value) if seal is None else wrap(Kind.RUN_HEADER, value, seal)
     return _with_crc(_RUN_HEADER.pack(RUN_MAGIC, len(body)) + body)
 
 
@@ -108,9 +134,9 @@ def run_digest(chunks: Sequence[ChunkRef]) -> str:
     return blake3(b"".join(bytes.fromhex(chunk.blake3) for chunk in chunks)).hexdigest()
 
 
-def encode_footer(runs: Sequence[RunIndex]) -> bytes:
+def encode_footer(runs: Sequence[RunIndex], seal: DocumentSeal | None = None) -> bytes:
     """The stored bytes of the footer."""
-    return wrap(Kind.FOOTER, {"runs": [_encode_run(run) for run in runs]})
+    return wrap(Kind.FOOTER, {"runs": [_encode_run(run) for run in runs]}, seal)
 
 
 def _encode_run(run: RunIndex) -> dict[str, object]:
@@ -129,25 +155,36 @@ def _encode_run(run: RunIndex) -> dict[str, object]:
         ]
         for chunk in run.chunks
     ]
-    return nouns.encode_facts(run.facts) | {"chunks": chunks, "position": run.position}
+    sealed = {} if run.seal is None else {"seal": {name: getattr(run.seal, name) for name in _SEAL_DIGITS}}
+    return nouns.encode_facts(run.facts) | {"chunks": chunks, "position": run.position} | sealed
 
 
-def decode_footer(data: bytes, position: int, what: str) -> Footer:
+def decode_footer(data: bytes, position: int, what: str, seal: DocumentSeal | None = None) -> Footer:
     """Raises `CorruptObject` unless the runs and chunks of the footer fill the pack up to `position` without a hole."""
-    value = unwrap(data, Kind.FOOTER, what)
+    value = unwrap(data, Kind.FOOTER, what, seal)
     try:
         runs = nouns.decode_with(lambda found: items(fields(found, what)["runs"], "runs", _decode_run), value, what)
     except Malformed as error:
         raise CorruptObject(f"{what} is malformed: {error}") from error
-    _check_places(runs, position, what)
+    if any((run.seal is None) != (seal is None) for run in runs):
+        raise CorruptObject(f"{what}: sealed runs belong to encrypted repositories and others do not")
+    _check_places(runs, position, what, seal)
     return Footer(runs, position, len(data))
 
 
 def _decode_run(value: object) -> RunIndex:
     run = fields(value, "run")
     return RunIndex(
-        nouns.decode_facts(run), integer(run["position"], "position"), items(run["chunks"], "chunks", _decode_chunk)
+        nouns.decode_facts(run),
+        integer(run["position"], "position"),
+        items(run["chunks"], "chunks", _decode_chunk),
+        _decode_seal(run["seal"]) if "seal" in run else None,
     )
+
+
+def _decode_seal(value: object) -> RunSeal:
+    found = fields(value, "seal")
+    return RunSeal(**{name: hexadecimal(found[name], name, digits) for name, digits in _SEAL_DIGITS.items()})
 
 
 def _decode_chunk(value: Any) -> ChunkRef:
@@ -166,13 +203,13 @@ def _decode_chunk(value: Any) -> ChunkRef:
     )
 
 
-def _check_places(runs: Sequence[RunIndex], position: int, what: str) -> None:
+def _check_places(runs: Sequence[RunIndex], position: int, what: str, seal: DocumentSeal | None) -> None:
     """Every byte before the footer belongs to the header, a run header or a chunk, in the order of the footer."""
     place = HEADER_SIZE
     for index, run in enumerate(runs):
         if run.position != place:
             raise CorruptObject(f"{what}: run {index} is said to lie at {run.position}, not at {place}")
-        place += len(encode_run_header(index, run.facts.generation, run.facts.coverage.start))
+        place += len(encode_run_header(index, run.facts.generation, run.facts.coverage.start, seal))
         for chunk in run.chunks:
             if chunk.position != place:
                 raise CorruptObject(f"{what}: a chunk of run {index} is said to be at {chunk.position}, not at {place}")

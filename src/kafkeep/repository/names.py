@@ -5,7 +5,8 @@ log/<12 digits>                         commits 0, 1, 2, ... dense
 pack/<hh>/<epoch>-<ulid>-<h16>          hh and h16: first 2 and 16 hex digits of the pack's root digest
 doc/<hh>/<64 hex>                       documents named by their digest
 audit/<yyyy-mm-dd>/<ulid>               reports
-key/<id>                                reserved
+key/<32 hex>/<16 hex>                   a key, wrapped for one recipient
+key/slot/<16 hex>                       an identity that a passphrase opens
 hint/<name>                             advisory; the only objects that change
 """
 
@@ -25,6 +26,7 @@ _OBJECT: Final = re.compile(rf"(?:kafkeep\.json|(?:key|log|pack|doc|audit|hint)(
 _PREFIX: Final = re.compile(rf"(?:|(?:key|log|pack|doc|audit|hint)/(?:{_PART}/){{0,2}})\Z")
 _LOG: Final = re.compile(r"log/([0-9]{12})\Z")
 _PACK: Final = re.compile(r"pack/([0-9a-f]{2})/(0|[1-9][0-9]{0,9})-([0-7][0-9a-hjkmnp-tv-z]{25})-([0-9a-f]{16})\Z")
+_KEY: Final = re.compile(r"key/([0-9a-f]{32}|slot)/([0-9a-f]{16})\Z")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _CROCKFORD: Final = "0123456789abcdefghjkmnpqrstvwxyz"
 
@@ -85,6 +87,18 @@ def parse_pack_name(name: str) -> PackName | None:
 def document_name(digest: str) -> str:
     """Name of the document with this digest (64 hexadecimal digits)."""
     return f"doc/{digest[:2]}/{digest}"
+
+
+def parse_key_name(name: str) -> tuple[str, str] | None:
+    """The id of a key, or `slot`, and that of the recipient it is for; None when it is not the name of a key."""
+    found = _KEY.match(name)
+    return None if found is None else (found[1], found[2])
+
+
+def key_of(name: str) -> str | None:
+    """The id of the key that an object holds for a recipient, None when it holds none."""
+    parsed = parse_key_name(name)
+    return None if parsed is None or parsed[0] == "slot" else parsed[0]
 
 
 def audit_name(moment: datetime, unique: str) -> str:

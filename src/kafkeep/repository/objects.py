@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from kafkeep.errors import CorruptObject, ObjectNotFound, RepositoryNotFound
 from kafkeep.repository import names, nouns
 from kafkeep.repository.envelope import DOCUMENT_KINDS, Kind, digest, object_limit, unwrap, wrap
 from kafkeep.repository.format import RepositoryDocument, decode_repository
 from kafkeep.repository.stores.base import Store
+
+if TYPE_CHECKING:
+    from kafkeep.repository.sealing import DocumentSeal
 
 
 def _document_kind(kind: str) -> Kind:
@@ -35,13 +39,13 @@ class WrappedDocument:
     data: bytes
 
 
-def wrap_document(kind: str, value: object) -> WrappedDocument:
+def wrap_document(kind: str, value: object, seal: DocumentSeal | None = None) -> WrappedDocument:
     """A document of `envelope.DOCUMENT_KINDS`. Raises ValueError for what is not canonical JSON."""
-    data = wrap(_document_kind(kind), value)
+    data = wrap(_document_kind(kind), value, seal)
     return WrappedDocument(digest(data), data)
 
 
-def read_document(store: Store, kind: str, reference: str) -> object:
+def read_document(store: Store, kind: str, reference: str, seal: DocumentSeal | None = None) -> object:
     """A document by its digest. Raises `CorruptObject` when it is missing or not as written, `StoreError`."""
     name = names.document_name(nouns.hexadecimal(reference, "digest of a document", 64))
     known = _document_kind(kind)
@@ -51,12 +55,12 @@ def read_document(store: Store, kind: str, reference: str) -> object:
         raise CorruptObject(f"{name} is missing") from error
     if digest(data) != reference:
         raise CorruptObject(f"{name} does not match the digest it is named by")
-    return unwrap(data, known, name)
+    return unwrap(data, known, name, seal)
 
 
-def read_audit(store: Store, name: str, repository_id: str) -> dict[str, object]:
+def read_audit(store: Store, name: str, repository_id: str, seal: DocumentSeal | None = None) -> dict[str, object]:
     """A report: `kind`, `time` and `value`. Raises `CorruptObject`, `ObjectNotFound`, `StoreError`."""
-    report = unwrap(store.get(name, 0, object_limit(Kind.AUDIT) + 1), Kind.AUDIT, name)
+    report = unwrap(store.get(name, 0, object_limit(Kind.AUDIT) + 1), Kind.AUDIT, name, seal)
     if not isinstance(report, dict) or not {"kind", "time", "value"} <= report.keys():
         raise CorruptObject(f"{name} is not a report")
     if (report.get("name"), report.get("repository")) != (name, repository_id):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from itertools import accumulate
 from types import TracebackType
-from typing import Final, Protocol, Self
+from typing import TYPE_CHECKING, Final, Protocol, Self
 
 import structlog
 import zstandard
@@ -19,9 +19,12 @@ from kafkeep.repository import layout, names
 from kafkeep.repository.envelope import CODEC_NONE, CODEC_ZSTD, decompress
 from kafkeep.repository.facts import BATCH_OVERHEAD, FactsBuilder, PieceFacts
 from kafkeep.repository.format import RepositoryDocument
-from kafkeep.repository.layout import RunIndex
+from kafkeep.repository.layout import RunIndex, RunSeal
 from kafkeep.repository.nouns import Malformed, decode_generation, encode_generation
 from kafkeep.repository.stores.base import Upload
+
+if TYPE_CHECKING:
+    from kafkeep.repository.sealing import ChunkSealer, DocumentSeal, RunCipher
 
 log = structlog.get_logger(__name__)
 
@@ -40,6 +43,17 @@ class Randomness(Protocol):
     def randbytes(self, n: int, /) -> bytes: ...
 
 
+class Sealer(Protocol):
+    """What a pack of an encrypted repository is sealed with."""
+
+    @property
+    def seal(self) -> DocumentSeal: ...
+
+    def seal_run(self, generation: Generation, start: int) -> tuple[RunCipher, RunSeal]:
+        """A cipher for one run. Raises `KeyRefused`, `StoreError`."""
+        ...
+
+
 class PackWriter:
     """Takes the runs of a pack one after the other. One thread uses it; leave it without `finish` and nothing remains.
 
@@ -55,6 +69,7 @@ class PackWriter:
         epoch: int,
         now: Callable[[], datetime],
         rng: Randomness,
+        sealer: Sealer | None = None,
     ) -> None:
         self.epoch = epoch
         self.limit = document.pack_bytes
@@ -63,7 +78,10 @@ class PackWriter:
         self._compressor = zstandard.ZstdCompressor(level=ZSTD_LEVEL) if document.compression == "zstd" else None
         self._now = now
         self._rng = rng
-        self._header = layout.encode_header(document.id, epoch)
+        self._sealer = sealer
+        self._seal = None if sealer is None else sealer.seal
+        self._chunk_sealer: ChunkSealer | None = None
+        self._header = layout.encode_header(document.id, epoch, sealed=sealer is not None)
         self._position = 0
         self._runs: list[RunIndex] = []
         self._chunks = 0
@@ -97,7 +115,9 @@ class PackWriter:
             decode_generation(encode_generation(generation))
         except Malformed as error:
             raise ValueError(f"not a generation that can be stored: {error}") from error
-        self._run = _OpenRun(generation, start)
+        self._run = run = _OpenRun(generation, start)
+        if self._sealer is not None:
+            run.cipher, run.seal = self._sealer.seal_run(generation, start)
 
     def append(self, batches: memoryview, infos: Sequence[BatchInfo]) -> None:
         """Take whole batches, `infos` their headers in order. Nothing of `batches` is kept after the return.
@@ -123,7 +143,11 @@ class PackWriter:
                     continue
                 stop = index + 1  # a batch larger than a chunk makes its own
             piece = batches[position : ends[stop - 1]]
-            self._add(run, piece, run.facts.add(infos[index:stop]))
+            facts = run.facts.add(infos[index:stop])
+            if run.cipher is not None and not run.raw_length and stop < len(infos):
+                self._end_sealed_chunk(run, run.cipher, run.alone(piece, facts))  # a chunk by itself: nothing to gather
+            else:
+                self._add(run, piece, facts)
             position, index = ends[stop - 1], stop
 
     def end_run(
@@ -151,7 +175,7 @@ class PackWriter:
             aborted=aborted,
             open_transactions=open_transactions,
         )
-        self._runs.append(RunIndex(facts, run.position, chunks))
+        self._runs.append(RunIndex(facts, run.position, chunks, run.seal))
         self._chunks += len(chunks)
         return facts
 
@@ -169,7 +193,7 @@ class PackWriter:
             self._upload.discard()
 
     def _publish(self) -> PackRef:
-        footer = layout.encode_footer(self._runs)
+        footer = layout.encode_footer(self._runs, self._seal)
         root = layout.pack_root(self._header, footer)
         position = self._position
         self._write(footer)
@@ -182,7 +206,8 @@ class PackWriter:
             # names hold 80 random bits and the content's digest: what is there is this pack, put by a try whose
             # answer was lost
             log.info("pack was there already", pack=name)
-        return PackRef(name, self._position, root.hex(), self.epoch, tuple(run.facts for run in self._runs))
+        keys = tuple(run.seal.topic_key for run in self._runs if run.seal is not None)
+        return PackRef(name, self._position, root.hex(), self.epoch, tuple(run.facts for run in self._runs), keys)
 
     def discard(self) -> None:
         """Leave nothing behind; does nothing after `finish`."""
@@ -213,11 +238,13 @@ class PackWriter:
         if not self._position:
             self._write(self._header)
         run.position = self._position
-        self._write(layout.encode_run_header(len(self._runs), run.facts.generation, run.facts.start))
+        self._write(layout.encode_run_header(len(self._runs), run.facts.generation, run.facts.start, self._seal))
 
     def _add(self, run: _OpenRun, piece: memoryview, facts: PieceFacts) -> None:
         """Add a piece to the chunk at hand: gathered while the chunk may be compressed, written through otherwise."""
-        if self._compressor is not None and facts.plain and (run.gathering or not run.raw_length):
+        if self._seal is not None or (
+            self._compressor is not None and facts.plain and (run.gathering or not run.raw_length)
+        ):
             run.gather(piece, facts)
             return
         self._begin_output(run)
@@ -237,6 +264,9 @@ class PackWriter:
         run.gathering = False
 
     def _end_chunk(self, run: _OpenRun) -> None:
+        if run.cipher is not None:
+            self._end_sealed_chunk(run, run.cipher, run.buffer)
+            return
         self._begin_output(run)
         codec = CODEC_NONE
         if run.gathering:
@@ -250,14 +280,27 @@ class PackWriter:
                 self._write(packed)
         run.end_chunk(self._position, codec)
 
-    def _compressed(self, raw: bytearray) -> bytes | None:
+    def _end_sealed_chunk(self, run: _OpenRun, cipher: RunCipher, raw: bytearray | memoryview) -> None:
+        self._begin_output(run)
+        if self._chunk_sealer is None:
+            from kafkeep.repository.sealing import ChunkSealer  # cryptography is loaded for encrypted repositories only
+
+            self._chunk_sealer = ChunkSealer()
+        packed = self._compressed(raw) if run.plain else None
+        sealed = self._chunk_sealer.seal(cipher, len(run.chunks), raw if packed is None else packed)
+        run.chunk_position = self._position
+        run.hasher.update(sealed)
+        self._write(sealed)
+        run.end_chunk(self._position, CODEC_NONE if packed is None else CODEC_ZSTD)
+
+    def _compressed(self, raw: bytearray | memoryview) -> bytes | None:
         """The chunk as one zstd frame, None when that is no gain. What is returned has been opened and compared."""
         if self._compressor is None:
             return None
         packed = self._compressor.compress(raw)
         if len(packed) >= len(raw):
             return None
-        if decompress(packed, len(raw), "a chunk just compressed") != raw:
+        if not decompress(packed, len(raw), "a chunk just compressed").startswith(raw):
             raise CorruptionError("a chunk just compressed does not open to what went in; check this host's memory")
         return packed
 
@@ -274,12 +317,16 @@ class _OpenRun:
         self.position = 0
         """Of the run header; 0 until it is written."""
         self.chunks: list[ChunkRef] = []
+        self.cipher: RunCipher | None = None
+        self.seal: RunSeal | None = None
         self._clear()
 
     def _clear(self) -> None:
         self.chunk_position = 0
         self.raw_length = 0
         self.gathering = False
+        self.plain = True
+        """Whether all batches gathered are uncompressed."""
         self.buffer = bytearray()
         self.hasher = blake3()
         self._first = self._stop = self._batches = self._records = 0
@@ -293,7 +340,14 @@ class _OpenRun:
     def gather(self, piece: memoryview, facts: PieceFacts) -> None:
         self._count(len(piece), facts)
         self.gathering = True
+        self.plain = self.plain and facts.plain
         self.buffer += piece
+
+    def alone(self, piece: memoryview, facts: PieceFacts) -> memoryview:
+        """The piece, which is a whole chunk."""
+        self._count(len(piece), facts)
+        self.plain = facts.plain
+        return piece
 
     def through(self, piece: memoryview, facts: PieceFacts) -> None:
         self._count(len(piece), facts)

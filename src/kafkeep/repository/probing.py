@@ -22,6 +22,8 @@ log = structlog.get_logger(__name__)
 CREATORS: Final = 5
 ROUNDS: Final = 20
 LARGE_BYTES: Final = 16 * 1024 * 1024
+APART: Final = frozenset({"create-only", "one-winner"})
+"""Probes of what keeps several writers apart."""
 SKEW_SECONDS: Final = 30.0
 """How far this host's clock and the store's may be apart without a remark; a service's times have whole seconds."""
 
@@ -50,6 +52,21 @@ class StoreReport:
     def fit(self) -> bool:
         """Whether a repository with several writers may lie here."""
         return all(probe.passed for probe in self.probes if probe.needed)
+
+    @property
+    def fit_for_one(self) -> bool:
+        """Whether a repository with one writer at a time may lie here."""
+        return all(probe.passed for probe in self.probes if probe.needed and probe.name not in APART)
+
+    @property
+    def failure(self) -> str | None:
+        """What of the needed failed first, the worst first; None when nothing did."""
+        failed = sorted((probe for probe in self.probes if probe.needed and not probe.passed), key=_apart)
+        return f"{failed[0].name}: {failed[0].found}" if failed else None
+
+
+def _apart(probe: Probe) -> bool:
+    return probe.name in APART
 
 
 class _Names:
@@ -89,17 +106,20 @@ def probe_store(store: Store, *, now: Callable[[], datetime], rng: Randomness) -
     """Try everything; what fails is in the report. Raises `StoreError` when the store cannot be reached at all."""
     own = _Names(store, now, rng)
     data = rng.randbytes(1000)
-    first = own.new()
+    first, second = own.new(), own.new()
     store.put_new(first, data)
+    store.put_new(second, data)
     probes = [
         _tried("create-only", lambda: _second_creation(store, first, data)),
         _race(store, own),
-        _tried("ranges", lambda: _ranges(store, first, data)),
+        _tried("ranges", lambda: _ranges(store, second, data)),
         _tried("absence", lambda: _absence(store, own.new())),
-        _tried("listing", lambda: _listing(store, first, len(data)), needed=False),
+        _tried("listing", lambda: _listing(store, second, len(data)), needed=False),
         _tried("large-object", lambda: _large(store, own.new(), rng)),
         _tried("clock", lambda: _clock(store, own.new(), now), needed=False),
     ]
+    if store.capabilities.decided_elsewhere:
+        probes.append(_tried("lock", lambda: _lock(store), needed=False))
     left = own.clean()
     probes.append(Probe("delete", left is None, "this login may delete" if left is None else left, needed=False))
     return StoreReport(store.url, tuple(probes))
@@ -187,6 +207,18 @@ def _large(store: Store, name: str, rng: Randomness) -> tuple[bool, str]:
         upload.publish(name)
     whole = store.get(name) == piece * 16
     return whole, f"{LARGE_BYTES >> 20} MiB come back as they went" if whole else "a large object comes back changed"
+
+
+def _lock(store: Store) -> tuple[bool, str]:
+    found = store.bucket_lock()
+    if found is None:
+        return True, "this kind of store is not asked about locks"
+    if found.default is not None:
+        return False, f"the bucket locks every new object, hints and keys too: {found.default} by default"
+    return (
+        True,
+        "its objects can be locked, and are not by default" if found.enabled else "its objects cannot be locked",
+    )
 
 
 def _clock(store: Store, name: str, now: Callable[[], datetime]) -> tuple[bool, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
 from blake3 import blake3
@@ -18,6 +18,9 @@ from kafkeep.repository.envelope import CODEC_NONE, CODEC_ZSTD, decompress
 from kafkeep.repository.layout import HEADER_SIZE, TRAILER_SIZE, Footer, RunIndex
 from kafkeep.repository.stores.base import Store
 
+if TYPE_CHECKING:
+    from kafkeep.repository.sealing import DocumentSeal, RunCipher
+
 log = structlog.get_logger(__name__)
 
 TAIL_BYTES: Final = 64 * 1024
@@ -26,7 +29,15 @@ READ_BYTES: Final = 1024 * 1024
 """Neighbouring chunks are fetched together up to this size."""
 
 
-def read_footer(store: Store, entry: PackEntry, repository_id: str) -> Footer:
+class RunOpener(Protocol):
+    """What opens the records of an encrypted repository."""
+
+    def open_run(self, run: RunIndex) -> RunCipher:
+        """The cipher of a sealed run. Raises `KeyRefused`, `CorruptObject`, `StoreError`."""
+        ...
+
+
+def read_footer(store: Store, entry: PackEntry, repository_id: str, seal: DocumentSeal | None = None) -> Footer:
     """The footer of a pack, proved against the root in its commit. Raises `CorruptObject`, `StoreError`."""
     what = f"pack {entry.name}"
     try:
@@ -41,20 +52,33 @@ def read_footer(store: Store, entry: PackEntry, repository_id: str) -> Footer:
             footer = store.get(entry.name, position, length)
     except ObjectNotFound as error:
         raise CorruptObject(f"{what}, named by commit {entry.number}, is missing") from error
-    layout.check_header(header, repository_id, entry.epoch, what)
+    layout.check_header(header, repository_id, entry.epoch, what, sealed=seal is not None)
     if root != entry.blake3 or layout.pack_root(header, footer).hex() != entry.blake3:
         raise CorruptObject(f"{what}: the footer is not the one that commit {entry.number} names")
-    return layout.decode_footer(footer, position, f"{what}: the footer")
+    return layout.decode_footer(footer, position, f"{what}: the footer", seal)
 
 
-def open_chunk(stored: bytes | memoryview, chunk: ChunkRef, what: str, *, verify: bool = True) -> memoryview:
-    """The raw batches of a chunk from its stored bytes. Raises `CorruptObject` naming `what`, `UnknownFormat`."""
+def open_chunk(
+    stored: bytes | memoryview,
+    chunk: ChunkRef,
+    what: str,
+    *,
+    verify: bool = True,
+    sealed: tuple[RunCipher, int] | None = None,
+) -> memoryview:
+    """The raw batches of a chunk from its stored bytes; `sealed`: the cipher of its run, and its number in there.
+
+    Raises `CorruptObject` naming `what`, `UnknownFormat`.
+    """
     if len(stored) != chunk.stored_length:
         raise CorruptObject(f"{what} is cut short: {len(stored)} of {chunk.stored_length} bytes")
     if verify and blake3(stored).hexdigest() != chunk.blake3:
         raise CorruptObject(f"{what} does not match its digest")
+    if sealed is not None:
+        cipher, number = sealed
+        stored = cipher.open(number, stored, what)
     if chunk.codec == CODEC_NONE:
-        if chunk.raw_length != chunk.stored_length:
+        if chunk.raw_length != len(stored):
             raise CorruptObject(f"{what} is stored as it is with two lengths")
         return memoryview(stored)
     if chunk.codec != CODEC_ZSTD:
@@ -72,12 +96,27 @@ def chunk_coverage(run: RunIndex, index: int) -> tuple[int, int]:
     return start, run.facts.coverage.stop if last else run.chunks[index].offsets.stop
 
 
+def key_of(run: RunIndex) -> str | None:
+    """The topic key that the footer says opens the run; commits say the same, and go by it."""
+    return None if run.seal is None else run.seal.topic_key
+
+
 class PackReader:
     """Reads runs of live packs; keeps the footers it met last. May be used from many threads."""
 
-    def __init__(self, store: Store, repository_id: str, *, footers: int = 64) -> None:
+    def __init__(
+        self,
+        store: Store,
+        repository_id: str,
+        *,
+        seal: DocumentSeal | None = None,
+        opener: RunOpener | None = None,
+        footers: int = 64,
+    ) -> None:
         self._store = store
         self._repository_id = repository_id
+        self._seal = seal
+        self._opener = opener
         self._most = footers
         self._footers: OrderedDict[str, Footer] = OrderedDict()
         self._lock = threading.Lock()
@@ -90,10 +129,10 @@ class PackReader:
                 self._footers.move_to_end(entry.name)
                 return known
         try:
-            found = read_footer(self._store, entry, self._repository_id)
+            found = read_footer(self._store, entry, self._repository_id, self._seal)
         except CorruptionError as error:
             log.warning("footer read again", pack=entry.name, reason=error.message)
-            found = read_footer(self._store, entry, self._repository_id)
+            found = read_footer(self._store, entry, self._repository_id, self._seal)
         with self._lock:
             self._footers[entry.name] = found
             while len(self._footers) > self._most:
@@ -103,7 +142,7 @@ class PackReader:
     def run_index(self, entry: PackEntry, run: RunRef) -> RunIndex:
         """The run as its pack's footer has it. Raises `CorruptObject` when that is not what the commit says."""
         runs = self.footer(entry).runs
-        if run.index >= len(runs) or runs[run.index].facts != run.facts:
+        if run.index >= len(runs) or runs[run.index].facts != run.facts or key_of(runs[run.index]) != run.key:
             raise CorruptObject(f"pack {entry.name}: run {run.index} is not {run.generation} {run.coverage}")
         return runs[run.index]
 
@@ -113,13 +152,16 @@ class PackReader:
         No chunk needs them; a repository whose log is lost is rebuilt from them.
         """
         index = self.run_index(entry, run)
-        expected = layout.encode_run_header(run.index, run.generation, run.coverage.start)
-        try:
-            found = bytes(self._store.get(entry.name, index.position, len(expected)))
-        except ObjectNotFound as error:
-            raise CorruptObject(f"pack {entry.name}, named by commit {entry.number}, is missing") from error
-        if found != expected:
-            raise CorruptObject(f"pack {entry.name}: {run.generation} {run.coverage}: the run header is damaged")
+        expected = layout.encode_run_header(run.index, run.generation, run.coverage.start, self._seal)
+        for _ in range(2):  # what was damaged on its way is whole the second time
+            try:
+                found = bytes(self._store.get(entry.name, index.position, len(expected)))
+            except ObjectNotFound as error:
+                raise CorruptObject(f"pack {entry.name}, named by commit {entry.number}, is missing") from error
+            if found == expected:
+                return
+            log.warning("run header read again", pack=entry.name)
+        raise CorruptObject(f"pack {entry.name}: {run.generation} {run.coverage}: the run header is damaged")
 
     def read(
         self,
@@ -138,26 +180,37 @@ class PackReader:
         low = run.coverage.start if start is None else start
         high = run.coverage.stop if stop is None else stop
         wanted = (
-            chunk
+            (place, chunk)
             for place, chunk in enumerate(index.chunks)
             if chunk.offsets.stop > low and chunk_coverage(index, place)[0] < high and not (skip and skip(chunk))
         )
+        if index.seal is not None and self._opener is None:
+            raise ValueError("a reader that was given no keys reads no sealed run")
+        cipher = None if index.seal is None or self._opener is None else self._opener.open_run(index)
         for group in _groups(wanted):
-            yield from self._read_group(entry, run, group, verify)
+            yield from self._read_group(entry, run, group, verify, cipher)
 
     def _read_group(
-        self, entry: PackEntry, run: RunRef, group: Sequence[ChunkRef], verify: bool
+        self,
+        entry: PackEntry,
+        run: RunRef,
+        group: Sequence[tuple[int, ChunkRef]],
+        verify: bool,
+        cipher: RunCipher | None,
     ) -> Iterator[memoryview]:
-        stored = self._fetch(entry, group)
-        for chunk in group:
+        chunks = [chunk for _, chunk in group]
+        stored = self._fetch(entry, chunks)
+        for number, chunk in group:
             what = f"pack {entry.name}: {run.generation} {run.coverage}: chunk {chunk.offsets}"
-            offset = chunk.position - group[0].position
+            offset = chunk.position - chunks[0].position
+            sealed = None if cipher is None else (cipher, number)
             try:
-                opened = open_chunk(stored[offset : offset + chunk.stored_length], chunk, what, verify=verify)
+                found = stored[offset : offset + chunk.stored_length]
+                opened = open_chunk(found, chunk, what, verify=verify, sealed=sealed)
             except CorruptObject as error:
                 # what was damaged on its way is whole the second time
                 log.warning("chunk read again", pack=entry.name, reason=error.message)
-                opened = open_chunk(self._fetch(entry, (chunk,)), chunk, what, verify=verify)
+                opened = open_chunk(self._fetch(entry, (chunk,)), chunk, what, verify=verify, sealed=sealed)
             yield opened
 
     def _fetch(self, entry: PackEntry, group: Sequence[ChunkRef]) -> memoryview:
@@ -168,15 +221,15 @@ class PackReader:
             raise CorruptObject(f"pack {entry.name}, named by commit {entry.number}, is missing") from error
 
 
-def _groups(chunks: Iterable[ChunkRef]) -> Iterator[list[ChunkRef]]:
-    """Those that lie one behind the other together, up to READ_BYTES: `chunks` are in the order of the pack."""
-    group: list[ChunkRef] = []
+def _groups(chunks: Iterable[tuple[int, ChunkRef]]) -> Iterator[list[tuple[int, ChunkRef]]]:
+    """Those that lie one behind the other together, up to READ_BYTES: numbered chunks in the order of the pack."""
+    group: list[tuple[int, ChunkRef]] = []
     size = 0
-    for chunk in chunks:
-        if group and (size + chunk.stored_length > READ_BYTES or chunk.position != group[0].position + size):
+    for number, chunk in chunks:
+        if group and (size + chunk.stored_length > READ_BYTES or chunk.position != group[0][1].position + size):
             yield group
             group, size = [], 0
-        group.append(chunk)
+        group.append((number, chunk))
         size += chunk.stored_length
     if group:
         yield group

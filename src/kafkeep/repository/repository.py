@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 import structlog
 
@@ -17,9 +17,9 @@ import kafkeep
 from kafkeep.errors import (
     CorruptChain,
     CorruptObject,
-    ObjectExists,
     PlanRefused,
     PointNotFound,
+    UsageError,
 )
 from kafkeep.events import Committed, EventSink, ignore
 from kafkeep.model import ChunkRef, OffsetRange, RecoveryPoint, RunRef
@@ -29,20 +29,31 @@ from kafkeep.repository.catalogue import PackEntry
 from kafkeep.repository.changes import KIND_OF, Change
 from kafkeep.repository.creation import create
 from kafkeep.repository.drafts import CommitOutcome, Draft, Fitted, fit
-from kafkeep.repository.envelope import Kind, TooLarge, digest, wrap
+from kafkeep.repository.envelope import TooLarge, digest
 from kafkeep.repository.finding import find_point
-from kafkeep.repository.format import Commit, RepositoryDocument, Slot, encode_commit, read_slot
-from kafkeep.repository.objects import (
-    WrappedDocument,
-    read_audit,
-    read_document,
-    read_repository_document,
-    wrap_document,
+from kafkeep.repository.format import (
+    MANY,
+    SINGLE,
+    Commit,
+    RepositoryDocument,
+    Slot,
+    encode_commit,
+    read_slot,
+    unsigned_text,
 )
+from kafkeep.repository.objects import read_repository_document
 from kafkeep.repository.pack import PackWriter, Randomness
 from kafkeep.repository.reader import PackReader, chunk_coverage
+from kafkeep.repository.shelf import Shelf
 from kafkeep.repository.state import EMPTY, PointView, State, fold, recovery_point, validate
 from kafkeep.repository.stores.base import Store
+from kafkeep.repository.stores.single import SingleWriterStore
+from kafkeep.repository.trust import Signature, TrustedKey, is_trusted_report, report_text, signed_text
+from kafkeep.repository.unlocking import StateSealer, unlocked
+
+if TYPE_CHECKING:
+    from kafkeep.repository.keyring import Access, Keyring, NewEncryption
+    from kafkeep.repository.signing import SigningKey
 
 log = structlog.get_logger(__name__)
 
@@ -50,7 +61,7 @@ TOOL: Final = f"kafkeep {kafkeep.__version__}"
 CACHE_BATCH: Final = 256
 
 
-class Repository:
+class Repository(Shelf):
     """An open repository. All methods may be called from many threads; a `PackWriter` belongs to one.
 
     `about` is the repository document. `state` is what the commits read so far say; `refresh` and `commit` move it on.
@@ -67,18 +78,20 @@ class Repository:
         cache: CommitCache | None = None,
         sink: EventSink = ignore,
         pause: Callable[[float], None] = time.sleep,
+        keyring: Keyring | None = None,
+        signing_key: SigningKey | None = None,
     ) -> None:
-        self.store = store
+        super().__init__(store, document.id, seal=None if keyring is None else keyring.seal, now=now, rng=rng)
+        self.keyring = keyring
+        self._signing_key = signing_key
         self.about = document
-        self._now = now
-        self._rng = rng
         self._cache = cache
         self._sink = sink
         self._pause = pause
         self._writer = rng.randbytes(16).hex()
         self._lock = threading.RLock()
         self._state = EMPTY
-        self._reader = PackReader(store, document.id)
+        self._reader = PackReader(store, document.id, seal=self.seal, opener=keyring)
 
     @classmethod
     def init(
@@ -91,13 +104,31 @@ class Repository:
         sink: EventSink = ignore,
         chunk_bytes: int | None = None,
         pack_bytes: int | None = None,
+        encryption: NewEncryption | None = None,
+        access: Access | None = None,
+        writers: str = MANY,
+        admins: tuple[TrustedKey, ...] = (),
     ) -> Repository:
         """Create a repository; finishes one whose creation was interrupted, with the settings chosen then.
 
-        Raises `RepositoryExists`, `StoreNotCreateOnly` when the store does not keep what it holds, `StoreError`.
+        `access` is what opens it then; one that was just created needs none. `writers` single: for a store that replaces
+        what it is to create. Raises `RepositoryExists`, `StoreNotCreateOnly` when the store does not keep what it holds,
+        `HeldByAnotherWriter`, `KeyRefused`, `StoreError`.
         """
-        create(store, now=now, rng=rng, compression=compression, chunk_bytes=chunk_bytes, pack_bytes=pack_bytes)
-        return cls.open(store, now=now, rng=rng, sink=sink)
+        made = create(
+            store,
+            now=now,
+            rng=rng,
+            compression=compression,
+            chunk_bytes=chunk_bytes,
+            pack_bytes=pack_bytes,
+            encryption=encryption,
+            writers=writers,
+            admins=admins,
+        )
+        if made is not None and access is not None:
+            made = replace(made, signing_key=access.signing_key)
+        return cls.open(store, now=now, rng=rng, sink=sink, access=access if made is None else made)
 
     @classmethod
     def open(
@@ -109,21 +140,37 @@ class Repository:
         cache_dir: Path | None = None,
         sink: EventSink = ignore,
         pause: Callable[[float], None] = time.sleep,
+        access: Access | None = None,
     ) -> Repository:
-        """Read the commit log to its end.
+        """Read the commit log to its end; `access` opens a repository that is encrypted.
 
-        Raises `RepositoryNotFound`, `UnknownFormat`, `CorruptObject`, `CorruptChain`, `StoreError`.
+        Raises `RepositoryNotFound`, `UnknownFormat`, `KeyRefused`, `CorruptObject`, `CorruptChain`, `StoreError`, and
+        `UsageError` for a signing key where commits are not signed.
         """
         document = read_repository_document(store)
+        if document.writers == SINGLE and not isinstance(store, SingleWriterStore):
+            store = SingleWriterStore(store, rng.randbytes(16).hex(), pause=pause)
+        keyring = unlocked(store, document, access)
+        signing_key = None if access is None else access.signing_key
+        if signing_key is not None and not document.admins:
+            raise UsageError(
+                f"commits of {store.url} are not signed, and a signing key was given for it",
+                hint="Leave the key out; or check that this is the repository you mean.",
+            )
         cache = None if cache_dir is None else CommitCache(cache_dir, document.id, store.url)
-        repository = cls(store, document, now=now, rng=rng, cache=cache, sink=sink, pause=pause)
+        repository = cls(
+            store,
+            document,
+            now=now,
+            rng=rng,
+            cache=cache,
+            sink=sink,
+            pause=pause,
+            keyring=keyring,
+            signing_key=signing_key,
+        )
         repository._load()
         return repository
-
-    @property
-    def id(self) -> str:
-        """32 hexadecimal digits."""
-        return self.about.id
 
     @property
     def state(self) -> State:
@@ -173,7 +220,7 @@ class Repository:
         if self._cache is None:
             return
         try:
-            state = fold(EMPTY, _slots(EMPTY, self._cache.commits()))
+            state = fold(EMPTY, self._slots(EMPTY, self._cache.commits()))
         except CorruptChain as error:
             log.info("cache thrown away", reason=error.message)
             self._cache.clear()
@@ -191,11 +238,45 @@ class Repository:
 
     def _extend(self, commits: list[tuple[int, bytes]]) -> None:
         before = len(self._state.alarms)
-        self._state = fold(self._state, _slots(self._state, commits))
+        self._state = fold(self._state, self._slots(self._state, commits))
+        if self.keyring is not None:
+            self.keyring.forget(self._state.keys)
         for alarm in self._state.alarms[before:]:
             log.warning("commit counts for nothing", number=alarm.number, reason=alarm.reason)
         if self._cache is not None:
             self._cache.add(commits)
+
+    def _slots(self, state: State, commits: Iterable[tuple[int, bytes]]) -> Iterator[Slot]:
+        prev = state.head_digest
+        for number, data in commits:
+            slot = read_slot(data, number, prev, names.log_name(number), self.seal)
+            prev = slot.digest
+            yield slot
+
+    def _signed(self, commit: Commit) -> Commit:
+        """With our signature, where commits are signed. Raises `KeyRefused` when ours is not enough for it."""
+        if not self.about.admins:
+            return commit
+        key = self._signing_key_for(commit.kind)
+        value = key.sign(signed_text(self.id, unsigned_text(commit)))
+        return replace(commit, signature=Signature(key.id, value))
+
+    def _signature(self, report: Mapping[str, object]) -> Signature | None:
+        key = self._signing_key
+        return None if key is None else Signature(key.id, key.sign(report_text(self.id, report)))
+
+    def _signing_key_for(self, kind: str) -> SigningKey:
+        from kafkeep.repository.signing import allowed  # loads cryptography
+
+        return allowed(self._signing_key, self._state.trusted, kind, self.store.url)
+
+    def _encode_checked(self, commit: Commit) -> bytes:
+        """The stored bytes, read back and compared before anything is written."""
+        data = encode_commit(commit, self.seal)
+        slot = read_slot(data, commit.seq, commit.prev, "the commit to be written", self.seal)
+        if slot.commit != commit:
+            raise ValueError(f"a draft that cannot be stored as it is: {slot.defect or 'it reads back as another one'}")
+        return data
 
     def commit(self, draft: Draft) -> CommitOutcome:
         """Commit what fits of the draft at the next free number; durable when the call returns.
@@ -208,17 +289,17 @@ class Repository:
         self.about.require("append", self.store.url)
         with self._lock:
             while True:
-                fitted = fit(self._state, draft)
+                fitted = fit(self._state, self._with_keys(draft))
                 if fitted.empty:
                     return CommitOutcome(
                         number=None, commit=None, accepted_runs=(), dropped_runs=fitted.dropped_runs, point=None
                     )
-                commit = self._commit(draft, fitted)
+                commit = self._signed(self._commit(draft, fitted))
                 reason = validate(self._state, commit)
                 if reason is not None:
                     raise ValueError(f"a draft that can never be committed: {reason}")
                 try:
-                    data = _encode_checked(commit)
+                    data = self._encode_checked(commit)
                 except TooLarge:
                     if len(draft.packs) < 2:
                         raise
@@ -239,11 +320,12 @@ class Repository:
         self.about.require("prune", self.store.url)
         with self._lock:
             while True:
-                commit = replace(self._head_of_next(started), kind=KIND_OF[type(change)], change=change)
+                kind = KIND_OF[type(change)]
+                commit = self._signed(replace(self._head_of_next(started), kind=kind, change=change))
                 reason = validate(self._state, commit)
                 if reason is not None:
                     raise PlanRefused(reason, hint="The repository has changed meanwhile: run the command again.")
-                data = _encode_checked(commit)
+                data = self._encode_checked(commit)
                 other = chain.put_commit(self.store, commit.seq, data, self._pause)
                 self._extend([(commit.seq, data if other is None else other)])
                 if other is None:
@@ -252,6 +334,9 @@ class Repository:
                     return commit.seq
                 log.info("lost a race for a commit", number=commit.seq)
                 self.refresh()
+
+    def _with_keys(self, draft: Draft) -> Draft:
+        return draft if self.keyring is None else replace(draft, topic_keys=self.keyring.made(self._state.keys))
 
     def _commit_halves(self, draft: Draft) -> CommitOutcome:
         """Gaps and openings go with the first half that has room for them: what is there already is dropped."""
@@ -289,6 +374,7 @@ class Repository:
             opened=fitted.opened,
             closed=fitted.closed,
             point=fitted.point,
+            topic_keys=fitted.topic_keys,
         )
 
     def _committed(self, commit: Commit, fitted: Fitted) -> CommitOutcome:
@@ -309,7 +395,12 @@ class Repository:
     def pack_writer(self) -> PackWriter:
         """A new pack, written with the epoch of the state at hand. Raises `UnknownFormat`, `StoreError`."""
         self.about.require("append", self.store.url)
-        return PackWriter(self.store.open_new(), self.about, epoch=self._state.epoch, now=self._now, rng=self._rng)
+        if self.about.admins:
+            self._signing_key_for("add")  # before anything is uploaded that could not be committed
+        sealer = None if self.keyring is None else StateSealer(self.keyring, lambda: self._state.keys)
+        return PackWriter(
+            self.store.open_new(), self.about, epoch=self._state.epoch, now=self._now, rng=self._rng, sealer=sealer
+        )
 
     def read_run(
         self,
@@ -327,6 +418,10 @@ class Repository:
         handed out. Raises `CorruptObject` (naming pack, run and chunk), `StoreError`.
         """
         return self._reader.read(self._entry(run.pack), run, start, stop, verify=verify, skip=skip)
+
+    def trusts(self, report: Mapping[str, object]) -> bool:
+        """Whether a report counts as evidence: signed by somebody who is trusted, or where nothing is signed."""
+        return is_trusted_report(self._state, report)
 
     def chunk_ranges(self, run: RunRef) -> tuple[tuple[OffsetRange, int], ...]:
         """For readers of a part: the offsets that each chunk of a run answers for, and its bytes as the broker sent them.
@@ -370,71 +465,3 @@ class Repository:
     def view(self, point: RecoveryPoint) -> PointView:
         """What a point holds, partition by partition: runs and gaps cut to the point."""
         return self._state.view(point)
-
-    # --- documents and reports -------------------------------------------------------------------------------
-
-    def put_document(self, kind: str, value: object) -> str:
-        """Store a document (`envelope.DOCUMENT_KINDS`) and return its digest; the same value is stored once.
-
-        Raises ValueError for what is not canonical JSON, `CorruptObject` when its place holds others, `StoreError`.
-        """
-        document = wrap_document(kind, value)
-        self.store_document(document)
-        return document.digest
-
-    def store_document(self, document: WrappedDocument) -> None:
-        """Store a document that is not there yet. Raises `CorruptObject` when its place holds others, `StoreError`."""
-        name = names.document_name(document.digest)
-        if not self._put(name, document.data):
-            raise CorruptObject(f"{name} does not hold the document it is named after")
-
-    def document(self, kind: str, reference: str) -> object:
-        """A document by its digest. Raises `CorruptObject` when it is missing or not as written, `StoreError`."""
-        return read_document(self.store, kind, reference)
-
-    def put_audit(self, kind: str, value: object) -> str:
-        """Store a report and return its object name. Raises ValueError, `StoreError`."""
-        moment = self._now()
-        name = names.audit_name(moment, names.ulid(moment, self._rng.randbytes(10)))
-        report = {
-            "kind": nouns.slug(kind, "kind of a report"),
-            "name": name,
-            "repository": self.id,
-            "time": nouns.utc_text(moment),
-            "value": value,
-        }
-        if not self._put(name, wrap(Kind.AUDIT, report)):
-            raise ObjectExists(f"{name} already exists in {self.store.url}")
-        return name
-
-    def _put(self, name: str, data: bytes) -> bool:
-        """Create the object unless it is there already, as after a try whose answer was lost; False: others' bytes are."""
-        try:
-            self.store.put_new(name, data)
-        except ObjectExists:
-            return self.store.get(name, 0, len(data) + 1) == data
-        return True
-
-    def audits(self, kind: str | None = None) -> Iterator[tuple[str, object]]:
-        """Names and values of the reports that the store lists, oldest first. Raises `CorruptObject`, `StoreError`."""
-        for info in self.store.list("audit/"):
-            report = read_audit(self.store, info.name, self.id)
-            if kind is None or report["kind"] == kind:
-                yield info.name, report["value"]
-
-
-def _slots(state: State, commits: Iterator[tuple[int, bytes]] | list[tuple[int, bytes]]) -> Iterator[Slot]:
-    prev = state.head_digest
-    for number, data in commits:
-        slot = read_slot(data, number, prev, names.log_name(number))
-        prev = slot.digest
-        yield slot
-
-
-def _encode_checked(commit: Commit) -> bytes:
-    """The stored bytes, read back and compared before anything is written."""
-    data = encode_commit(commit)
-    slot = read_slot(data, commit.seq, commit.prev, "the commit to be written")
-    if slot.commit != commit:
-        raise ValueError(f"a draft that cannot be stored as it is: {slot.defect or 'it reads back as another one'}")
-    return data

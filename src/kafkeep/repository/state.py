@@ -23,10 +23,13 @@ from kafkeep.model import (
 )
 from kafkeep.repository.catalogue import PackCatalogue, PackEntry
 from kafkeep.repository.changes import Change, Pin
+from kafkeep.repository.compacting import check_pack
 from kafkeep.repository.format import NO_COMMIT, Commit, CommittedPack, RepositoryDocument, Slot
 from kafkeep.repository.invalid import Invalid
 from kafkeep.repository.keeping import Retirement, changed, check_change
 from kafkeep.repository.shared import Shared
+from kafkeep.repository.topic_keys import KeyRing, check_runs, with_topic_keys
+from kafkeep.repository.trust import TrustedKey, check_signature
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +145,10 @@ class State:
     """By the numbers of their points."""
     floors: Mapping[Generation, int] = field(default_factory=lambda: MappingProxyType({}))
     """Nothing that was ever retired of a generation reaches beyond this offset; no point to come begins below it."""
+    keys: KeyRing = field(default_factory=KeyRing)
+    """Of an encrypted repository."""
+    trusted: tuple[TrustedKey, ...] = ()
+    """Whose signatures count, in a repository whose commits are signed."""
 
     def latest_generation(self, topic_partition: TopicPartition) -> GenerationState | None:
         """The generation opened last for this partition, open or closed; None when it was never seen."""
@@ -265,6 +272,7 @@ def validate(state: State, commit: Commit) -> str | None:
         elif commit.kind != "init":
             _check_cluster(state, commit)
             _check_packs(state, commit.packs)
+            check_runs(state, commit.topic_keys, (run for pack in commit.packs for run in pack.runs))
             _check_generations(state, commit)
     except Invalid as broken:
         return str(broken)
@@ -276,14 +284,6 @@ def _check_cluster(state: State, commit: Commit) -> None:
         raise Invalid("no cluster id")
     if state.cluster_id is not None and commit.cluster_id != state.cluster_id:
         raise Invalid(f"cluster {commit.cluster_id} writes into a repository of cluster {state.cluster_id}")
-
-
-def check_pack(state: State, name: str, epoch: int) -> None:
-    """A pack may be named once, and not when its epoch is so old that a sweep may have removed it."""
-    if name in state.packs or name in state.swept:
-        raise Invalid(f"pack {name} is named a second time")
-    if not state.epoch - 1 <= epoch <= state.epoch:
-        raise Invalid(f"pack {name} is of epoch {epoch}, the repository is at epoch {state.epoch}")
 
 
 def _check_packs(state: State, packs: Iterable[CommittedPack]) -> None:
@@ -312,6 +312,15 @@ def _check_generations(state: State, commit: Commit) -> None:
             raise Invalid("two cuts of one partition")
         for cut in commit.point.cuts:
             overlay.check_cut(cut)
+
+
+def _unsigned(state: State, slot: Slot) -> str | None:
+    """What its signature lacks, None when it lacks nothing or none is needed."""
+    try:
+        check_signature(state, slot)
+    except Invalid as broken:
+        return str(broken)
+    return None
 
 
 def apply(state: State, slot: Slot) -> State:
@@ -343,7 +352,7 @@ class _Folder:
             raise CorruptChain(f"commit {slot.seq} where commit {state.head + 1} belongs")
         commit, reason = slot.commit, slot.defect
         if commit is not None:
-            reason = validate(state, commit)
+            reason = _unsigned(state, slot) or validate(state, commit)
         if slot.seq == 0 and (commit is None or reason is not None):
             raise CorruptChain(f"commit 0 does not begin a repository: {reason}")
         head = {"head": slot.seq, "head_digest": slot.digest}
@@ -352,7 +361,16 @@ class _Folder:
             self.state = replace(state, **head, alarms=state.alarms.extended([alarm]))  # type: ignore[arg-type]
             return
         if commit.kind == "init":
-            self.state = replace(state, **head, repository=commit.repository)  # type: ignore[arg-type]
+            encryption = None if commit.repository is None else commit.repository.encryption
+            keys = KeyRing() if encryption is None else KeyRing(recipients=encryption.recipients)
+            admins = () if commit.repository is None else commit.repository.admins
+            self.state = replace(
+                state,
+                **head,  # type: ignore[arg-type]
+                repository=commit.repository,
+                keys=keys,
+                trusted=admins,
+            )
             return
         if commit.change is not None:
             self._apply_change(commit, commit.change, head)
@@ -367,6 +385,7 @@ class _Folder:
             cluster_id=commit.cluster_id,
             packs=state.packs.extended(entries),
             points=state.points if point is None else state.points.extended([point]),
+            keys=with_topic_keys(state.keys, commit.topic_keys),
         )
 
     def _apply_change(self, commit: Commit, change: Change, head: Mapping[str, object]) -> None:

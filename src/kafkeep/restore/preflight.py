@@ -9,6 +9,7 @@ from kafkeep.errors import CorruptObject, ObjectNotFound
 from kafkeep.events import EventSink, Progress, WorkPlanned
 from kafkeep.model import RunRef
 from kafkeep.playback import check, needed_runs
+from kafkeep.repository.openable import require_keys
 from kafkeep.repository.repository import Repository
 from kafkeep.restore.options import RestoreOptions
 from kafkeep.restore.passage import Passage
@@ -22,8 +23,9 @@ def check_everything_needed(
     repository: Repository, plan: RestorePlan, options: RestoreOptions, *, sink: EventSink
 ) -> None:
     """Raises `CorruptionError` when a pack is missing or shorter than its commit says, or (level `data`) when anything of
-    a run that the plan needs fails its digest or CRC.
+    a run that the plan needs fails its digest or CRC; `KeyRefused` when any of them cannot be opened here.
     """
+    require_keys(repository, (run for part in plan.partitions for run in _needed(part)))
     for name in sorted({run.pack for part in plan.partitions for run in _needed(part)}):
         _check_pack(repository, name)
     if options.preflight == "exist":

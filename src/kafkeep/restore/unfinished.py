@@ -13,7 +13,6 @@ from typing import Any, Final
 from kafkeep.errors import CorruptObject, GuardRefused, UnknownFormat, UsageError
 from kafkeep.model import Generation, OffsetRange, TopicPartition
 from kafkeep.repository.documents import offset_map_from_json
-from kafkeep.repository.objects import read_audit
 from kafkeep.repository.repository import Repository
 from kafkeep.repository.shapes import from_shape
 from kafkeep.restore.options import RestoreOptions
@@ -122,7 +121,7 @@ def _read_all(repository: Repository) -> dict[str, _Parts]:
     jobs: dict[str, _Parts] = {}
     later: list[tuple[str, Mapping[str, Any]]] = []
     for info in repository.store.list("audit/"):
-        report = read_audit(repository.store, info.name, repository.id)
+        report = repository.audit(info.name)
         kind, value = str(report["kind"]), report["value"]
         if not isinstance(value, dict):
             continue

@@ -41,7 +41,10 @@ class PrunePlan:
     """What no kept point needs, and no backup to come."""
     retired_bytes: int
     live_bytes: int
-    """Of all packs that are not retired yet, these included."""
+    """Of all packs with runs that are not retired yet, these included."""
+    emptied: tuple[str, ...]
+    """Packs without runs that a compaction took some out of."""
+    emptied_bytes: int
     kept_along_bytes: int
     """Of runs that nobody needs, in packs that hold others."""
     sweeps: tuple[DueSweep, ...]
@@ -54,7 +57,7 @@ class PrunePlan:
 
     @property
     def nothing_to_do(self) -> bool:
-        return not (self.retired_points or self.packs or self.sweeps)
+        return not (self.retired_points or self.packs or self.emptied or self.sweeps)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,3 +75,5 @@ class PruneResult:
     """Packs that no commit names and that a backup under way may still name."""
     failures: tuple[Failure, ...]
     """Packs that could not be deleted; the next pruning tries again."""
+    locked: tuple[Failure, ...] = ()
+    """Packs that the store keeps for now: nothing is wrong, and a later pruning deletes them."""

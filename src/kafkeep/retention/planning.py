@@ -27,15 +27,19 @@ def plan_prune(
     undo_seconds: float,
     confirmed: bool,
 ) -> PrunePlan:
-    """Points by the rules; packs when none of the kept points needs any of their runs and no backup will go on from one."""
+    """Points by the rules; packs when none of the kept points needs any of their runs and no backup will go on from one, and
+    those whose runs lie elsewhere, of which nothing is let go: a pack that only ever lost runs counts as data."""
     points = list(state.points)
     verdicts = judge(points, rules, circumstances)
     keep = {verdict.point for verdict in verdicts if verdict.keep}
     needed = Needed(state, [point for point in points if point.number in keep])
     retired = state.retired_packs()
-    packs, along, live = [], 0, 0
+    packs, emptied, along, live = [], [], 0, 0
     for entry in state.packs:
         if entry.name in retired:
+            continue
+        if not entry.runs and entry.moved:
+            emptied.append(entry)
             continue
         live += entry.size
         idle = [run for run in entry.runs if not needed.holds(run)]
@@ -56,6 +60,8 @@ def plan_prune(
         packs=tuple(entry.name for entry in packs),
         retired_bytes=size,
         live_bytes=live,
+        emptied=tuple(entry.name for entry in emptied),
+        emptied_bytes=sum(entry.size for entry in emptied),
         kept_along_bytes=along,
         sweeps=due,
         waiting=waiting,

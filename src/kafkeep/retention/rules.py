@@ -54,6 +54,8 @@ class KeepRules:
 
 
 _DAY: Final = 24 * 3600.0
+_SKEW: Final = timedelta(minutes=5)
+"""Clocks of several writers may differ by so much: docs/retention.md, "Rules"."""
 
 POLICIES: Final[Mapping[str, KeepRules]] = {
     "production": KeepRules(daily=30, weekly=13, monthly=12),
@@ -119,12 +121,37 @@ def _kept(newest_first: Sequence[RecoveryPoint], rules: KeepRules, now: datetime
     """(point, reason) by the rules, for one series."""
     # What the newest one says of deletions in compacted topics decides how the next backup reads them.
     yield newest_first[0].number, "the newest"
-    past = []
-    for point in newest_first:
-        if parse_time(point.finished) > now:
-            yield point.number, "dated in the future"
+    past = [point for point in newest_first if parse_time(point.finished) <= now]
+    known = {point.number for point in past}
+    yield from ((point.number, "dated in the future") for point in newest_first if point.number not in known)
+    back = _dated_back(past)
+    past = [point for point in past if point.number not in back]
+    kept: set[int] = set()
+    for number, reason in _by_rules(past, rules, now):
+        kept.add(number)
+        yield number, reason
+    yield from (
+        (number, f"dated before point {older}, stays with it") for number, older in back.items() if older in kept
+    )
+    for tag in rules.tags:
+        yield from ((point.number, f"tagged {tag}") for point in newest_first if has_tag(point.tags, tag))
+
+
+def _dated_back(newest_first: Sequence[RecoveryPoint]) -> dict[int, int]:
+    """Points whose date is before that of an older one, with the newest older one that is not such: whoever may write could
+    else fill every rule with points of any date, and all genuine ones would go."""
+    back: dict[int, int] = {}
+    latest: RecoveryPoint | None = None
+    for point in reversed(newest_first):
+        if latest is not None and parse_time(point.finished) < parse_time(latest.finished) - _SKEW:
+            back[point.number] = latest.number
         else:
-            past.append(point)
+            latest = point
+    return back
+
+
+def _by_rules(past: Sequence[RecoveryPoint], rules: KeepRules, now: datetime) -> Iterable[tuple[int, str]]:
+    """(point, reason) by counts, periods and age, for one series whose dates rise; newest first."""
     complete = 0
     for point in past:
         if complete >= rules.last:
@@ -137,8 +164,6 @@ def _kept(newest_first: Sequence[RecoveryPoint], rules: KeepRules, now: datetime
         since = now - timedelta(seconds=rules.within_seconds)
         kept = (point for point in past if parse_time(point.finished) >= since)
         yield from ((point.number, f"not older than {rfc3339(since)}") for point in kept)
-    for tag in rules.tags:
-        yield from ((point.number, f"tagged {tag}") for point in newest_first if has_tag(point.tags, tag))
 
 
 def _by_period(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from kafkeep.errors import PlanRefused, StoreError
+from kafkeep.errors import ObjectLocked, PlanRefused, StoreError
 from kafkeep.events import EventSink, Progress, Stage, WorkPlanned, ignore
 from kafkeep.model import Failure
 from kafkeep.repository.changes import RaiseEpoch, Retire, Sweep, Unretire
@@ -16,6 +16,7 @@ from kafkeep.repository.names import parse_pack_name
 from kafkeep.repository.repository import Repository
 from kafkeep.repository.state import State
 from kafkeep.repository.stores.base import ObjectInfo
+from kafkeep.retention.moved import check_moved
 from kafkeep.retention.plan import PrunePlan, PruneResult
 from kafkeep.retention.planning import plan_prune
 from kafkeep.retention.rules import Circumstances, KeepRules
@@ -27,6 +28,9 @@ SWEPT_BEHIND: Final = 2
 """A pack that no commit names is deleted when its epoch is so far behind: docs/format.md, "Epochs"."""
 VERIFIED: Final = "verified"
 """Kind of the report that a verification leaves which was asked to."""
+BY_RULES: Final = "pruned by rules"
+EMPTIED: Final = "its runs lie in other packs, or nowhere any more"
+"""Reasons of retirements."""
 
 
 def prepare(
@@ -40,7 +44,7 @@ def prepare(
 
 def verified_head(repository: Repository) -> int | None:
     """The newest commit that a verification of every object has seen without a finding."""
-    heads = (value.get("head") for _, value in repository.audits(VERIFIED) if isinstance(value, dict))
+    heads = (value.get("head") for _, value in repository.audits(VERIFIED, trusted=True) if isinstance(value, dict))
     return max((head for head in heads if type(head) is int), default=None)
 
 
@@ -50,7 +54,7 @@ def prune(
     """Carries a plan out. Stopped anywhere it leaves a whole repository, and the next pruning goes on.
 
     Raises `PlanRefused` when the plan holds refusals or the repository has changed so that it no longer may be carried
-    out, and what the rooms raise.
+    out, `CorruptObject` before anything is given up whose moved copy is not whole, and what the rooms raise.
     """
     if plan.refusals:
         raise PlanRefused("; ".join(plan.refusals), hint="Read the plan; confirm it only if it is what you want.")
@@ -58,6 +62,7 @@ def prune(
     if plan.sweeps:
         sink(Stage("sweep", f"{len(plan.sweeps)} retirement(s) whose time is over"))
         numbers = tuple(sweep.retirement for sweep in plan.sweeps)
+        check_moved(repository, _packs_of(repository.refresh(), numbers), sink=sink)
         swept = repository.decide(Sweep(numbers), started=rfc3339(now()))
     retirements = _retire(repository, plan, now=now, sink=sink)
     deletion = _delete(repository, now=now, sink=sink)
@@ -69,24 +74,33 @@ def prune(
         deleted_bytes=deletion.bytes,
         orphans=deletion.orphans,
         young_orphans=deletion.young,
-        failures=deletion.failures,
+        failures=tuple(failure for failure in deletion.failures if failure.reason != ObjectLocked.slug),
+        locked=tuple(failure for failure in deletion.failures if failure.reason == ObjectLocked.slug),
     )
+
+
+def _packs_of(state: State, retirements: tuple[int, ...]) -> frozenset[str]:
+    standing = (state.retirements.get(number) for number in retirements)
+    return frozenset(name for retirement in standing if retirement is not None for name in retirement.packs)
 
 
 def _retire(
     repository: Repository, plan: PrunePlan, *, now: Callable[[], datetime], sink: EventSink
 ) -> tuple[int, ...]:
     """Points first: packs may only go when no point needs them."""
-    points, packs = plan.retired_points, plan.packs
-    if not points and not packs:
+    if not plan.retired_points and not plan.packs and not plan.emptied:
         return ()
-    sink(Stage("retire", f"{len(points)} point(s), {len(packs)} pack(s)"))
-    numbers = []
-    for start in range(0, max(1, len(packs)), PACKS_IN_A_COMMIT):
-        part = packs[start : start + PACKS_IN_A_COMMIT]
-        change = Retire(points if start == 0 else (), part, "pruned by rules")
-        numbers.append(repository.decide(change, started=rfc3339(now())))
-    return tuple(numbers)
+    sink(Stage("retire", f"{len(plan.retired_points)} point(s), {len(plan.packs) + len(plan.emptied)} pack(s)"))
+    changes = [*_retirements(plan.retired_points, plan.packs, BY_RULES), *_retirements((), plan.emptied, EMPTIED)]
+    return tuple(repository.decide(change, started=rfc3339(now())) for change in changes)
+
+
+def _retirements(points: tuple[int, ...], packs: tuple[str, ...], reason: str) -> Iterable[Retire]:
+    """As few commits as have room for the packs; the first one takes the points."""
+    if points or packs:
+        yield Retire(points, packs[:PACKS_IN_A_COMMIT], reason)
+    for start in range(PACKS_IN_A_COMMIT, len(packs), PACKS_IN_A_COMMIT):
+        yield Retire((), packs[start : start + PACKS_IN_A_COMMIT], reason)
 
 
 def take_back(

@@ -286,6 +286,18 @@ def _words(listeners: Mapping[str, str]) -> str:
     return " and ".join(f"{key} {security}" for key, security in listeners.items())
 
 
+class ObjectLockSettings(Strict):
+    """`[repository.NAME.s3.object_lock]`: what new packs, commits and documents are locked with. The bucket must have been
+    made with object lock."""
+
+    mode: Literal["governance", "compliance"] = Field(
+        description="governance: who has a special right may lift it; compliance: nobody may, not even the account's owner"
+    )
+    days: Annotated[int, Field(ge=1, le=36500)] = Field(
+        description="how long each object is locked from when it is made"
+    )
+
+
 class S3Settings(Strict):
     """`[repository.NAME.s3]`: how a bucket behind `s3://` is reached. Without a login here, the variables AWS_* count, then
     web identity, the container's and the host's role."""
@@ -309,6 +321,9 @@ class S3Settings(Strict):
         None,
         description="what the service checks bodies by: sha256 in the signature, understood everywhere, or crc64nvme, "
         "which costs less; default: crc64nvme at Amazon's own endpoints, else sha256",
+    )
+    object_lock: ObjectLockSettings | None = Field(
+        None, description="lock what is written against deletion; default: no lock but the bucket's own"
     )
 
     @model_validator(mode="after")
@@ -362,6 +377,20 @@ class RepositorySettings(Strict):
     )
     compression: Literal["zstd", "none"] = Field(
         "zstd", description="what `init` sets for chunks of uncompressed batches: zstd or none"
+    )
+    identity: SecretSource | None = Field(
+        None, description="identity that opens an encrypted repository; a program may have a KMS decrypt it"
+    )
+    passphrase: SecretSource | None = Field(None, description="passphrase that opens an encrypted repository")
+    writer_key: SecretSource | None = Field(
+        None,
+        description="key with which an encrypted repository is written, pruned and copied; it opens no records",
+    )
+    signing_key: SecretSource | None = Field(
+        None, description="key with which commits are signed, where the repository wants them signed"
+    )
+    admins: tuple[Text, ...] = Field(
+        (), description="signers who alone may have begun the repository; any other repository is refused"
     )
     s3: S3Settings | None = Field(None, description="how the bucket is reached; only with s3://")
     gcs: GcsSettings | None = Field(None, description="how the bucket is reached; only with gs://")

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from blake3 import blake3
 
-from kafkeep.errors import CorruptBatch, CorruptionError, CorruptObject, StoreError, UnknownFormat
+from kafkeep.errors import CorruptBatch, CorruptionError, CorruptObject, KeyRefused, StoreError, UnknownFormat
 from kafkeep.model import BatchInfo, ChunkRef, OffsetRange, RunFacts
 from kafkeep.repository import layout
 from kafkeep.repository.catalogue import PackEntry
 from kafkeep.repository.facts import FactsBuilder, PieceFacts
 from kafkeep.repository.layout import RunIndex
-from kafkeep.repository.reader import chunk_coverage, open_chunk, read_footer
+from kafkeep.repository.reader import chunk_coverage, key_of, open_chunk, read_footer
 from kafkeep.repository.stores.base import Store
 from kafkeep.verify.report import Finding, of_all_runs
+
+if TYPE_CHECKING:
+    from kafkeep.repository.keyring import Keyring
 
 BLOCK_BYTES: Final = 8 * 1024 * 1024
 
@@ -28,8 +31,16 @@ class PackCheck:
     """Every byte of one pack, and with `data` what the bytes mean."""
 
     def __init__(
-        self, store: Store, entry: PackEntry, repository_id: str, data: bool, check_batches: CheckBatches
+        self,
+        store: Store,
+        entry: PackEntry,
+        repository_id: str,
+        data: bool,
+        check_batches: CheckBatches,
+        keyring: Keyring | None = None,
     ) -> None:
+        self._keyring = keyring
+        self._seal = None if keyring is None else keyring.seal
         self._entry = entry
         self._store = store
         self._repository_id = repository_id
@@ -39,11 +50,13 @@ class PackCheck:
 
     def run(self) -> list[Finding]:
         try:
-            footer = read_footer(self._store, self._entry, self._repository_id)
+            footer = read_footer(self._store, self._entry, self._repository_id, self._seal)
             found = self._missing_runs(footer.runs)
+            named = {run.index for run in self._entry.runs}
             for index, run in enumerate(footer.runs):
                 self._blocks.limit = footer.position
-                found += self._check_run(index, run)
+                if index in named:
+                    found += self._check_run(index, run)
         except (CorruptObject, UnknownFormat) as error:
             return of_all_runs(self._entry, error.message)
         except StoreError as error:
@@ -58,18 +71,22 @@ class PackCheck:
         return [
             Finding(self._entry.name, f"run {run.index} is not as committed", run.generation, run.coverage)
             for run in self._entry.runs
-            if run.index >= len(runs) or runs[run.index].facts != run.facts
+            if run.index >= len(runs) or runs[run.index].facts != run.facts or key_of(runs[run.index]) != run.key
         ]
 
     def _check_run(self, index: int, run: RunIndex) -> list[Finding]:
         facts = run.facts
         found: list[Finding] = []
-        header = layout.encode_run_header(index, facts.generation, facts.coverage.start)
+        header = layout.encode_run_header(index, facts.generation, facts.coverage.start, self._seal)
         if self._blocks.get(run.position, len(header)) != header:
             found.append(
                 Finding(self._entry.name, f"header of run {index} is damaged", facts.generation, facts.coverage)
             )
         builder = FactsBuilder(facts.generation, facts.coverage.start) if self._data else None
+        try:
+            cipher = self._keyring.open_run(run) if builder is not None and self._keyring is not None else None
+        except (KeyRefused, CorruptObject) as error:
+            return [*found, Finding(self._entry.name, error.message, facts.generation, facts.coverage)]
         for place, chunk in enumerate(run.chunks):
             what = f"chunk {chunk.offsets} of run {index}"
             try:
@@ -77,7 +94,8 @@ class PackCheck:
                 if builder is None:
                     _check_digest(stored, chunk, what)
                 else:
-                    self._check_chunk(open_chunk(stored, chunk, what), chunk, builder, what)
+                    sealed = None if cipher is None else (cipher, place)
+                    self._check_chunk(open_chunk(stored, chunk, what, sealed=sealed), chunk, builder, what)
             except (CorruptionError, UnknownFormat) as error:
                 start, stop = chunk_coverage(run, place)
                 found.append(

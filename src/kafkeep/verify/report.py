@@ -22,6 +22,8 @@ class Finding:
     generation: Generation | None = None
     coverage: OffsetRange | None = None
     """What of the generation cannot be relied on."""
+    known: str | None = None
+    """When a repair first wrote it down, RFC 3339; None for one that no quarantine report tells of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,8 @@ class VerifyReport:
     whole_head: int | None = None
     """The newest commit of which everything was looked at, in this verification and those it goes on from, and nothing
     found."""
+    shredded: tuple[str, ...] = ()
+    """Topics with records that nobody can open any more, because that was wanted."""
 
 
 def of_all_runs(entry: PackEntry, what: str) -> list[Finding]:

@@ -35,8 +35,9 @@ def place(entry: PackEntry) -> tuple[int, str]:
 
 
 def in_turn(packs: Iterable[PackEntry], after: Cursor | None) -> list[PackEntry]:
-    """The packs behind the cursor; all of them without one. Packs that came meanwhile are among them."""
-    ordered = sorted(packs, key=place)
+    """The packs behind the cursor; all of them without one. Packs that came meanwhile are among them, those without runs are
+    not: nobody needs them."""
+    ordered = sorted((entry for entry in packs if entry.runs), key=place)
     return ordered if after is None else [entry for entry in ordered if place(entry) > (after.commit, after.pack)]
 
 

@@ -13,25 +13,33 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import structlog
 
-from kafkeep.errors import CorruptionError, CorruptObject, ObjectNotFound, UnknownFormat
+from kafkeep.errors import CorruptionError, CorruptObject, KeyRefused, ObjectNotFound, UnknownFormat
 from kafkeep.events import EventSink, Progress, Stage, WorkPlanned, ignore
 from kafkeep.kafka.wire.batch import walk
 from kafkeep.repository import chain
 from kafkeep.repository.catalogue import PackEntry
 from kafkeep.repository.envelope import DOCUMENT_KINDS, digest, unwrap
 from kafkeep.repository.format import RepositoryDocument, Slot, read_slot
+from kafkeep.repository.keeping import shredded_topics
 from kafkeep.repository.names import HINT_HEAD, REPOSITORY, document_name, log_name, log_number
 from kafkeep.repository.objects import read_audit, read_repository_document
 from kafkeep.repository.repository import Repository
 from kafkeep.repository.state import EMPTY, State, fold
 from kafkeep.repository.stores.base import Store
+from kafkeep.repository.unlocking import unlocked
+from kafkeep.verify.keys import key_findings
 from kafkeep.verify.packs import CheckBatches, PackCheck
+from kafkeep.verify.quarantine import with_knowledge
 from kafkeep.verify.report import LEVELS, Finding, VerifyReport, of_all_runs
 from kafkeep.verify.rotation import Cursor, in_turn
+
+if TYPE_CHECKING:
+    from kafkeep.repository.keyring import Access, Keyring
+    from kafkeep.repository.sealing import DocumentSeal
 
 log = structlog.get_logger(__name__)
 
@@ -49,6 +57,7 @@ def verify(
     workers: int = 2,
     after: Cursor | None = None,
     is_over: Callable[[], bool] = lambda: False,
+    access: Access | None = None,
 ) -> VerifyReport:
     """Check a repository, open or just its store: a store serves also when its commit log cannot be opened any more.
 
@@ -56,7 +65,8 @@ def verify(
     time is; documents and reports come last.
 
     Damage becomes findings. Raises `RepositoryNotFound`, `UnknownFormat` for a repository that this version must not
-    judge, `StoreError` when the store does not answer, ValueError for an unknown level.
+    judge, `KeyRefused` for an encrypted one that `access` (or the open repository) has not the keys for, `StoreError` when
+    the store does not answer, ValueError for an unknown level.
     """
     if level not in LEVELS:
         raise ValueError(f"unknown level {level!r}")
@@ -64,6 +74,7 @@ def verify(
     store = repository.store if isinstance(repository, Repository) else repository
     check = _Check(store, sink, check_batches)
     document = check.repository_document()
+    check.keyring = _keyring(repository, document, access, level)
     state = check.chain(document, known)
     depth = LEVELS.index(level)
     turn, done = in_turn(state.packs, after), 0
@@ -73,6 +84,9 @@ def verify(
         done = check.packs(turn, document, data=depth == 3, workers=workers, is_over=is_over)
         if done == len(turn):
             check.documents(state, document)
+    findings = tuple(check.findings)
+    if document is not None:
+        findings = with_knowledge(store, document.id, findings, check.seal)
     left = len(turn) - done if depth > 1 else 0
     clean = not check.findings and not state.alarms and (after is None or after.clean)
     head = state.head if after is None else after.head
@@ -84,12 +98,29 @@ def verify(
         state.head,
         check.seen,
         check.read,
-        tuple(check.findings),
+        findings,
         tuple(state.alarms),
         left=left,
         cursor=cursor if left else None,
         whole_head=head if clean and not left and depth > 1 else None,
+        shredded=shredded_topics(state),
     )
+
+
+def _keyring(
+    repository: Repository | Store, document: RepositoryDocument | None, access: Access | None, level: str
+) -> Keyring | None:
+    """The keys that this level needs."""
+    if isinstance(repository, Repository):
+        keyring = repository.keyring
+    else:
+        keyring = None if document is None else unlocked(repository, document, access)
+    if level == "data" and keyring is not None and keyring.identity is None:
+        raise KeyRefused(
+            "the level data opens records, which takes an identity or a passphrase",
+            hint="A writer key is enough for --level objects, which checks every byte.",
+        )
+    return keyring
 
 
 class _Check:
@@ -102,6 +133,11 @@ class _Check:
         self.seen = 0
         self.read = 0
         self.findings: list[Finding] = []
+        self.keyring: Keyring | None = None
+
+    @property
+    def seal(self) -> DocumentSeal | None:
+        return None if self.keyring is None else self.keyring.seal
 
     def _note(self, objects: int, size: int) -> None:
         self.seen += objects
@@ -133,6 +169,10 @@ class _Check:
                     continue
                 self.findings.append(Finding(log_name(state.head + 1), error.message))
                 return state
+            except KeyRefused:
+                if document is not None:
+                    raise
+                return state  # which keys it takes, only the damaged repository document could tell
             if following is None:
                 break
             state = following
@@ -151,7 +191,7 @@ class _Check:
             data = chain.read_commit(self._store, number)
             if data is None:
                 break
-            slots.append(read_slot(data, number, prev, log_name(number)))
+            slots.append(read_slot(data, number, prev, log_name(number), self.seal))
             size, prev = size + len(data), slots[-1].digest
         if not slots:
             return None
@@ -189,6 +229,13 @@ class _Check:
             name = document_name(reference)
             if self._size(name) is None:
                 self.findings.append(Finding(name, "it is missing"))
+        self.keys(state, whole=False)
+
+    def keys(self, state: State, *, whole: bool) -> None:
+        """Looks for the keys of an encrypted repository."""
+        if self.keyring is not None:
+            self._note((len(state.keys.topic_keys) + 1) * len(state.keys.recipients), 0)
+        self.findings += self._settled(lambda: list(key_findings(self._store, state, whole=whole)))
 
     def _size(self, name: str) -> int | None:
         """Its size, None when the store says twice that it is absent."""
@@ -221,7 +268,9 @@ class _Check:
         def check(entry: PackEntry) -> list[Finding] | None:
             if entry is not turn[0] and is_over():
                 return None
-            return self._settled(lambda: PackCheck(self._store, entry, document.id, data, self._check_batches).run())
+            return self._settled(
+                lambda: PackCheck(self._store, entry, document.id, data, self._check_batches, self.keyring).run()
+            )
 
         with ThreadPoolExecutor(workers) as pool:
             for entry, found in zip(turn, pool.map(check, turn), strict=True):
@@ -241,6 +290,7 @@ class _Check:
         listed = [info.name for info in self._store.list("doc/")]
         for name in sorted({*kinds, *listed}):
             self.findings += self._settled(partial(self._document, name, kinds.get(name)))
+        self.keys(state, whole=True)
         for name in [info.name for info in self._store.list("audit/")]:
             self.findings += self._settled(partial(self._audit, name, document.id))
 
@@ -263,7 +313,7 @@ class _Check:
             return [Finding(name, "it does not match the digest it is named by")]
         if kind in DOCUMENT_KINDS:
             try:
-                unwrap(data, DOCUMENT_KINDS[kind], name)
+                unwrap(data, DOCUMENT_KINDS[kind], name, self.seal)
             except (CorruptObject, UnknownFormat) as error:
                 return [Finding(name, error.message)]
         return []
@@ -271,7 +321,7 @@ class _Check:
     def _audit(self, name: str, repository_id: str) -> list[Finding]:
         self._note(1, 0)
         try:
-            read_audit(self._store, name, repository_id)
+            read_audit(self._store, name, repository_id, self.seal)
         except ObjectNotFound:
             return []
         except (CorruptObject, UnknownFormat) as error:

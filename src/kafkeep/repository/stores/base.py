@@ -19,7 +19,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from kafkeep.repository.stores.object_lock import BucketLock
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +108,10 @@ class Store(ABC):
         self.head(name)
         return None
 
+    def bucket_lock(self) -> BucketLock | None:
+        """What the place says about locks on its objects, None where it knows none. Raises `StoreError`."""
+        return None
+
     @abstractmethod
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         """Objects whose names begin with `prefix` (empty, or ending in `/`), in the order of their names."""
@@ -115,7 +122,7 @@ class Store(ABC):
 
     @abstractmethod
     def delete(self, name: str) -> None:
-        """Remove the object; an absent one is no error. Raises `StoreError`."""
+        """Remove the object; an absent one is no error. Raises `ObjectLocked`, `StoreError`."""
 
     @abstractmethod
     def close(self) -> None:

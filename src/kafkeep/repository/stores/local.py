@@ -341,7 +341,10 @@ class _LocalUpload(Upload):
             raise ObjectExists(f"{name} already exists in {self._store.url}") from error
         except OSError as error:
             if error.errno in _NO_LINKS:
-                raise StoreNotCreateOnly(f"{self._store.url} lies on a file system without hard links") from error
+                raise StoreNotCreateOnly(
+                    f"{self._store.url} lies on a file system without hard links",
+                    hint="Use a file system that has hard links.",
+                ) from error
             raise
 
     def replace(self, name: str) -> None:

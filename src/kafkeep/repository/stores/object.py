@@ -12,19 +12,30 @@ the ETag that the read began with.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, TypeVar
+from urllib.parse import quote
 
 import obstore
 import structlog
 
-from kafkeep.errors import KafkeepError, ObjectNotFound, StoreError
+from kafkeep.errors import KafkeepError, ObjectLocked, ObjectNotFound, StoreError
 from kafkeep.repository.names import check_hint_name, check_object_name, check_prefix
 from kafkeep.repository.stores.base import Capabilities, ObjectInfo, Store, Upload
 from kafkeep.repository.stores.object_errors import FOREIGN, ObjectChanged, OutsideObject, SlowDown, translate
+from kafkeep.repository.stores.object_lock import (
+    NONE_YET,
+    UNLOCKED,
+    BucketLock,
+    lock_headers,
+    locked_until,
+    read_bucket_lock,
+    read_retention,
+)
 from kafkeep.repository.stores.object_upload import Body, ObjectUpload
+from kafkeep.repository.stores.options import ObjectLock
 from kafkeep.repository.stores.pace import Pace
 
 if TYPE_CHECKING:
@@ -41,8 +52,11 @@ RESUMES: Final = 3
 SLOWEST_BYTES_PER_SECOND: Final = 512 * 1024
 """A request gets the time that its bytes take at this rate, and the store's timeout besides."""
 LIST_PAGE: Final = 1000
+NO_LOCK: Final = "Make a bucket with object lock, or take object_lock out of the settings."
 PARALLEL_READS: Final = 8
 
+_RESOURCE: Final = "it"
+"""Any name will do: the client of a resource has only that one."""
 _SIZES: Final = (1 << 20, RANGE_BYTES, 64 << 20, 256 << 20, 5 << 30)
 """Requests of up to these many bytes share a client, because only a whole client has a deadline."""
 
@@ -63,6 +77,12 @@ class Place:
     """For packs."""
     failure: Callable[[], KafkeepError | None] = lambda: None
     """What went wrong when credentials were last asked for, None when nothing did."""
+    lock: ObjectLock | None = None
+    """What new objects are locked with; then old versions are kept by the service, and deleted one by one."""
+    connect_locked: Callable[[float, Mapping[str, str]], Client] | None = None
+    """A client whose requests carry these headers."""
+    connect_to: Callable[[float, str, str], Client] | None = None
+    """A client whose only object is a key's resource: the key (empty for the bucket) and its query."""
 
 
 class ObjectStore(Store):
@@ -74,6 +94,8 @@ class ObjectStore(Store):
         self._pace = Pace(place.connections)
         self._lock = threading.Lock()
         self._clients: dict[int, Client] = {}
+        self._locking: tuple[datetime | None, dict[int, Client]] = (None, {})
+        """Clients for creations, and until when these lock."""
         self._bucket_seen = False
 
     @property
@@ -102,15 +124,22 @@ class ObjectStore(Store):
         check_object_name(name)
         # an empty memoryview has no address that could be passed on
         data = body if size else b""
-        self._call(
-            f"cannot create {name} in {self.url}",
-            name,
-            size,
-            lambda client: obstore.put(
-                client, self._key(name), data, mode="create", use_multipart=False, attributes=self._attributes(name)
-            ),
-            creating=True,
-        )
+        locked = self._place.lock is not None and not name.startswith(UNLOCKED)
+        try:
+            self._call(
+                f"cannot create {name} in {self.url}",
+                name,
+                size,
+                lambda client: obstore.put(
+                    client, self._key(name), data, mode="create", use_multipart=False, attributes=self._attributes(name)
+                ),
+                creating=True,
+                locked=locked,
+            )
+        except StoreError as error:
+            if locked and any(code in error.message for code in NONE_YET):
+                raise StoreError(f"{error.message}: the bucket cannot lock it", hint=NO_LOCK) from None
+            raise
 
     def get(self, name: str, start: int = 0, length: int | None = None) -> bytes:
         check_object_name(name)
@@ -172,11 +201,51 @@ class ObjectStore(Store):
     def delete(self, name: str) -> None:
         check_object_name(name)
         try:
+            if self._place.lock is not None and not name.startswith(UNLOCKED):
+                self._delete_version(name, self._place.lock.now())
+                return
             self._call(
                 f"cannot delete {name} in {self.url}", name, 0, lambda client: obstore.delete(client, self._key(name))
             )
         except ObjectNotFound:
             return
+
+    def _delete_version(self, name: str, now: datetime) -> None:
+        """Where objects are locked the service keeps old versions: a deletion without one would hide the object and free
+        nothing, and one that is locked would seem to be gone."""
+        what = f"cannot delete {name} in {self.url}"
+        version = self._head(name)["version"]
+        found = self._resource(what, self._key(name), "retention=")
+        kept = None if found is None else read_retention(found)
+        if kept is not None and kept.until > now:
+            raise ObjectLocked(f"{what}: it is locked until {kept.until:%Y-%m-%dT%H:%M:%SZ} ({kept.mode.lower()})")
+        connect = self._place.connect_to
+        if version is None or connect is None:
+            self._call(what, name, 0, lambda client: obstore.delete(client, self._key(name)))
+            return
+        client = connect(self._place.timeout_seconds, self._key(name), f"versionId={quote(version, safe='')}")
+        self._call(what, name, 0, lambda _: obstore.delete(client, _RESOURCE))
+
+    def bucket_lock(self) -> BucketLock | None:
+        if self._place.connect_to is None:
+            return None
+        found = self._resource(f"cannot read the lock of {self.url}", "", "object-lock=")
+        return BucketLock(enabled=False) if found is None else read_bucket_lock(found)
+
+    def _resource(self, what: str, key: str, query: str) -> bytes | None:
+        """A small answer of the service about the bucket or a key; None when it has none."""
+        connect = self._place.connect_to
+        if connect is None:
+            return None
+        client = connect(self._place.timeout_seconds, key, query)
+        try:
+            return self._call(what, _RESOURCE, 0, lambda _: obstore.get(client, _RESOURCE).bytes().to_bytes())
+        except ObjectNotFound:
+            return None
+        except StoreError as error:
+            if any(code in error.message for code in NONE_YET):
+                return None
+            raise
 
     def modified(self, name: str) -> datetime | None:
         found: datetime = self._head(check_object_name(name))["last_modified"]
@@ -185,6 +254,7 @@ class ObjectStore(Store):
     def close(self) -> None:
         with self._lock:
             self._clients.clear()
+            self._locking = (None, {})
 
     # --- requests ----------------------------------------------------------------------------------------------------
 
@@ -196,19 +266,35 @@ class ObjectStore(Store):
         chosen = self._place.storage_class
         return {"Storage-Class": chosen} if chosen is not None and name.startswith("pack/") else None
 
-    def _client(self, size: int) -> Client:
+    def _client(self, size: int, *, locked: bool = False) -> Client:
         largest = next((limit for limit in _SIZES if size <= limit), _SIZES[-1])
+        seconds = self._place.timeout_seconds + largest / SLOWEST_BYTES_PER_SECOND
+        lock, connect = self._place.lock, self._place.connect_locked
         with self._lock:
-            client = self._clients.get(largest)
-            if client is None:
-                seconds = self._place.timeout_seconds + largest / SLOWEST_BYTES_PER_SECOND
-                client = self._clients[largest] = self._place.connect(seconds)
-            return client
+            if not locked or lock is None or connect is None:
+                client = self._clients.get(largest)
+                if client is None:
+                    client = self._clients[largest] = self._place.connect(seconds)
+                return client
+            until = locked_until(lock)
+            if self._locking[0] != until:
+                self._locking = (until, {})
+            found = self._locking[1].get(largest)
+            if found is None:
+                found = self._locking[1][largest] = connect(seconds, lock_headers(lock, until))
+            return found
 
     def _call(
-        self, what: str, name: str | None, size: int, action: Callable[[Client], T], *, creating: bool = False
+        self,
+        what: str,
+        name: str | None,
+        size: int,
+        action: Callable[[Client], T],
+        *,
+        creating: bool = False,
+        locked: bool = False,
     ) -> T:
-        client = self._client(size)
+        client = self._client(size, locked=locked)
         with self._pace.turn():
             try:
                 result = action(client)

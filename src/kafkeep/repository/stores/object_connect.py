@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 import re
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from obstore.store import AzureStore, GCSStore, S3Store
 
@@ -17,7 +18,7 @@ from kafkeep.repository.stores.object_errors import FOREIGN
 from kafkeep.repository.stores.options import AccessKey, AzureOptions, GcsOptions, S3Options, StoreOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from obstore.store import ClientConfig, RetryConfig
     from obstore.store import ObjectStore as Client
@@ -55,6 +56,7 @@ def open_object_store(url: str, options: StoreOptions) -> ObjectStore:
         )
     login = _Login(options.s3.access_key)
     make = {"s3": _s3, "gs": _gcs, "az": _azure}[parts.scheme]
+    lock = options.s3.object_lock if parts.scheme == "s3" else None
     place = Place(
         url=f"{parts.scheme}://{bucket}/{path}".rstrip("/"),
         prefix=prefix,
@@ -63,6 +65,9 @@ def open_object_store(url: str, options: StoreOptions) -> ObjectStore:
         connections=options.connections,
         storage_class=options.storage_class,
         failure=lambda: login.failure,
+        lock=lock,
+        connect_locked=functools.partial(_checked_locked, bucket, options, login),
+        connect_to=functools.partial(_checked_part, bucket, options, login) if parts.scheme == "s3" else None,
     )
     place.connect(options.timeout_seconds)
     return ObjectStore(place, spool_folder=options.spool_folder)
@@ -106,6 +111,44 @@ def _checked(
         raise SettingsError(f"the client refuses the options of this store ({type(error).__name__})") from None
 
 
+def _checked_locked(
+    bucket: str, options: StoreOptions, login: _Login, seconds: float, headers: Mapping[str, str]
+) -> Client:
+    """A client whose requests carry these headers, signed: for creations alone."""
+    # a service takes a lock only with a checksum of the body
+    checksum = "crc64nvme" if _cheap(options.s3) else "header"
+    locked = replace(options, s3=replace(options.s3, checksum=checksum))
+
+    def make(bucket: str, options: StoreOptions, login: _Login, client: ClientConfig) -> Client:
+        client["default_headers"] = dict(headers)
+        return _s3(bucket, options, login, client)
+
+    return _checked(make, bucket, locked, login, seconds)
+
+
+def _checked_part(bucket: str, options: StoreOptions, login: _Login, seconds: float, key: str, query: str) -> Client:
+    """A client for one resource that obstore has no call for, such as `KEY?retention`: any object that it is asked for is
+    that resource.
+
+    Its endpoint holds path and query, and what obstore puts behind them becomes the value of a parameter that services
+    ignore, as Amazon says of all that begin with `x-`. Everything is signed with the same login as all else.
+    """
+    place = f"{_bucket_url(bucket, options.s3)}/{quote(key, safe='/-_.~')}".rstrip("/")
+    s3 = replace(options.s3, endpoint=f"{place}?{query}&x-kafkeep=", path_style=False, checksum="header")
+    return _checked(_s3, bucket, replace(options, s3=s3), login, seconds)
+
+
+def _bucket_url(bucket: str, given: S3Options) -> str:
+    """Where the bucket is, as obstore finds it."""
+    path_style = given.endpoint is not None if given.path_style is None else given.path_style
+    if given.endpoint is None:
+        region = DEFAULT_REGION if given.region is None else given.region
+        host = f"https://s3.{region}.amazonaws.com"
+        return f"{host}/{bucket}" if path_style else f"https://{bucket}.s3.{region}.amazonaws.com"
+    base = given.endpoint.rstrip("/")
+    return f"{base}/{bucket}" if path_style else base
+
+
 def _client(options: StoreOptions, seconds: float) -> ClientConfig:
     endpoints = (options.s3.endpoint, options.gcs.endpoint, options.azure.endpoint)
     config: ClientConfig = {
@@ -122,7 +165,6 @@ def _client(options: StoreOptions, seconds: float) -> ClientConfig:
 def _s3(bucket: str, options: StoreOptions, login: _Login, client: ClientConfig) -> Client:
     given: S3Options = options.s3
     path_style = given.endpoint is not None if given.path_style is None else given.path_style
-    cheap = given.endpoint is None if given.checksum is None else given.checksum == "crc64nvme"
     config: dict[str, Any] = {
         "virtual_hosted_style_request": not path_style,
         "conditional_put": "etag",
@@ -133,10 +175,16 @@ def _s3(bucket: str, options: StoreOptions, login: _Login, client: ClientConfig)
     if given.endpoint is not None:
         config["endpoint"] = given.endpoint
         config.setdefault("region", DEFAULT_REGION)
-    if cheap:
+    if _cheap(given):
         config |= {"checksum_algorithm": "CRC64NVME", "unsigned_payload": True}
+    elif given.checksum == "header":
+        config["checksum_algorithm"] = "SHA256"
     provider: Any = None if given.access_key is None else login
     return S3Store(bucket, config=config, client_options=client, retry_config=_NO_RETRIES, credential_provider=provider)  # type: ignore[arg-type]
+
+
+def _cheap(given: S3Options) -> bool:
+    return given.endpoint is None if given.checksum is None else given.checksum == "crc64nvme"
 
 
 def _gcs(bucket: str, options: StoreOptions, login: _Login, client: ClientConfig) -> Client:

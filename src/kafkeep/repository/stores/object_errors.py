@@ -17,6 +17,7 @@ from obstore.exceptions import (
 
 from kafkeep.errors import (
     ObjectExists,
+    ObjectLocked,
     ObjectNotFound,
     StoreAccessDenied,
     StoreError,
@@ -27,7 +28,8 @@ from kafkeep.errors import (
 FOREIGN: Final = (BaseError, OSError, ValueError)
 """What calls of obstore raise."""
 
-_STATUS: Final = re.compile(r"status code: ([0-9]{3})")
+_STATUS: Final = re.compile(r"status code: ([0-9]{3})|Bulk delete request failed .*\(code: ([0-9]{3})\)")
+"""The second is Azure's of one object: its client deletes in batches, whose answer as a whole is well."""
 _CODE: Final = re.compile(r"<Code>([A-Za-z0-9._-]{1,80})</Code>|\"reason\": ?\"([A-Za-z0-9._-]{1,80})\"")
 _NO_BUCKET: Final = frozenset({"NoSuchBucket", "ContainerNotFound", "ContainerBeingDeleted"})
 _CONFLICT: Final = frozenset({"ConditionalRequestConflict", "OperationAborted"})
@@ -36,11 +38,17 @@ _AGAIN: Final = frozenset(
     {"RequestTimeout", "BadDigest", "XAmzContentSHA256Mismatch", "InvalidDigest", "IncompleteBody", "Md5Mismatch"}
 )
 _LOGIN: Final = frozenset({"ExpiredToken", "InvalidToken", "TokenRefreshRequired", "InvalidAccessKeyId"})
+_LOCKED: Final = frozenset(
+    {"ObjectLocked", "BlobImmutableDueToPolicy", "retentionPolicyNotMet", "objectUnderActiveHold"}
+)
+_LOCKED_WORDS: Final = ("object protected by object lock", "WORM protected", "BlobImmutableDueToPolicy")
+"""Amazon says "AccessDenied" and tells the reason in words alone."""
 _REGION: Final = frozenset({"PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"})
 _SLOW: Final = frozenset({429, 503})
 _BUSY: Final = frozenset({408, 429, 500, 502, 503, 504})
 ELSEWHERE: Final = "The bucket lies elsewhere: correct region and endpoint."
 _NO_RANGE: Final = ("non-partial response", "NotPartial")
+_BEHIND: Final = ("StartTooLarge", "Wanted range starting at")
 
 
 class SlowDown(StoreUnavailable):
@@ -74,10 +82,12 @@ def translate(error: Exception, what: str, name: str | None = None, *, creating:
         if creating or name is None:
             return StoreError(told)
         return ObjectNotFound(f"{what}: it is not there")
+    if code in _LOCKED and not creating:
+        return ObjectLocked(f"{told}: it is locked")
     if isinstance(error, (AlreadyExistsError, NotModifiedError, PreconditionError)):
         return _condition(code, status, told, what, creating=creating)
     if isinstance(error, (PermissionDeniedError, UnauthenticatedError)) or code in _LOGIN:
-        return _denied(code, told)
+        return _denied(code, told, text)
     if status is None:
         return _unanswered(text, what)
     return _answered(status, code, told)
@@ -85,7 +95,7 @@ def translate(error: Exception, what: str, name: str | None = None, *, creating:
 
 def _status(text: str) -> int | None:
     found = _STATUS.search(text)
-    return None if found is None else int(found[1])
+    return None if found is None else int(found[1] or found[2])
 
 
 def _code(text: str) -> str:
@@ -102,7 +112,9 @@ def _condition(code: str, status: int | None, told: str, what: str, *, creating:
     return ObjectExists(f"{what}: it already exists")
 
 
-def _denied(code: str, told: str) -> StoreError:
+def _denied(code: str, told: str, text: str = "") -> StoreError:
+    if code in _LOCKED or any(words in text for words in _LOCKED_WORDS):
+        return ObjectLocked(f"{told}: it is locked")
     if code == "RequestTimeTooSkewed":
         return StoreAccessDenied(told, hint="Set this host's clock: the store refuses requests that are dated wrongly.")
     if code in _LOGIN or code == "SignatureDoesNotMatch":
@@ -111,12 +123,14 @@ def _denied(code: str, told: str) -> StoreError:
 
 
 def _unanswered(text: str, what: str) -> StoreError:
-    if "certificate" in text:
+    if "InvalidCertificate(" in text:
         return StoreError(
             f"{what}: the store's certificate is not trusted", hint="Name the file of its authority with ca_file."
         )
     if any(word in text for word in _NO_RANGE):
         return OutsideObject(f"{what}: the store gave all of the object instead of the range")
+    if any(word in text for word in _BEHIND):
+        return OutsideObject(f"{what}: the object has no bytes there")
     if "kind: Timeout" in text or "TimedOut" in text:
         return StoreUnavailable(f"{what}: no answer in time")
     if "redirect" in text:

@@ -20,6 +20,17 @@ class AccessKey:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectLock:
+    """What new packs, commits and documents are locked with."""
+
+    mode: str
+    """`governance` or `compliance`."""
+    days: int
+    now: Callable[[], datetime]
+    """The clock that the end is counted from."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class S3Options:
     """Of `s3://`."""
 
@@ -32,8 +43,9 @@ class S3Options:
     """Asked for when a login is needed and when it is about to end. None: obstore's own chain of the environment, web
     identity, container and host."""
     checksum: str | None = None
-    """`sha256`: of the body, in the signature, understood everywhere. `crc64nvme`: a cheaper sum in a header. None: the
-    second at Amazon's own endpoints, else the first."""
+    """`sha256`: of the body, in the signature, understood everywhere. `header`: in a header besides. `crc64nvme`: a cheaper
+    sum in a header. None: the last at Amazon's own endpoints, else the first."""
+    object_lock: ObjectLock | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

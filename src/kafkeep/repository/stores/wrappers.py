@@ -8,11 +8,14 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import datetime
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from kafkeep.errors import ObjectExists, StoreAccessDenied, StoreError, StoreUnavailable
 from kafkeep.events import EventSink, Retried, ignore
 from kafkeep.repository.stores.base import Capabilities, ObjectInfo, Store, Upload
+
+if TYPE_CHECKING:
+    from kafkeep.repository.stores.object_lock import BucketLock
 
 T = TypeVar("T")
 
@@ -48,6 +51,9 @@ class WrappedStore(Store):
 
     def modified(self, name: str) -> datetime | None:
         return self.inner.modified(name)
+
+    def bucket_lock(self) -> BucketLock | None:
+        return self.inner.bucket_lock()
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         return self.inner.list(prefix)
@@ -144,6 +150,9 @@ class RetryingStore(WrappedStore):
 
     def modified(self, name: str) -> datetime | None:
         return self._again(f"look at {name}", lambda: self.inner.modified(name))
+
+    def bucket_lock(self) -> BucketLock | None:
+        return self._again("look at the bucket's lock", self.inner.bucket_lock)
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         # taken whole: a listing that breaks off halfway cannot be continued where it was

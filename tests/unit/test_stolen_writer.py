@@ -1,0 +1,92 @@
+"""What a stolen writer's signing key can do in a signed repository, and what it cannot."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from tests.support.compactions import all_runs, flip, moved_pack
+from tests.support.keeping import UNDO_SECONDS
+from tests.support.repositories import Clock, backup, cut, draft, generation, piece
+
+from kafkeep.errors import CorruptObject, KeyRefused
+from kafkeep.repository.changes import Compact, Retire
+from kafkeep.repository.keyring import Access
+from kafkeep.repository.repository import Repository
+from kafkeep.repository.signing import SigningKey
+from kafkeep.repository.stores.memory import MemoryStore
+from kafkeep.repository.trust import ADMIN, WRITER, Trust
+from kafkeep.retention.plan import PruneResult
+from kafkeep.retention.rules import KeepRules
+from kafkeep.retention.run import prepare, prune, verified_head
+from kafkeep.verify.run import verify
+
+TIME = "2026-11-20T11:00:00.000Z"
+ORDERS = generation("orders")
+ADMIN_KEY, WRITER_KEY = SigningKey(bytes([1]) * 32), SigningKey(bytes([2]) * 32)
+
+
+class Place:
+    """A signed repository with two points and their packs."""
+
+    def __init__(self) -> None:
+        self.store, self.clock = MemoryStore(), Clock()
+        admins = (ADMIN_KEY.trusted(ADMIN),)
+        Repository.init(self.store, now=self.clock, rng=random.Random(1), chunk_bytes=1000, admins=admins)
+        self.opened(ADMIN_KEY).decide(Trust(WRITER_KEY.trusted(WRITER)), started=TIME)
+        for start in (0, 9):
+            backup(self.opened(WRITER_KEY), [piece(ORDERS, start, 3)])
+        self.clock.advance(hours=1)
+
+    def opened(self, key: SigningKey | None) -> Repository:
+        seed = random.Random(f"{0 if key is None else key.id} {len(self.store.objects)}")
+        return Repository.open(self.store, now=self.clock, rng=seed, access=Access(signing_key=key))
+
+    def pruned(self, key: SigningKey) -> PruneResult:
+        repository = self.opened(key)
+        rules = KeepRules(last=100, min_points=1)
+        plan = prepare(repository, rules, undo_seconds=UNDO_SECONDS, confirmed=True, now=self.clock)
+        return prune(repository, plan, now=self.clock)
+
+
+@pytest.mark.fault("G9")
+def test_runs_moved_into_garbage_are_found_before_an_admin_gives_the_originals_up() -> None:
+    place = Place()
+    thief = place.opened(WRITER_KEY)
+    originals = [name for name in place.store.objects if name.startswith("pack/")]
+    pack = moved_pack(thief, all_runs(thief))
+    flip(place.store, pack.name)
+    thief.decide(Compact((pack,)), started=TIME)
+    assert not place.opened(None).state.alarms, "a writer may compact"
+    with pytest.raises(KeyRefused, match="may not sign a commit of kind retire"):
+        place.pruned(WRITER_KEY)
+    assert place.pruned(ADMIN_KEY).retirements
+    place.clock.advance(seconds=UNDO_SECONDS + 60)
+    with pytest.raises(CorruptObject, match="what was moved is not whole where it lies"):
+        place.pruned(ADMIN_KEY)
+    assert set(originals) <= set(place.store.objects)
+    assert {finding.object for finding in verify(place.opened(None)).findings} == {pack.name}
+
+
+def test_a_thief_retires_nothing_even_after_the_admin_did() -> None:
+    place = Place()
+    admin, thief = place.opened(ADMIN_KEY), place.opened(WRITER_KEY)
+    admin.decide(Retire((2,), (), "pruned by rules"), started=TIME)
+    with pytest.raises(KeyRefused):
+        thief.decide(Retire((3,), (), "mine"), started=TIME)
+    assert [point.number for point in place.opened(None).points()] == [3]
+
+
+def test_points_of_a_thief_are_believed_and_so_are_its_reports() -> None:
+    """What docs/trust.md tells a thief can do: it is the reason to read a plan before it is carried out."""
+    place = Place()
+    thief = place.opened(WRITER_KEY)
+    for number in range(3):
+        thief.commit(draft(cuts=[cut(ORDERS, 9)], name=f"mine {number}"))
+    thief.put_audit("verified", {"head": 3, "level": "data"})
+    place.opened(None).put_audit("verified", {"head": 5, "level": "data"})
+    admin = place.opened(ADMIN_KEY)
+    assert verified_head(admin) == 3, "a report that nobody signed is no evidence"
+    rules = KeepRules(last=2, min_points=1)
+    plan = prepare(admin, rules, undo_seconds=UNDO_SECONDS, confirmed=False, now=place.clock)
+    assert plan.retired_points == (2, 4), "the newest that was verified stays"
