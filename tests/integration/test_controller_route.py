@@ -215,7 +215,7 @@ def test_credentials_are_kept_when_asked_for_and_never_shown(
     told = kafkeep(*backup, "plain", "--metadata-route", "controller")
     assert "of the controllers' log" in told and "will hold" not in told
     told = kafkeep(*backup, "whole", "--metadata-route", "controller", "--include-credentials")
-    assert "the repository will hold salts and keys of SCRAM users" in told and "not encrypted" in told
+    assert "the repository will hold salts and keys of SCRAM users" in told and "Encrypt it" in told
     kafkeep(*backup, "x", "--include-credentials", status=2)
     without = ("--config", str(secured.kafka.settings_file))
     refused = kafkeep(*without, *backup[2:], "x", "--metadata-route", "controller", status=2)

@@ -17,6 +17,7 @@ def keeping_versions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Ser
         yield server
 
 
+@pytest.mark.fault("S21")
 def test_s21_life_of_a_locked_repository(keeping_versions: S3Server, tmp_path: Path) -> None:
     live_locked(LockedBucket(keeping_versions, tmp_path))
 

@@ -210,7 +210,8 @@ def test_the_fold_of_keys_against_a_replay(history: list[Any]) -> None:
                 commit, runs = _addition(seq, step, reached)
                 replay.check_commit([_as_json(encode_topic_key(key)) for key in commit.topic_keys], runs)
                 replay.bring([_as_json(encode_topic_key(key)) for key in commit.topic_keys])
-                reached |= {topic: reached[topic] + 1 for topic, _ in step[1]}
+                for topic, _ in step[1]:
+                    reached[topic] += 1
             else:
                 commit = Commit(seq=seq, kind="rotate", change=step, **HEAD)
                 kind, body = _kind(step), _as_json(encode_key_change(step))

@@ -58,12 +58,12 @@ def test_what_is_walked_through_is_worth_walking_through() -> None:
     assert min(seen.values()) > 0, seen
 
 
-@pytest.mark.fault("C3")
 def without_runs(life: Life) -> set[str]:
     """Packs that a compaction left."""
     return {entry.name for entry in life.repository.state.packs if not entry.runs}
 
 
+@pytest.mark.fault("C3")
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("seed", [3, 5, 17, 28])
 def test_a_pruning_that_dies_at_any_call_is_finished_by_the_next(seed: int, when: str, fault: Figures) -> None:

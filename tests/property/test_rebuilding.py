@@ -67,6 +67,7 @@ def histories(state: State) -> dict[object, object]:
 
 
 @pytest.mark.parametrize("place", ["elsewhere", "in place"])
+@pytest.mark.fault("I10")
 def test_the_state_is_what_it_was_before_the_log_was_lost(place: str) -> None:
     """Fault I10."""
     store = MemoryStore()

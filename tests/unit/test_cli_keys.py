@@ -253,6 +253,7 @@ def test_the_passphrase_is_asked_for_at_a_terminal(kafkeep: Kafkeep, monkeypatch
 # --- every verb ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault("I11")
 def test_every_verb_with_a_writer_key_and_with_an_identity(kafkeep: Kafkeep, clusters: dict[str, Served]) -> None:
     """What the host that backs up needs, needs its key alone; what opens records ends with 12 before anything happens."""
     encrypted(kafkeep)

@@ -68,6 +68,7 @@ def test_runs_moved_into_garbage_are_found_before_an_admin_gives_the_originals_u
     assert {finding.object for finding in verify(place.opened(None)).findings} == {pack.name}
 
 
+@pytest.mark.fault("I11")
 def test_a_thief_retires_nothing_even_after_the_admin_did() -> None:
     place = Place()
     admin, thief = place.opened(ADMIN_KEY), place.opened(WRITER_KEY)

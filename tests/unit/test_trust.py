@@ -72,6 +72,7 @@ CHANGES: tuple[Change, ...] = (RaiseEpoch(1), Retire((2,), (), "gone"), Pin(2, "
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: type(change).__name__)
+@pytest.mark.fault("I11")
 def test_a_writer_decides_nothing(signed: Signed, change: Change) -> None:
     writer = signed.opened(signed.writer)
     backup(writer, [piece(ORDERS, 0, 10)])
