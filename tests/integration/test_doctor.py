@@ -27,15 +27,21 @@ def knowing(server: S3Server, folder: Path) -> Kafkeep:
     return made
 
 
+def stored(server: S3Server) -> set[Path]:
+    """All objects of all buckets: other tests have theirs in the same service."""
+    return {path for path in server.folder.rglob("*") if path.is_file() and "/x/" in str(path)}
+
+
 def test_a_folder_and_a_bucket_are_fit_and_stay_empty(s3_server: S3Server, tmp_path: Path) -> None:
     kafkeep = knowing(s3_server, tmp_path / "home")
+    before = stored(s3_server)
     for repository in (str(tmp_path / "folder"), "backups"):
         found = kafkeep("doctor", "store", "--repo", repository).expect(0)
         lock = ["lock"] if repository == "backups" else []
         assert [probe["name"] for probe in found["probes"] if probe["name"] != "delete"] == PROBES + lock
         assert all(probe["passed"] for probe in found["probes"])
     assert [path for path in (tmp_path / "folder").rglob("*") if path.is_file()] == []
-    assert [path for path in s3_server.folder.rglob("*") if path.is_file() and "/x/" in str(path)] == []
+    assert stored(s3_server) == before
 
 
 def test_what_a_bucket_did_at_init_is_kept(s3_server: S3Server, tmp_path: Path) -> None:
