@@ -15,6 +15,7 @@ from kafkeep.cli.common import (
     Stop,
     check_metadata_route,
     cluster_option,
+    finish,
     flat,
     limit_options,
     metadata_route_options,
@@ -140,9 +141,9 @@ def backup(run: Run, repo: str, cluster: str, follow: bool, interval: float, **g
                 sink=sink,
                 stop=stop.event,
             )
-            return _finish(run, followed, follow_parts(followed), follow_status(followed))
+            return finish(run, "backup", followed, follow_parts(followed), follow_status(followed))
         result = capture.backup(source, repository, options, services=services, now=run.now, sink=sink, stop=stop.event)
-        return _finish(run, result, backup_parts(result), backup_status(result, stop))
+        return finish(run, "backup", result, backup_parts(result), backup_status(result, stop))
 
 
 def _check_sizes(fetch_bytes: int, pack_bytes: int) -> None:
@@ -152,13 +153,6 @@ def _check_sizes(fetch_bytes: int, pack_bytes: int) -> None:
     ):
         if not least <= size <= most:
             raise UsageError(f"{option} is {size} bytes", hint=f"It may be {least} to {most} bytes.")
-
-
-def _finish(run: Run, result: object, parts: tuple[Part, ...], status: int) -> int:
-    run.output.close()
-    run.output.show(*parts)
-    run.output.summary("backup", result, status)
-    return status
 
 
 def backup_status(result: BackupResult, stop: Stop) -> int:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from kafkeep.cli.render import Output, make_output
+from kafkeep.cli.render import Output, Part, make_output
 from kafkeep.cli.text import Redactor
 from kafkeep.errors import SettingsError, UsageError
 
@@ -88,6 +88,14 @@ class Run:
         from kafkeep.cli import logs
 
         logs.configure(self.output, self.verbosity)
+
+
+def finish(run: Run, verb: str, value: object, parts: tuple[Part, ...], status: int) -> int:
+    """The end of a verb: what it tells people, what it tells programs, and its exit status."""
+    run.output.close()
+    run.output.show(*parts)
+    run.output.summary(verb, value, status)
+    return status
 
 
 def pass_run(verb: Callable[..., int | None]) -> Callable[..., int | None]:

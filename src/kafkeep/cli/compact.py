@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kafkeep.cli.common import SIZE, Run, limit_options, opened_repository, pass_run, repo_option, stop_on_signals
+from kafkeep.cli.common import (
+    SIZE,
+    Run,
+    finish,
+    limit_options,
+    opened_repository,
+    pass_run,
+    repo_option,
+    stop_on_signals,
+)
 from kafkeep.cli.render import Grid, Part
 from kafkeep.cli.text import plural, size_text
 
@@ -46,7 +55,7 @@ def compact(run: Run, repo: str, target_bytes: int | None, smaller_than: int | N
     with opened_repository(run, repo) as repository:
         plan = operation.prepare(repository, options)
         if not execute:
-            return _finish(run, plan, plan_parts(plan), 4 if plan.nothing_to_do else 0)
+            return finish(run, "compact", plan, plan_parts(plan), 4 if plan.nothing_to_do else 0)
         with stop_on_signals(run.output.note) as stop:
             result = operation.compact(
                 repository, plan, now=run.now, rng=run.rng, is_over=stop.event.is_set, sink=run.output.event
@@ -54,14 +63,7 @@ def compact(run: Run, repo: str, target_bytes: int | None, smaller_than: int | N
     status = 20 if result.failures else 4 if plan.nothing_to_do else 0
     if stop.number is not None and result.stopped:
         status = 128 + stop.number
-    return _finish(run, result, result_parts(result), status)
-
-
-def _finish(run: Run, value: object, parts: tuple[Part, ...], status: int) -> int:
-    run.output.close()
-    run.output.show(*parts)
-    run.output.summary("compact", value, status)
-    return status
+    return finish(run, "compact", result, result_parts(result), status)
 
 
 def plan_parts(plan: CompactPlan) -> tuple[Part, ...]:

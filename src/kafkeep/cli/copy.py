@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kafkeep.cli.common import Run, limit_options, opened_repository, opened_store, pass_run, repo_option
+from kafkeep.cli.common import Run, finish, limit_options, opened_repository, opened_store, pass_run, repo_option
 from kafkeep.cli.render import Part
 from kafkeep.cli.text import plural, size_text
 from kafkeep.errors import UsageError
@@ -48,18 +48,11 @@ def copy(run: Run, repo: str, target: str, delete_swept: bool, dry_run: bool) ->
         plan = operation.prepare(source, store)
         idle = plan.nothing_to_do and not (delete_swept and plan.surplus)
         if dry_run:
-            return _finish(run, plan, plan_parts(plan), 4 if idle else 0)
+            return finish(run, "copy", plan, plan_parts(plan), 4 if idle else 0)
         result = operation.copy(
             source, store, plan, delete_swept=delete_swept, now=run.now, rng=run.rng, sink=run.output.event
         )
-    return _finish(run, result, result_parts(result), 4 if idle else 0)
-
-
-def _finish(run: Run, value: object, parts: tuple[Part, ...], status: int) -> int:
-    run.output.close()
-    run.output.show(*parts)
-    run.output.summary("copy", value, status)
-    return status
+    return finish(run, "copy", result, result_parts(result), 4 if idle else 0)
 
 
 def plan_parts(plan: CopyPlan) -> tuple[Part, ...]:

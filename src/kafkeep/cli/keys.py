@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kafkeep.cli.common import Run, opened_repository, pass_run, repo_option
+from kafkeep.cli.common import Run, finish, opened_repository, pass_run, repo_option
 from kafkeep.cli.key_sources import (
     ask_passphrase,
     check_absent,
@@ -20,7 +20,6 @@ from kafkeep.cli.key_sources import (
 from kafkeep.errors import UsageError
 
 if TYPE_CHECKING:
-    from kafkeep.cli.render import Part
     from kafkeep.keys.plan import KeyCheck, ShredPlan
     from kafkeep.secret import Secret
 
@@ -69,7 +68,7 @@ def init(run: Run, out: Path) -> int:
     write_key_file(out, identity_text(identity), "--out")
     recipient = identity.recipient()
     told = (str(recipient), f"the identity is in {out}: keep it in two places, away from what it opens")
-    return _finish(run, "init", NewIdentity(str(recipient), recipient.id, out), told, 0)
+    return finish(run, "keys init", NewIdentity(str(recipient), recipient.id, out), told, 0)
 
 
 @keys.command("list")
@@ -85,7 +84,7 @@ def list_(run: Run, repo: str) -> int:
 
     with opened_repository(run, repo) as repository:
         found = listing(repository)
-    return _finish(run, "list", found, listing_parts(found), 0)
+    return finish(run, "keys list", found, listing_parts(found), 0)
 
 
 @keys.command()
@@ -131,7 +130,7 @@ def add(
         else:
             done = add_recipient(repository, new, now=run.now, sink=run.output.event)
     idle = done.commit is None and not done.wrapped
-    return _finish(run, "add", done, added_parts(done), 4 if idle else 0)
+    return finish(run, "keys add", done, added_parts(done), 4 if idle else 0)
 
 
 def _new_passphrase(run: Run, file: Path | None) -> Secret:
@@ -163,9 +162,9 @@ def remove(run: Run, recipient: str, repo: str, execute: bool) -> int:
     with opened_repository(run, repo) as repository:
         plan = operation.prepare_removal(repository, recipient)
         if not execute:
-            return _finish(run, "remove", plan, removal_parts(plan), 24 if plan.refusals else 0)
+            return finish(run, "keys remove", plan, removal_parts(plan), 24 if plan.refusals else 0)
         done = operation.remove(repository, plan, now=run.now, sink=run.output.event)
-    return _finish(run, "remove", done, removed_parts(done), 3 if done.failures else 0)
+    return finish(run, "keys remove", done, removed_parts(done), 3 if done.failures else 0)
 
 
 @keys.command()
@@ -181,7 +180,7 @@ def rotate(run: Run, repo: str) -> int:
     with opened_repository(run, repo) as repository:
         number = operation(repository, now=run.now)
     told = f"rotated by commit {number}: the next backup makes new keys"
-    return _finish(run, "rotate", Rotated(number), (told,), 0)
+    return finish(run, "keys rotate", Rotated(number), (told,), 0)
 
 
 @keys.command()
@@ -202,7 +201,7 @@ def export(run: Run, repo: str, out: Path) -> int:
         identity_of(repository)
         write_key_file(out, writer_key_text(keys_of(repository)[1].writer_key), "--writer-key-out")
         done = Exported(repository.id, out)
-    return _finish(run, "export", done, (f"the writer key of repository {done.repository} is in {out}",), 0)
+    return finish(run, "keys export", done, (f"the writer key of repository {done.repository} is in {out}",), 0)
 
 
 @keys.command()
@@ -219,7 +218,7 @@ def check(run: Run, repo: str) -> int:
 
     with opened_repository(run, repo) as repository:
         found = operation(repository, sink=run.output.event)
-    return _finish(run, "check", found, check_parts(found), check_status(found))
+    return finish(run, "keys check", found, check_parts(found), check_status(found))
 
 
 def check_status(found: KeyCheck) -> int:
@@ -275,18 +274,11 @@ def shred(
         confirmed = confirmation is not None
         plan = operation.prepare_shred(repository, topics, topic_ids=topic_ids, reason=reason, confirmed=confirmed)
         if not execute:
-            return _finish(run, "shred", plan, shred_plan_parts(plan), _plan_status(plan))
+            return finish(run, "keys shred", plan, shred_plan_parts(plan), _plan_status(plan))
         done = operation.shred(repository, plan, now=run.now, sink=run.output.event)
     status = 3 if done.failures else 4 if plan.nothing_to_do and not done.deleted else 0
-    return _finish(run, "shred", done, shred_parts(done), status)
+    return finish(run, "keys shred", done, shred_parts(done), status)
 
 
 def _plan_status(plan: ShredPlan) -> int:
     return 24 if plan.refusals else 4 if plan.nothing_to_do else 0
-
-
-def _finish(run: Run, verb: str, value: object, parts: tuple[Part, ...], status: int) -> int:
-    run.output.close()
-    run.output.show(*parts)
-    run.output.summary(f"keys {verb}", value, status)
-    return status

@@ -12,6 +12,7 @@ from kafkeep.cli.common import (
     Run,
     check_metadata_route,
     cluster_option,
+    finish,
     flat,
     key_options,
     metadata_route_options,
@@ -38,7 +39,6 @@ from kafkeep.metadata.options import APPLY_AREAS, DIFFERENCE_AREAS, EXISTING, US
 from kafkeep.metadata.steps_services import KEEP, SCHEMA_IDS
 
 if TYPE_CHECKING:
-    from kafkeep.cli.render import Part
     from kafkeep.metadata.image import ClusterImage
     from kafkeep.metadata.options import ApplyOptions
 
@@ -93,7 +93,7 @@ def backup(
             sink=run.output.event,
         )
         image = operation.image_of_point(repository, point)
-    return _finish(run, "metadata backup", point, backup_parts(point, image), 0 if point.complete else 3)
+    return finish(run, "metadata backup", point, backup_parts(point, image), 0 if point.complete else 3)
 
 
 @metadata.command("import")
@@ -130,7 +130,7 @@ def import_(
         )
         image = operation.image_of_point(repository, point)
     parts = backup_parts(point, image)
-    return _finish(run, "metadata import", point, parts, 0 if point.complete else 3)
+    return finish(run, "metadata import", point, parts, 0 if point.complete else 3)
 
 
 @metadata.command()
@@ -159,7 +159,7 @@ def export(run: Run, point: str, repo: str, folder: Path, layout: str) -> int:
     with opened_repository(run, repo) as repository:
         image = operation.image_of_point(repository, repository.point(point, with_records=False))
     files = write(image, folder, layout, now=run.now())
-    return _finish(run, "metadata export", {"files": [str(file) for file in files]}, export_parts(files, folder), 0)
+    return finish(run, "metadata export", {"files": [str(file) for file in files]}, export_parts(files, folder), 0)
 
 
 @metadata.command()
@@ -234,14 +234,14 @@ def apply(
             target, image, options, passwords=passwords.keys(), now=run.now, services=services, sink=sink
         )
         if dry_run:
-            return _finish(run, "metadata apply", plan, plan_parts(plan, brief=_brief(run)), plan_status(plan))
+            return finish(run, "metadata apply", plan, plan_parts(plan, brief=_brief(run)), plan_status(plan))
         if plan.removals and not given["yes"]:
             raise UsageError(
                 f"--prune-extra would remove {len(plan.removals)} thing(s)",
                 hint="See them with --dry-run, and confirm with --yes.",
             )
         result = apply_metadata(target, plan, passwords=passwords, rng=run.rng, services=services, sink=sink)
-    return _finish(run, "metadata apply", result, result_parts(result, brief=_brief(run)), result_status(result))
+    return finish(run, "metadata apply", result, result_parts(result, brief=_brief(run)), result_status(result))
 
 
 @metadata.command()
@@ -279,7 +279,7 @@ def diff(run: Run, left: str, right: str | None, repo: str, cluster: str | None,
             second, _ = operation.image_of_cluster(live, now=run.now, services=services, sink=run.output.event)
     found = compare_images(first, second, only or DIFFERENCE_AREAS)
     status = 22 if found.differences else (3 if found.not_compared else 0)
-    return _finish(run, "metadata diff", found, diff_parts(found, brief=_brief(run)), status)
+    return finish(run, "metadata diff", found, diff_parts(found, brief=_brief(run)), status)
 
 
 def _source(run: Run, point: str | None, repo: str | None, file: Path | None) -> ClusterImage:
@@ -327,10 +327,3 @@ def apply_options(given: dict[str, Any]) -> ApplyOptions:
 def _brief(run: Run) -> bool:
     """Tables are made to fit a terminal; in a file or a pipe values are whole."""
     return run.output.out.isatty()
-
-
-def _finish(run: Run, verb: str, value: object, parts: tuple[Part, ...], status: int) -> int:
-    run.output.close()
-    run.output.show(*parts)
-    run.output.summary(verb, value, status)
-    return status

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kafkeep.cli.common import DURATION, MOMENT, TAG, WANTED_TAG, Run, opened_repository, pass_run, repo_option
+from kafkeep.cli.common import DURATION, MOMENT, TAG, WANTED_TAG, Run, finish, opened_repository, pass_run, repo_option
 from kafkeep.cli.prune_text import plan_parts, result_parts
 from kafkeep.errors import UsageError
 from kafkeep.times import rfc3339
 
 if TYPE_CHECKING:
-    from kafkeep.cli.render import Part
     from kafkeep.repository.changes import Change
     from kafkeep.retention.rules import KeepRules
 
@@ -93,7 +92,7 @@ def prune(
         if undo is not None:
             back = TakenBack(*operation.take_back(repository, _number(undo), now=run.now))
             told = f"{len(back.points)} point(s) are back: {', '.join(map(str, back.points))}"
-            return _finish(run, "prune", back, (told,), 0)
+            return finish(run, "prune", back, (told,), 0)
         confirmed = confirmation is not None
         if confirmed and confirmation != repository.id:
             raise UsageError("--i-mean-it is not the id of this repository", hint="`kafkeep points --json` tells it.")
@@ -101,10 +100,10 @@ def prune(
         plan = operation.prepare(repository, rules, undo_seconds=undo_window, confirmed=confirmed, now=run.now)
         if not execute:
             status = 24 if plan.refusals else 4 if plan.nothing_to_do else 0
-            return _finish(run, "prune", plan, plan_parts(plan), status)
+            return finish(run, "prune", plan, plan_parts(plan), status)
         result = operation.prune(repository, plan, now=run.now, sink=run.output.event)
     idle = plan.nothing_to_do and not result.deleted and not result.failures and not result.locked
-    return _finish(run, "prune", result, result_parts(result), 3 if result.failures else 4 if idle else 0)
+    return finish(run, "prune", result, result_parts(result), 3 if result.failures else 4 if idle else 0)
 
 
 def _number(undo: str) -> int | None:
@@ -198,11 +197,4 @@ def _decide(run: Run, verb: str, repo: str, point: str, change_of: Callable[[int
         number = repository.point(point, with_records=False).number
         change = change_of(number)
         repository.decide(change, started=rfc3339(run.now()))
-    return _finish(run, verb, change, (f"recovery point {number}: done",), 0)
-
-
-def _finish(run: Run, verb: str, value: object, parts: tuple[Part, ...], status: int) -> int:
-    run.output.close()
-    run.output.show(*parts)
-    run.output.summary(verb, value, status)
-    return status
+    return finish(run, verb, change, (f"recovery point {number}: done",), 0)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kafkeep.cli.common import Run, limit_options, opened_store, pass_run, repo_option
+from kafkeep.cli.common import Run, finish, limit_options, opened_store, pass_run, repo_option
 from kafkeep.cli.render import Grid, Part
 from kafkeep.cli.text import plural
 from kafkeep.errors import UsageError
@@ -53,17 +53,10 @@ def rebuild(run: Run, repo: str, target: str | None, in_place: bool, cluster_id:
             raise UsageError("--to is the repository itself", hint="Name another place, or give --in-place.")
         plan = operation.prepare(source, other, cluster_id=cluster_id, now=run.now, sink=run.output.event)
         if dry_run or plan.done:
-            return _finish(run, plan, plan_parts(plan), 4 if plan.done else 0)
+            return finish(run, "rebuild", plan, plan_parts(plan), 4 if plan.done else 0)
         access = access_for(run, repo, source)
         result = operation.rebuild(source, other, plan, now=run.now, rng=run.rng, access=access, sink=run.output.event)
-    return _finish(run, result, result_parts(result), 3 if result.failures else 0)
-
-
-def _finish(run: Run, value: object, parts: tuple[Part, ...], status: int) -> int:
-    run.output.close()
-    run.output.show(*parts)
-    run.output.summary("rebuild", value, status)
-    return status
+    return finish(run, "rebuild", result, result_parts(result), 3 if result.failures else 0)
 
 
 def plan_parts(plan: RebuildPlan) -> tuple[Part, ...]:

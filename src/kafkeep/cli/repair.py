@@ -9,6 +9,7 @@ import click
 
 from kafkeep.cli.common import (
     Run,
+    finish,
     limit_options,
     opened_cluster,
     opened_repository,
@@ -95,18 +96,11 @@ def repair(
         )
         if not execute or plan.nothing_to_do:
             status = 4 if plan.nothing_to_do else 0 if all(each.mended for each in plan.damage) else 3
-            return _finish(run, plan, plan_parts(plan), status)
+            return finish(run, "repair", plan, plan_parts(plan), status)
         result = carry_out(
             store, plan, copy=other, cluster=kafka, now=run.now, rng=run.rng, access=access, sink=run.output.event
         )
-    return _finish(run, result, result_parts(result), 3 if result.left else 0)
-
-
-def _finish(run: Run, value: object, parts: tuple[Part, ...], status: int) -> int:
-    run.output.close()
-    run.output.show(*parts)
-    run.output.summary("repair", value, status)
-    return status
+    return finish(run, "repair", result, result_parts(result), 3 if result.left else 0)
 
 
 def plan_parts(plan: RepairPlan) -> tuple[Part, ...]:

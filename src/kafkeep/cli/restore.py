@@ -14,6 +14,7 @@ from kafkeep.cli.common import (
     Parsed,
     Run,
     cluster_option,
+    finish,
     flat,
     limit_options,
     opened_cluster,
@@ -34,7 +35,6 @@ from kafkeep.cli.recovering import (
     settings_wanted,
 )
 from kafkeep.cli.recovery_text import plan_parts, plan_status, result_parts, result_status, told
-from kafkeep.cli.render import Part
 from kafkeep.cli.resuming import NEWEST, check_alone, job_options
 from kafkeep.cli.selectors import (
     group_patterns,
@@ -218,18 +218,11 @@ def restore(
             sides = Sides(run, target, repository, services, passwords)
             plan = sides.plan(found, options, settings, job)
             if dry_run:
-                return _finish(run, told(plan), plan_parts(plan), plan_status(plan))
+                return finish(run, "restore", told(plan), plan_parts(plan), plan_status(plan))
             result = sides.recover(plan, options, settings, stop)
         if offset_map is not None and result.records is not None:
             write_offset_map(offset_map, result.records)
-        return _finish(run, told(result), result_parts(result), result_status(result, stop))
-
-
-def _finish(run: Run, result: object, parts: tuple[Part, ...], status: int) -> int:
-    run.output.close()
-    run.output.show(*parts)
-    run.output.summary("restore", result, status)
-    return status
+        return finish(run, "restore", told(result), result_parts(result), result_status(result, stop))
 
 
 def restore_options(given: dict[str, Any]) -> RestoreOptions:

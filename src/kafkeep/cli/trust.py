@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kafkeep.cli.common import Run, opened_repository, pass_run, repo_option
+from kafkeep.cli.common import Run, finish, opened_repository, pass_run, repo_option
 from kafkeep.cli.key_sources import hide_signing_key, write_key_file
-from kafkeep.cli.render import Grid, Part
+from kafkeep.cli.render import Grid
 from kafkeep.errors import PlanRefused
 from kafkeep.times import rfc3339
 
@@ -82,8 +82,8 @@ def init(run: Run, out: Path) -> int:
     signer = signer_text(key.public)
     text = f"# kafkeep signing key {key.id}: whoever has this file signs in its name\n# signer: {signer}\n"
     write_key_file(out, f"{text}{key.reveal()}\n", "--out")
-    return _finish(
-        run, "trust init", MadeSigningKey(str(out), key.id, signer), (f"{out} holds signing key {key.id}", signer)
+    return finish(
+        run, "trust init", MadeSigningKey(str(out), key.id, signer), (f"{out} holds signing key {key.id}", signer), 0
     )
 
 
@@ -98,9 +98,9 @@ def list_(run: Run, repo: str) -> int:
     with opened_repository(run, repo) as repository:
         found = _trusted(repository)
     if not found.signed:
-        return _finish(run, "trust list", found, ("commits of this repository are not signed",))
+        return finish(run, "trust list", found, ("commits of this repository are not signed",), 0)
     rows = tuple((each.id, each.role, each.name, each.signer) for each in found.signers)
-    return _finish(run, "trust list", found, (Grid(("key", "role", "name", "signer"), rows),))
+    return finish(run, "trust list", found, (Grid(("key", "role", "name", "signer"), rows),), 0)
 
 
 @trust.command("add")
@@ -168,11 +168,4 @@ def _decide(run: Run, verb: str, repo: str, change_of: Callable[[Repository], Tr
     with opened_repository(run, repo) as repository:
         change = change_of(repository)
         repository.decide(change, started=rfc3339(run.now()))
-    return _finish(run, verb, change, (done,))
-
-
-def _finish(run: Run, verb: str, value: object, parts: tuple[Part, ...]) -> int:
-    run.output.close()
-    run.output.show(*parts)
-    run.output.summary(verb, value, 0)
-    return 0
+    return finish(run, verb, change, (done,), 0)

@@ -20,7 +20,7 @@ from kafkeep.model import Failure, PackRef, RunRef
 from kafkeep.repository.changes import Compact, CompactedPack, MovedRun
 from kafkeep.repository.compacting import movable, still_there
 from kafkeep.repository.moving import PackMover, stored_chunks
-from kafkeep.repository.pack import Randomness
+from kafkeep.repository.packing import Randomness
 from kafkeep.repository.reader import PackReader
 from kafkeep.repository.repository import Repository
 from kafkeep.repository.state import State

@@ -23,7 +23,7 @@ from kafkeep.repository.envelope import Kind, digest, unwrap
 from kafkeep.repository.format import encode_repository
 from kafkeep.repository.layout import Footer
 from kafkeep.repository.objects import read_repository_document
-from kafkeep.repository.pack import Randomness
+from kafkeep.repository.packing import Randomness
 from kafkeep.repository.reader import read_footer
 from kafkeep.repository.repository import Repository
 from kafkeep.repository.stores.base import Store, Upload

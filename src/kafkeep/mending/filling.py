@@ -17,7 +17,7 @@ from kafkeep.repository import chain, names
 from kafkeep.repository.envelope import Kind, digest, object_limit, unwrap
 from kafkeep.repository.format import NO_COMMIT, SINGLE, RepositoryDocument, Slot, encode_repository, read_slot
 from kafkeep.repository.objects import read_repository_document
-from kafkeep.repository.pack import Randomness
+from kafkeep.repository.packing import Randomness
 from kafkeep.repository.state import EMPTY, State, fold
 from kafkeep.repository.stores.base import ObjectInfo, Store
 from kafkeep.repository.stores.single import SingleWriterStore

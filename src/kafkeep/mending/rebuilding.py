@@ -32,7 +32,7 @@ from kafkeep.repository.envelope import digest
 from kafkeep.repository.format import NO_COMMIT, Commit, RepositoryDocument, encode_commit, encode_repository
 from kafkeep.repository.moving import PackMover, stored_chunks
 from kafkeep.repository.objects import read_audit, read_repository_document
-from kafkeep.repository.pack import Randomness
+from kafkeep.repository.packing import Randomness
 from kafkeep.repository.reader import read_footer
 from kafkeep.repository.repository import Repository
 from kafkeep.repository.state import State
@@ -80,13 +80,7 @@ def prepare(
     steps, over = plan_steps(base, packs, only_young=bool(kept.points), time=rfc3339(now()))
     taken = {pack.name for step in steps for pack in (*step.packs, *step.stale)}
     chosen = newest_metadata(source, base, steps)
-    known = base.cluster_id if base.cluster_id is not None else cluster_id
-    if known is None:
-        known = None if chosen.metadata is None else chosen.metadata.cluster_id
-    if known is None:
-        raise PlanRefused(
-            "nothing tells which cluster this repository is of", hint="Give --cluster-id: `kafkeep doctor` shows it."
-        )
+    known = _cluster(base.cluster_id, cluster_id, None if chosen.metadata is None else chosen.metadata.cluster_id)
     first = kept.head + 1 if target is not None else 0
     made = next((point.number for point in base.points if point.name == REBUILT and point.number >= first), None)
     return RebuildPlan(
@@ -104,6 +98,17 @@ def prepare(
         failures=failures,
         made=made,
         done=made is not None and (target is None or _is_repository(target)),
+    )
+
+
+def _cluster(*told: str | None) -> str:
+    """The first that is known. Raises `PlanRefused`."""
+    for known in told:
+        if known is not None:
+            return known
+    raise PlanRefused(
+        "nothing tells which cluster this repository is of",
+        hint="Give --cluster-id: `kafka-cluster.sh cluster-id` tells it.",
     )
 
 

@@ -18,7 +18,8 @@ from kafkeep.model import NO_TOPIC_ID, BatchInfo, RunFacts, RunRef
 from kafkeep.repository.catalogue import PackEntry
 from kafkeep.repository.format import RepositoryDocument
 from kafkeep.repository.layout import RunIndex
-from kafkeep.repository.pack import PackWriter, Randomness
+from kafkeep.repository.pack import PackWriter
+from kafkeep.repository.packing import Randomness
 from kafkeep.repository.reader import read_footer
 from kafkeep.repository.repository import Repository
 from kafkeep.repository.stores.memory import MemoryStore

@@ -37,7 +37,7 @@ from kafkeep.repository.compacting import most_bytes
 from kafkeep.repository.layout import RunIndex
 from kafkeep.repository.moving import PackMover, stored_chunks
 from kafkeep.repository.objects import read_repository_document
-from kafkeep.repository.pack import Randomness
+from kafkeep.repository.packing import Randomness
 from kafkeep.repository.repository import Repository
 from kafkeep.repository.stores.base import Store
 from kafkeep.repository.unlocking import unlocked

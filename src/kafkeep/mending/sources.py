@@ -91,10 +91,6 @@ class Sources:
             places.append(other if other is not None and _is_good(other, at) else None)
         return Salvage(tuple(doubt), known.index, tuple(places))
 
-    def has_pack(self, entry: PackEntry) -> bool:
-        """Whether the copy has the pack with its footer. Its chunks are checked when they are taken."""
-        return self._copy is not None and self._footer(self._copy.store, entry) is not None
-
     def _own_place(self, entry: PackEntry, run: RunRef) -> Place | None:
         """Where the run lies here; the footer of the same pack in the copy will do, for it is the same."""
         footer = self._footer(self._store, entry)

@@ -38,7 +38,7 @@ from kafkeep.repository.format import (
     read_slot,
     signed_features,
 )
-from kafkeep.repository.pack import Randomness
+from kafkeep.repository.packing import Randomness
 from kafkeep.repository.stores.base import Store
 from kafkeep.repository.stores.single import SingleWriterStore
 from kafkeep.repository.trust import TrustedKey

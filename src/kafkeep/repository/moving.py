@@ -14,22 +14,21 @@ A commit of kind `compact` (`changes.Compact`) then says that the runs lie in th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 import structlog
-from blake3 import blake3
 
-from kafkeep.errors import CorruptObject, ObjectExists, ObjectNotFound
+from kafkeep.errors import CorruptObject, ObjectNotFound
 from kafkeep.model import ChunkRef, PackRef
-from kafkeep.repository import layout, names
+from kafkeep.repository import layout
 from kafkeep.repository.format import RepositoryDocument
 from kafkeep.repository.layout import RunIndex
-from kafkeep.repository.pack import Randomness
-from kafkeep.repository.reader import READ_BYTES
+from kafkeep.repository.packing import PackOutput, Randomness
+from kafkeep.repository.reader import check_chunk, neighbours
 from kafkeep.repository.stores.base import Store, Upload
 
 if TYPE_CHECKING:
@@ -60,19 +59,14 @@ class PackMover:
         """`epoch` is that of the state at hand: a commit may name the pack while the epoch is this one or the next. `seal`
         closes run headers and footer where the repository is encrypted; chunks stay as they are sealed."""
         self.epoch = epoch
-        self._upload = upload
-        self._seal = seal
-        self._header = layout.encode_header(document.id, epoch, sealed=seal is not None)
-        self._now = now
-        self._rng = rng
-        self._position = 0
+        self._output = PackOutput(upload, document, epoch=epoch, now=now, rng=rng, seal=seal)
         self._runs: list[RunIndex] = []
         self._done = False
 
     @property
     def size(self) -> int:
         """Bytes written so far: header, run headers and chunks."""
-        return self._position
+        return self._output.position
 
     @property
     def runs(self) -> int:
@@ -93,10 +87,7 @@ class PackMover:
         if layout.run_digest(run.chunks) != run.facts.blake3:
             raise CorruptObject(f"{_named(run)}: its chunks are not those that its facts tell of")
         number = len(self._runs)
-        if not self._position:
-            self._write(self._header)
-        position = self._position
-        self._write(layout.encode_run_header(number, run.facts.generation, run.facts.coverage.start, self._seal))
+        position = self._output.begin_run(number, run.facts.generation, run.facts.coverage.start)
         self._runs.append(replace(run, position=position, chunks=self._copied(run, chunks)))
         self._done = False
         return number
@@ -108,9 +99,9 @@ class PackMover:
             if len(moved) == len(run.chunks):
                 raise CorruptObject(f"{_named(run)}: more chunks than its index tells of")
             chunk = run.chunks[len(moved)]
-            check_chunk(stored, chunk, _named(run))
-            moved.append(replace(chunk, position=self._position))
-            self._write(stored)
+            check_chunk(stored, chunk, f"{_named(run)}: chunk {chunk.offsets}")
+            moved.append(replace(chunk, position=self._output.position))
+            self._output.write(stored)
         if len(moved) != len(run.chunks):
             raise CorruptObject(f"{_named(run)}: {len(moved)} of {len(run.chunks)} chunks")
         return tuple(moved)
@@ -121,31 +112,14 @@ class PackMover:
             raise ValueError("a pack is finished once, with runs, and not after an error")
         self._done = True
         try:
-            return self._publish()
+            return self._output.publish(self._runs)
         finally:
-            self._upload.discard()
-
-    def _publish(self) -> PackRef:
-        footer = layout.encode_footer(self._runs, self._seal)
-        root = layout.pack_root(self._header, footer)
-        position = self._position
-        self._write(footer)
-        self._write(layout.encode_trailer(position, len(footer), root))
-        unique = names.ulid(self._now(), self._rng.randbytes(10))
-        name = names.pack_name(self.epoch, unique, root.hex())
-        try:
-            self._upload.publish(name)
-        except ObjectExists:
-            # names hold 80 random bits and the content's digest: what is there is this pack, put by a try whose
-            # answer was lost
-            log.info("pack was there already", pack=name)
-        keys = tuple(run.seal.topic_key for run in self._runs if run.seal is not None)
-        return PackRef(name, self._position, root.hex(), self.epoch, tuple(run.facts for run in self._runs), keys)
+            self._output.discard()
 
     def discard(self) -> None:
         """Leave nothing behind; does nothing after `finish`."""
         self._done = True
-        self._upload.discard()
+        self._output.discard()
 
     def __enter__(self) -> Self:
         return self
@@ -155,21 +129,9 @@ class PackMover:
     ) -> None:
         self.discard()
 
-    def _write(self, data: bytes | memoryview) -> None:
-        self._upload.write(data)
-        self._position += len(data)
-
 
 def _named(run: RunIndex) -> str:
     return f"{run.facts.generation} {run.facts.coverage}"
-
-
-def check_chunk(stored: bytes | memoryview, chunk: ChunkRef, what: str) -> None:
-    """Raises `CorruptObject`, naming `what`, unless these are the stored bytes of the chunk."""
-    if len(stored) != chunk.stored_length:
-        raise CorruptObject(f"{what}: chunk {chunk.offsets} is cut short: {len(stored)} of {chunk.stored_length} bytes")
-    if blake3(stored).hexdigest() != chunk.blake3:
-        raise CorruptObject(f"{what}: chunk {chunk.offsets} does not match its digest")
 
 
 def stored_chunks(store: Store, pack: str, run: RunIndex) -> Iterator[memoryview]:
@@ -178,11 +140,11 @@ def stored_chunks(store: Store, pack: str, run: RunIndex) -> Iterator[memoryview
     Neighbours are fetched together up to `READ_BYTES`. A chunk is read twice before it is called damaged: one that was
     damaged on its way is whole the second time. Raises `CorruptObject` (naming pack, run and chunk), `StoreError`.
     """
-    what = f"pack {pack}: {_named(run)}"
-    for group in _groups(run.chunks):
-        start = group[0].position
-        data = _fetch(store, pack, start, group[-1].position + group[-1].stored_length - start)
-        for chunk in group:
+    for group in neighbours(enumerate(run.chunks)):
+        start, last = group[0][1].position, group[-1][1]
+        data = _fetch(store, pack, start, last.position + last.stored_length - start)
+        for _, chunk in group:
+            what = f"pack {pack}: {_named(run)}: chunk {chunk.offsets}"
             place = chunk.position - start
             stored = data[place : place + chunk.stored_length]
             try:
@@ -199,17 +161,3 @@ def _fetch(store: Store, pack: str, start: int, length: int) -> memoryview:
         return memoryview(store.get(pack, start, length))
     except ObjectNotFound as error:
         raise CorruptObject(f"pack {pack} is missing") from error
-
-
-def _groups(chunks: Sequence[ChunkRef]) -> Iterator[list[ChunkRef]]:
-    """Up to `READ_BYTES` together, or one: the chunks of a run lie one behind the other."""
-    group: list[ChunkRef] = []
-    size = 0
-    for chunk in chunks:
-        if group and size + chunk.stored_length > READ_BYTES:
-            yield group
-            group, size = [], 0
-        group.append(chunk)
-        size += chunk.stored_length
-    if group:
-        yield group

@@ -13,14 +13,15 @@ import structlog
 import zstandard
 from blake3 import blake3
 
-from kafkeep.errors import CorruptionError, ObjectExists
+from kafkeep.errors import CorruptionError
 from kafkeep.model import AbortedTransaction, BatchInfo, ChunkRef, Generation, OffsetRange, PackRef, RunFacts
-from kafkeep.repository import layout, names
+from kafkeep.repository import layout
 from kafkeep.repository.envelope import CODEC_NONE, CODEC_ZSTD, decompress
 from kafkeep.repository.facts import BATCH_OVERHEAD, FactsBuilder, PieceFacts
 from kafkeep.repository.format import RepositoryDocument
 from kafkeep.repository.layout import RunIndex, RunSeal
 from kafkeep.repository.nouns import Malformed, decode_generation, encode_generation
+from kafkeep.repository.packing import PackOutput, Randomness
 from kafkeep.repository.stores.base import Upload
 
 if TYPE_CHECKING:
@@ -35,12 +36,6 @@ CHUNK_OVERHEAD: Final = 256
 that names it: a pack of very many small runs is full before its commit is."""
 SMALLEST_BATCH: Final = 26
 """Bytes of an empty message of magic 0."""
-
-
-class Randomness(Protocol):
-    """What the repository needs of `random.Random`."""
-
-    def randbytes(self, n: int, /) -> bytes: ...
 
 
 class Sealer(Protocol):
@@ -73,16 +68,12 @@ class PackWriter:
     ) -> None:
         self.epoch = epoch
         self.limit = document.pack_bytes
-        self._upload = upload
         self._target = document.chunk_bytes
         self._compressor = zstandard.ZstdCompressor(level=ZSTD_LEVEL) if document.compression == "zstd" else None
-        self._now = now
-        self._rng = rng
         self._sealer = sealer
-        self._seal = None if sealer is None else sealer.seal
         self._chunk_sealer: ChunkSealer | None = None
-        self._header = layout.encode_header(document.id, epoch, sealed=sealer is not None)
-        self._position = 0
+        seal = None if sealer is None else sealer.seal
+        self._output = PackOutput(upload, document, epoch=epoch, now=now, rng=rng, seal=seal)
         self._runs: list[RunIndex] = []
         self._chunks = 0
         self._run: _OpenRun | None = None
@@ -92,7 +83,7 @@ class PackWriter:
     def size(self) -> int:
         """Bytes the pack would have if it were finished now: at most, as the chunk at hand may shrink."""
         chunks, waiting = (0, 0) if self._run is None else (len(self._run.chunks) + 1, self._run.waiting)
-        return self._position + waiting + _overhead(len(self._runs), self._chunks + chunks)
+        return self._output.position + waiting + _overhead(len(self._runs), self._chunks + chunks)
 
     @property
     def runs(self) -> int:
@@ -101,7 +92,7 @@ class PackWriter:
 
     def fits(self, size: int) -> bool:
         """Whether `size` more bytes of batches may go into this pack; an empty one takes a batch of any size."""
-        if self._position == 0 and (self._run is None or self._run.waiting == 0):
+        if self._output.position == 0 and (self._run is None or self._run.waiting == 0):
             return True
         # any two neighbouring chunks are together larger than a chunk aims to be
         chunks = 2 + 2 * size // max(self._target, SMALLEST_BATCH)
@@ -188,31 +179,14 @@ class PackWriter:
             raise ValueError("a pack is finished once, with no run open")
         self._done = True
         try:
-            return self._publish() if self._runs else PackRef("", 0, "", self.epoch, ())
+            return self._output.publish(self._runs) if self._runs else PackRef("", 0, "", self.epoch, ())
         finally:
-            self._upload.discard()
-
-    def _publish(self) -> PackRef:
-        footer = layout.encode_footer(self._runs, self._seal)
-        root = layout.pack_root(self._header, footer)
-        position = self._position
-        self._write(footer)
-        self._write(layout.encode_trailer(position, len(footer), root))
-        unique = names.ulid(self._now(), self._rng.randbytes(10))
-        name = names.pack_name(self.epoch, unique, root.hex())
-        try:
-            self._upload.publish(name)
-        except ObjectExists:
-            # names hold 80 random bits and the content's digest: what is there is this pack, put by a try whose
-            # answer was lost
-            log.info("pack was there already", pack=name)
-        keys = tuple(run.seal.topic_key for run in self._runs if run.seal is not None)
-        return PackRef(name, self._position, root.hex(), self.epoch, tuple(run.facts for run in self._runs), keys)
+            self._output.discard()
 
     def discard(self) -> None:
         """Leave nothing behind; does nothing after `finish`."""
         self._done = True
-        self._upload.discard()
+        self._output.discard()
 
     def __enter__(self) -> Self:
         return self
@@ -227,22 +201,14 @@ class PackWriter:
             raise ValueError("no run is open")
         return self._run
 
-    def _write(self, data: bytes | bytearray | memoryview) -> None:
-        self._upload.write(data)
-        self._position += len(data)
-
     def _begin_output(self, run: _OpenRun) -> None:
         """Write the run header, now that the run is known to be kept."""
-        if run.position:
-            return
-        if not self._position:
-            self._write(self._header)
-        run.position = self._position
-        self._write(layout.encode_run_header(len(self._runs), run.facts.generation, run.facts.start, self._seal))
+        if not run.position:
+            run.position = self._output.begin_run(len(self._runs), run.facts.generation, run.facts.start)
 
     def _add(self, run: _OpenRun, piece: memoryview, facts: PieceFacts) -> None:
         """Add a piece to the chunk at hand: gathered while the chunk may be compressed, written through otherwise."""
-        if self._seal is not None or (
+        if self._sealer is not None or (
             self._compressor is not None and facts.plain and (run.gathering or not run.raw_length)
         ):
             run.gather(piece, facts)
@@ -251,15 +217,15 @@ class PackWriter:
         if run.gathering:
             self._spill(run)
         if not run.raw_length:
-            run.chunk_position = self._position
+            run.chunk_position = self._output.position
         run.through(piece, facts)
-        self._write(piece)
+        self._output.write(piece)
 
     def _spill(self, run: _OpenRun) -> None:
         """The chunk got a batch that its producer compressed: what was gathered is stored as it is."""
-        run.chunk_position = self._position
+        run.chunk_position = self._output.position
         run.hasher.update(run.buffer)
-        self._write(run.buffer)
+        self._output.write(run.buffer)
         run.buffer = bytearray()
         run.gathering = False
 
@@ -275,10 +241,10 @@ class PackWriter:
                 self._spill(run)
             else:
                 codec = CODEC_ZSTD
-                run.chunk_position = self._position
+                run.chunk_position = self._output.position
                 run.hasher.update(packed)
-                self._write(packed)
-        run.end_chunk(self._position, codec)
+                self._output.write(packed)
+        run.end_chunk(self._output.position, codec)
 
     def _end_sealed_chunk(self, run: _OpenRun, cipher: RunCipher, raw: bytearray | memoryview) -> None:
         self._begin_output(run)
@@ -288,10 +254,10 @@ class PackWriter:
             self._chunk_sealer = ChunkSealer()
         packed = self._compressed(raw) if run.plain else None
         sealed = self._chunk_sealer.seal(cipher, len(run.chunks), raw if packed is None else packed)
-        run.chunk_position = self._position
+        run.chunk_position = self._output.position
         run.hasher.update(sealed)
-        self._write(sealed)
-        run.end_chunk(self._position, CODEC_NONE if packed is None else CODEC_ZSTD)
+        self._output.write(sealed)
+        run.end_chunk(self._output.position, CODEC_NONE if packed is None else CODEC_ZSTD)
 
     def _compressed(self, raw: bytearray | memoryview) -> bytes | None:
         """The chunk as one zstd frame, None when that is no gain. What is returned has been opened and compared."""

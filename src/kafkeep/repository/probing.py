@@ -14,7 +14,7 @@ import structlog
 
 from kafkeep.errors import ObjectExists, ObjectNotFound, StoreError
 from kafkeep.repository import names
-from kafkeep.repository.pack import Randomness
+from kafkeep.repository.packing import Randomness
 from kafkeep.repository.stores.base import Store
 
 log = structlog.get_logger(__name__)

@@ -58,6 +58,15 @@ def read_footer(store: Store, entry: PackEntry, repository_id: str, seal: Docume
     return layout.decode_footer(footer, position, f"{what}: the footer", seal)
 
 
+def check_chunk(stored: bytes | memoryview, chunk: ChunkRef, what: str, *, digest: bool = True) -> None:
+    """Raises `CorruptObject`, naming `what`, unless these are the stored bytes of the chunk; without `digest` only their
+    number is looked at."""
+    if len(stored) != chunk.stored_length:
+        raise CorruptObject(f"{what} is cut short: {len(stored)} of {chunk.stored_length} bytes")
+    if digest and blake3(stored).hexdigest() != chunk.blake3:
+        raise CorruptObject(f"{what} does not match its digest")
+
+
 def open_chunk(
     stored: bytes | memoryview,
     chunk: ChunkRef,
@@ -70,10 +79,7 @@ def open_chunk(
 
     Raises `CorruptObject` naming `what`, `UnknownFormat`.
     """
-    if len(stored) != chunk.stored_length:
-        raise CorruptObject(f"{what} is cut short: {len(stored)} of {chunk.stored_length} bytes")
-    if verify and blake3(stored).hexdigest() != chunk.blake3:
-        raise CorruptObject(f"{what} does not match its digest")
+    check_chunk(stored, chunk, what, digest=verify)
     if sealed is not None:
         cipher, number = sealed
         stored = cipher.open(number, stored, what)
@@ -187,7 +193,7 @@ class PackReader:
         if index.seal is not None and self._opener is None:
             raise ValueError("a reader that was given no keys reads no sealed run")
         cipher = None if index.seal is None or self._opener is None else self._opener.open_run(index)
-        for group in _groups(wanted):
+        for group in neighbours(wanted):
             yield from self._read_group(entry, run, group, verify, cipher)
 
     def _read_group(
@@ -221,7 +227,7 @@ class PackReader:
             raise CorruptObject(f"pack {entry.name}, named by commit {entry.number}, is missing") from error
 
 
-def _groups(chunks: Iterable[tuple[int, ChunkRef]]) -> Iterator[list[tuple[int, ChunkRef]]]:
+def neighbours(chunks: Iterable[tuple[int, ChunkRef]]) -> Iterator[list[tuple[int, ChunkRef]]]:
     """Those that lie one behind the other together, up to READ_BYTES: numbered chunks in the order of the pack."""
     group: list[tuple[int, ChunkRef]] = []
     size = 0

@@ -42,7 +42,8 @@ from kafkeep.repository.format import (
     unsigned_text,
 )
 from kafkeep.repository.objects import read_repository_document
-from kafkeep.repository.pack import PackWriter, Randomness
+from kafkeep.repository.pack import PackWriter
+from kafkeep.repository.packing import Randomness
 from kafkeep.repository.reader import PackReader, chunk_coverage
 from kafkeep.repository.shelf import Shelf
 from kafkeep.repository.state import EMPTY, PointView, State, fold, recovery_point, validate

@@ -10,7 +10,7 @@ from kafkeep.errors import CorruptObject, ObjectExists
 from kafkeep.repository import names, nouns
 from kafkeep.repository.envelope import Kind, wrap
 from kafkeep.repository.objects import WrappedDocument, read_audit, read_document, wrap_document
-from kafkeep.repository.pack import Randomness
+from kafkeep.repository.packing import Randomness
 from kafkeep.repository.stores.base import Store
 from kafkeep.repository.trust import Signature, encode_signature
 

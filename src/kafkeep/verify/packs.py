@@ -6,15 +6,13 @@ from collections.abc import Callable
 from dataclasses import fields
 from typing import TYPE_CHECKING, Final
 
-from blake3 import blake3
-
 from kafkeep.errors import CorruptBatch, CorruptionError, CorruptObject, KeyRefused, StoreError, UnknownFormat
 from kafkeep.model import BatchInfo, ChunkRef, OffsetRange, RunFacts
 from kafkeep.repository import layout
 from kafkeep.repository.catalogue import PackEntry
 from kafkeep.repository.facts import FactsBuilder, PieceFacts
 from kafkeep.repository.layout import RunIndex
-from kafkeep.repository.reader import chunk_coverage, key_of, open_chunk, read_footer
+from kafkeep.repository.reader import check_chunk, chunk_coverage, key_of, open_chunk, read_footer
 from kafkeep.repository.stores.base import Store
 from kafkeep.verify.report import Finding, of_all_runs
 
@@ -92,7 +90,7 @@ class PackCheck:
             try:
                 stored = self._blocks.get(chunk.position, chunk.stored_length)
                 if builder is None:
-                    _check_digest(stored, chunk, what)
+                    check_chunk(stored, chunk, what)
                 else:
                     sealed = None if cipher is None else (cipher, place)
                     self._check_chunk(open_chunk(stored, chunk, what, sealed=sealed), chunk, builder, what)
@@ -133,13 +131,6 @@ class PackCheck:
             return []
         what = f"facts of run {index} are not those of its batches: {', '.join(wrong)}"
         return [Finding(self._entry.name, what, facts.generation, facts.coverage)]
-
-
-def _check_digest(stored: memoryview, chunk: ChunkRef, what: str) -> None:
-    if len(stored) != chunk.stored_length:
-        raise CorruptObject(f"{what} is cut short")
-    if blake3(stored).hexdigest() != chunk.blake3:
-        raise CorruptObject(f"{what} does not match its digest")
 
 
 def _index_of(piece: PieceFacts, newest: int) -> tuple[int, int, int, int, int]:

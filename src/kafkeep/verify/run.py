@@ -87,12 +87,24 @@ def verify(
     findings = tuple(check.findings)
     if document is not None:
         findings = with_knowledge(store, document.id, findings, check.seal)
-    left = len(turn) - done if depth > 1 else 0
-    clean = not check.findings and not state.alarms and (after is None or after.clean)
+    return _report(level, check, state, findings, turn[:done], len(turn) - done if depth > 1 else 0, after)
+
+
+def _report(
+    level: str,
+    check: _Check,
+    state: State,
+    findings: tuple[Finding, ...],
+    done: Sequence[PackEntry],
+    left: int,
+    after: Cursor | None,
+) -> VerifyReport:
+    """`done`: the packs that were read, `left`: how many are for another time."""
+    clean = not findings and not state.alarms and (after is None or after.clean)
     head = state.head if after is None else after.head
     cursor = after
     if left and done:
-        cursor = Cursor(level, head, turn[done - 1].number, turn[done - 1].name, clean)
+        cursor = Cursor(level, head, done[-1].number, done[-1].name, clean)
     return VerifyReport(
         level,
         state.head,
@@ -102,7 +114,7 @@ def verify(
         tuple(state.alarms),
         left=left,
         cursor=cursor if left else None,
-        whole_head=head if clean and not left and depth > 1 else None,
+        whole_head=head if clean and not left and LEVELS.index(level) > 1 else None,
         shredded=shredded_topics(state),
     )
 
