@@ -6,13 +6,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 ARGS ?=
+ROWS ?=
 SECONDS ?= 60
 # How many processes run tests side by side, each with brokers of its own (up to 5 GB): auto is one per core, four at most
 # and no more than the memory bears (tests/support/workers.py); 0 runs them in this process, as --pdb and -s want it.
 TEST_WORKERS ?= auto
 PARALLEL := -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup kafka stores demo test test-stores check fuzz bench bench-recovery bench-metadata bench-stores exactness faults kills soak clean
+.PHONY: help setup kafka stores demo test test-stores check fuzz bench bench-idle bench-model bench-recovery bench-metadata bench-state bench-stores exactness faults kills soak clean
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 
@@ -21,7 +22,7 @@ help: ## this list
 
 setup: $(READY) ## the environment alone; .venv/bin/kafkeep works afterwards
 
-$(READY): requirements.lock pyproject.toml tools/setup_environment.py
+$(READY): requirements.lock pyproject.toml tools/setup_environment.py tools/build_native.py $(wildcard src/kafkeep/native/*.[ch])
 	@command -v $(PYTHON) >/dev/null || { echo "setup: there is no $(PYTHON); kafkeep needs Python 3.11 or later" >&2; exit 1; }
 	$(PYTHON) tools/setup_environment.py $(VENV)
 	@touch $@
@@ -51,8 +52,14 @@ check: $(READY) ## lint, format, types, import contracts
 fuzz: $(READY) ## changed inputs for every parser for 60 seconds; SECONDS=600 for longer, ARGS="--seed 1" to repeat
 	$(BIN)/python -m tests.fuzz --seconds $(SECONDS) $(ARGS)
 
-bench: kafka ## figures beside cp of the same log segments
+bench: kafka ## figures beside cp, raw produce and other programs; ARGS="--quick", BENCH_OSO=/path/to/kafka-backup
 	$(BIN)/python -m bench $(ARGS)
+
+bench-idle: kafka ## what a following backup of 10 000 partitions costs per round; ARGS="--quick" for a tenth of it
+	$(BIN)/python -m bench.idle $(ARGS)
+
+bench-model: $(READY) ## a cluster of 1 PB on paper; ARGS="--brokers 50 --partitions 100000" for another one
+	@$(BIN)/python -m bench.model $(ARGS)
 
 bench-recovery: kafka ## how long until an empty cluster is what the lost one was; ARGS="--quick" for a tenth of it
 	$(BIN)/python -m bench.recovery_times $(ARGS)
@@ -60,17 +67,20 @@ bench-recovery: kafka ## how long until an empty cluster is what the lost one wa
 bench-metadata: kafka ## figures of `kafkeep metadata` on a cluster of 10 000 partitions; ARGS="--quick" for a small one
 	$(BIN)/python -m bench.metadata_scale $(ARGS)
 
+bench-state: $(READY) ## opening a repository of 10 000 partitions and 10 million runs, hours of one core; ARGS="--quick"
+	$(BIN)/python -m bench.state_scale $(ARGS)
+
 bench-stores: kafka ## what a bucket of MinIO takes and gives, with and without encryption, beside rclone; ARGS="--quick"
 	$(BIN)/python -m bench.store_rates $(ARGS)
 
 exactness: kafka ## what an independent consumer finds after restores: docs/exactness.md anew
 	$(BIN)/pytest tests/proof $(PARALLEL) --write-exactness docs/exactness.md $(ARGS)
 
-faults: kafka stores ## what is done to kafkeep and what comes of it, with full counts: docs/faults.md anew
-	$(BIN)/pytest -m "fault and not soak" $(PARALLEL) --timeout=1800 --fault-counts=full --write-faults=docs/faults.md $(ARGS)
+faults: kafka stores ## docs/faults.md anew, with full counts; ROWS="C1 I1" for a part of it
+	$(BIN)/pytest -m "fault and not soak" $(PARALLEL) --timeout=1800 --fault-counts=full --fault-rows="$(ROWS)" --write-faults=docs/faults.md $(ARGS)
 
 kills: kafka stores ## commands killed at random moments: 200 at a folder, 200 at a bucket, a quarter of an hour
-	$(BIN)/pytest tests/faults/test_random_kills.py --fault-counts full -s $(ARGS)
+	KILLS=200 $(BIN)/pytest tests/faults/test_random_kills.py --fault-counts full -s $(ARGS)
 
 soak: kafka ## long and bounded tests; SOAK_SECONDS=60 makes the ten minutes shorter
 	$(BIN)/pytest -m soak -s --timeout=0 $(ARGS)

@@ -8,42 +8,66 @@ import os
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from rich.console import Console
 
-from bench import entry, machine, profiles, report
-from bench.measure import BenchError
-from bench.rounds import Field, prepare
-from bench.workloads import WORKLOADS, Workload
+from bench import entry, machine, outcome, peers, plots, profiles, report, window
+from bench.field import Field, offered_executors
+from bench.measure import BenchError, run
+from bench.outcome import Outcome
+from bench.rounds import cleared, prepare
+from bench.window import WindowOutcome
+from bench.workloads import WORKLOADS, Workload, by_name
 from kafkeep.kafka.cluster import Cluster
 from kafkeep.kafka.config import ClusterConfig
 from kafkeep.lab import LabOptions, start
 
-FULL_MB: Final = 2048
-QUICK_MB: Final = 256
-_ROOM: Final = 5
-"""Free space needed, in sizes of the data: source, copy, repository, target and what is being deleted."""
+FULL_MB: Final = 1024
+QUICK_MB: Final = 64
+_ROOM: Final = 6
+"""Free space needed, in sizes of the data: source, repacked source, copy, repositories, target, what is being deleted."""
 _RESULTS: Final = Path(__file__).with_name("results")
+_NARROW_MB: Final = 768
+_WIDE_MB: Final = 2560
+"""Java heap of the broker, the second for thousands of partitions."""
+NAMES: Final = (*(workload.name for workload in WORKLOADS), window.NAME)
 
 
 def arguments(given: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--size-mb", type=int, help=f"data of the largest workload, in MB (default {FULL_MB})")
-    parser.add_argument("--quick", action="store_true", help=f"{QUICK_MB} MB, warmed up only once")
-    parser.add_argument("--rounds", type=int, default=3, help="measured rounds (default 3)")
-    parser.add_argument("--only", choices=[workload.name for workload in WORKLOADS], help="one workload alone")
+    parser.add_argument("--size", "--size-mb", type=int, help=f"MB of the largest workloads (default {FULL_MB})")
+    parser.add_argument("--quick", action="store_true", help=f"{QUICK_MB} MB and one round, nothing warmed up")
+    parser.add_argument("--rounds", type=int, help="measured rounds at most (default 3; some workloads take fewer)")
+    parser.add_argument("--only", type=chosen_names, help=f"some workloads alone, of {','.join(NAMES)}")
     parser.add_argument("--dir", type=Path, help="where brokers and repositories live (default: the temporary folder)")
     parser.add_argument("--profile", action="store_true", help="CPU by thread and function instead of a contest")
-    parser.add_argument("--docs", type=Path, help="a Markdown page whose measured part is replaced")
+    parser.add_argument("--docs", type=Path, help="a Markdown page whose measured part is replaced, plots beside it")
+    parser.add_argument(
+        *("--from", "--from-results"),
+        dest="results",
+        type=Path,
+        nargs="+",
+        help="no contest: show these results, of a workload those of the last file that has it",
+    )
     options = parser.parse_args(given)
-    if options.rounds < 1 or (options.size_mb is not None and options.size_mb < 16):
+    options.size = options.size if options.size is not None else QUICK_MB if options.quick else FULL_MB
+    options.rounds = options.rounds if options.rounds is not None else 1 if options.quick else 3
+    if options.rounds < 1 or options.size < 16:
         parser.error("at least 1 round and 16 MB")
     return options
+
+
+def chosen_names(text: str) -> frozenset[str]:
+    names = frozenset(text.split(","))
+    if unknown := names - set(NAMES):
+        raise argparse.ArgumentTypeError(f"no workload {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
+    return names
 
 
 @contextmanager
@@ -57,57 +81,144 @@ def working_folder(parent: Path | None, needed: int) -> Iterator[Path]:
 
 
 @contextmanager
-def opened(folder: Path, console: Console) -> Iterator[Field]:
+def opened(folder: Path, console: Console, *, heap_mb: int = _NARROW_MB) -> Iterator[Field]:
     """A lab fit for measuring: both compilers, and deleted topics gone at once."""
     options = LabOptions(
         quick_start=False,
-        heap_mb=768,
-        properties={"log.segment.delete.delay.ms": "0", "log.initial.task.delay.ms": "500"},
+        heap_mb=heap_mb,
+        properties={
+            "log.segment.delete.delay.ms": "0",
+            "log.initial.task.delay.ms": "500",
+            "log.index.size.max.bytes": "1048576",
+            "broker.session.timeout.ms": "60000",
+        },
     )
-    # As an installed program: modules are compiled once, in the warm-up, whatever this shell prefers.
-    env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    env["PYTHONPYCACHEPREFIX"] = str(folder / "bytecode")
+    env = entry.as_installed(folder)
     console.print("starting a broker", style="dim")
-    with start(options, directory=folder / "lab", env=env, now=datetime.now(UTC)) as lab:
-        config = ClusterConfig(name="bench", bootstrap=tuple(lab.bootstrap.split(",")))
+    lab_folder = folder / "lab"
+    with start(options, directory=lab_folder, env=env, now=datetime.now(UTC)) as lab:
+        config = ClusterConfig(name="bench", bootstrap=tuple(lab.bootstrap.split(",")), request_timeout_seconds=120.0)
         with Cluster(config) as cluster:
-            yield Field(lab, cluster, folder, env, lambda text: console.print(text, style="dim"))
+            told = run([sys.executable, "-m", "kafkeep", "backup", "--help"], folder=folder, env=env).output
+            yield Field(
+                lab=lab,
+                cluster=cluster,
+                folder=folder,
+                env=env,
+                note=lambda text: console.print(text, style="dim", highlight=False, markup=False),
+                oso=peers.find_oso(os.environ),
+                executors=offered_executors(told),
+            )
 
 
-def contest(options: argparse.Namespace, chosen: Sequence[Workload], size_mb: int, console: Console) -> None:
-    outcomes: list[report.Outcome] = []
-    with working_folder(options.dir, _ROOM * size_mb * 10**6) as folder, opened(folder, console) as field:
-        facts = machine.facts(folder, field.lab)
-        for workload in chosen:
-            found = prepare(field, workload, round(size_mb * 1e6 * workload.share))
-            samples = found.play(options.rounds, warm_up=not options.quick or not outcomes)
-            field.delete_topic(workload.topic)
-            outcome = report.Outcome(workload, found.size_bytes, found.batch_bytes, tuple(samples))
-            outcomes.append(outcome)
-            report.show(outcome, console)
-    console.print("; ".join(f"{name} {value}" for name, value in facts.items()), style="dim", highlight=False)
-    _RESULTS.mkdir(exist_ok=True)
-    path = _RESULTS / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}.json"
-    path.write_text(json.dumps(report.to_json(outcomes, facts), indent=1) + "\n", encoding="utf-8")
-    console.print(f"samples in {path.relative_to(_RESULTS.parent.parent)}", style="dim")
+class Results:
+    """What a run has found so far, on the screen and in a file that grows with every workload."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._path = _RESULTS / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}.json"
+        self.outcomes: list[Outcome] = []
+        self.window: WindowOutcome | None = None
+        self.facts: dict[str, str] = {}
+
+    def add(self, found: Outcome | WindowOutcome) -> None:
+        if isinstance(found, WindowOutcome):
+            self.window = found
+            report.show_window(found, self._console)
+        else:
+            self.outcomes.append(found)
+            report.show(found, self._console)
+        _RESULTS.mkdir(exist_ok=True)
+        told: dict[str, Any] = {"machine": self.facts, "workloads": outcome.to_json(self.outcomes)}
+        told |= {} if self.window is None else {"window": self.window.to_json()}
+        self._path.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+
+    def end(self, docs: Path | None) -> None:
+        told = "; ".join(f"{name} {value}" for name, value in self.facts.items())
+        self._console.print(told, style="dim", highlight=False)
+        self._console.print(f"samples in {self._path.relative_to(_RESULTS.parent.parent)}", style="dim")
+        if docs is not None:
+            write_docs(docs, self.outcomes, self.window, self.facts)
+
+
+def write_docs(page: Path, outcomes: Sequence[Outcome], found: WindowOutcome | None, facts: dict[str, str]) -> None:
+    """The page's measured part, and the plots beside it."""
+    for each in outcomes:
+        (page.parent / plots.file_name(each)).write_text(plots.draw(each), encoding="utf-8")
+    report.replace_in(page, report.to_markdown(outcomes, found, facts), begin=report.BEGIN, end=report.END)
+
+
+def contest(options: argparse.Namespace, console: Console) -> None:
+    chosen = [workload for workload in WORKLOADS if options.only is None or workload.name in options.only]
+    with_window = options.only is None or window.NAME in options.only
+    results = Results(console)
+    with working_folder(options.dir, _ROOM * options.size * 10**6) as parent:
+        for is_wide, heap_mb in ((False, _NARROW_MB), (True, _WIDE_MB)):
+            mine = [workload for workload in chosen if workload.is_wide == is_wide]
+            if not mine and (is_wide or not with_window):
+                continue
+            folder = parent / ("wide" if is_wide else "narrow")
+            folder.mkdir()
+            with opened(folder, console, heap_mb=heap_mb) as field:
+                results.facts = {**machine.facts(folder, field.lab), **peers.versions(field.oso)}
+                for workload in mine:
+                    warm_up = not options.quick and workload is mine[0]
+                    results.add(play(field, workload, options, warm_up=warm_up))
+                if with_window and not is_wide:
+                    results.add(play_window(field, options))
+            shutil.rmtree(folder, ignore_errors=True)
+    results.end(options.docs)
+
+
+def play(field: Field, workload: Workload, options: argparse.Namespace, *, warm_up: bool) -> Outcome:
+    began = time.monotonic()
+    found = prepare(field, workload, round(options.size * 1e6 * workload.share))
+    samples = found.play(options.rounds, warm_up=warm_up)
+    cleared(found)
+    field.note(f"{workload.name}: {time.monotonic() - began:.0f} s in all")
+    return Outcome(workload, found.size_bytes, found.batch_bytes, tuple(samples), dict(found.failed))
+
+
+def play_window(field: Field, options: argparse.Namespace) -> WindowOutcome:
+    found = prepare(field, by_name("64k"), options.size * 10**6)
+    told = window.play(found, options.rounds)
+    cleared(found)
+    return told
+
+
+def show_again(options: argparse.Namespace, console: Console) -> None:
+    """Of results that were written before. Raises BenchError when a file cannot be read."""
+    outcomes: dict[str, Outcome] = {}
+    seen: WindowOutcome | None = None
+    facts: dict[str, str] = {}
+    for path in options.results:
+        try:
+            told = json.loads(path.read_text(encoding="utf-8"))
+            outcomes |= {each.workload.name: each for each in outcome.from_json(told["workloads"])}
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise BenchError(f"{path} holds no results of this version: {error!r}") from error
+        facts = told["machine"]
+        seen = window.from_json(told["window"]) if "window" in told else seen
+    ordered = [outcomes[workload.name] for workload in WORKLOADS if workload.name in outcomes]
+    for each in ordered:
+        report.show(each, console)
+    if seen is not None:
+        report.show_window(seen, console)
     if options.docs is not None:
-        text = options.docs.read_text(encoding="utf-8")
-        options.docs.write_text(report.replaced(text, report.to_markdown(outcomes, facts)), encoding="utf-8")
+        write_docs(options.docs, ordered, seen, facts)
 
 
-def profile(options: argparse.Namespace, workload: Workload, size_mb: int, console: Console) -> None:
-    with working_folder(options.dir, _ROOM * size_mb * 10**6) as folder, opened(folder, console) as field:
-        found = prepare(field, workload, round(size_mb * 1e6 * workload.share))
-        profiles.show(found, console)
+def profile(options: argparse.Namespace, console: Console) -> None:
+    name = min(options.only or {WORKLOADS[0].name}) if window.NAME not in (options.only or ()) else WORKLOADS[0].name
+    workload = by_name(name)
+    with working_folder(options.dir, _ROOM * options.size * 10**6) as folder, opened(folder, console) as field:
+        profiles.show(prepare(field, workload, round(options.size * 1e6 * workload.share)), console)
 
 
 def main() -> int:
     options = arguments(sys.argv[1:])
-    size_mb = options.size_mb if options.size_mb is not None else QUICK_MB if options.quick else FULL_MB
-    chosen = [workload for workload in WORKLOADS if options.only in (None, workload.name)]
-    if options.profile:
-        return entry.run(lambda console: profile(options, chosen[0], size_mb, console), width=150)
-    return entry.run(lambda console: contest(options, chosen, size_mb, console), width=150)
+    work = profile if options.profile else show_again if options.results else contest
+    return entry.run(lambda console: work(options, console), width=170)
 
 
 if __name__ == "__main__":

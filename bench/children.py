@@ -1,4 +1,4 @@
-"""The bare ceilings and the filling of a topic, each in a process of its own: `python -m bench.children VERB ...`.
+"""The bare ceilings and the filling of topics, each in a process of its own: `python -m bench.children VERB ...`.
 
 A verb prints one line of JSON at its end. What it reports is the work alone: no start of Python, no set-up.
 """
@@ -11,22 +11,35 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, NamedTuple
 
+from bench.field import create_topics, renamed
 from bench.measure import measured
 from bench.segments import mapped
-from bench.workloads import PARTITIONS, WORKLOADS, batches
+from bench.workloads import FIRST_MS, REPACKED_BYTES, STEP_MS, batches, by_name, stamped
 from kafkeep.kafka.cluster import Cluster
 from kafkeep.kafka.config import ClusterConfig
 from kafkeep.kafka.fetch import BrokerFetcher, FetchPosition
 from kafkeep.kafka.produce import MOST_OUTSTANDING, BrokerProducer, ProduceBatch
-from kafkeep.kafka.topology import TopicTopology
+from kafkeep.kafka.topology import Topology
 from kafkeep.kafka.wire.batch import HEADER_SIZE, rewrite, walk
+from kafkeep.kafka.wire.repack import Slices, cut_out, put_together
 from kafkeep.model import TopicPartition
 
 _CONNECTIONS: Final = 2
+_REQUEST_BYTES: Final = 8 * 1024 * 1024
+"""A request is closed once it has so many: brokers take 100 MB at most."""
+_OFFSET_SIZE: Final = 8
 Parts = tuple[bytes | memoryview, ...]
 Figures = dict[str, float | int]
+
+
+class Source(NamedTuple):
+    """What goes into one partition."""
+
+    partition: TopicPartition
+    topic_id: str
+    batches: Iterator[Parts]
 
 
 def on_threads(works: Sequence[Callable[[], None]]) -> None:
@@ -48,33 +61,39 @@ def on_threads(works: Sequence[Callable[[], None]]) -> None:
         raise failures[0]
 
 
-def drop(cluster: Cluster, topic: str) -> Figures:
-    """Fetches a topic to its end over two connections and drops what comes: only where a batch ends is looked at."""
-    found = cluster.topology([topic]).topics[topic]
-    partitions = [TopicPartition(topic, part.partition) for part in found.partitions]
-    ends = {key: answer.offset for key, answer in cluster.offsets(partitions, -1).items()}
-    broker = next(iter(cluster.topology([]).brokers.values()))
+def drop(cluster: Cluster, name: str) -> Figures:
+    """Fetches a workload's topics to their ends over two connections and drops what comes: only where a batch ends is
+    looked at.
+    """
+    topology = cluster.topology(by_name(name).topics)
+    partitions = [
+        TopicPartition(each.name, part.partition) for each in topology.topics.values() for part in each.partitions
+    ]
+    ends = {key: answer.offset for key, answer in cluster.offsets(partitions, -1).items() if answer.offset > 0}
+    broker = next(iter(topology.brokers.values()))
     taken: list[int] = []
 
     def work(mine: Sequence[TopicPartition]) -> None:
         with cluster.fetcher(broker) as fetcher:
-            taken.append(_drop_all(fetcher, found, mine, ends))
+            taken.append(_drop_all(fetcher, topology, {key: ends[key] for key in mine}))
 
-    shares = [partitions[start::_CONNECTIONS] for start in range(_CONNECTIONS)]
+    filled = sorted(ends)
+    shares = [filled[start::_CONNECTIONS] for start in range(_CONNECTIONS)]
     usage = measured(lambda: on_threads([partial(work, share) for share in shares]))
     return {**usage.to_json(), "bytes": sum(taken)}
 
 
-def _drop_all(
-    fetcher: BrokerFetcher, topic: TopicTopology, mine: Sequence[TopicPartition], ends: dict[TopicPartition, int]
-) -> int:
+def _drop_all(fetcher: BrokerFetcher, topology: Topology, ends: dict[TopicPartition, int]) -> int:
     """Two requests are under way: the second is sent before the first one's bytes are looked through."""
-    todo = {key: 0 for key in mine if ends[key]}
+    todo = dict.fromkeys(ends, 0)
     taken = 0
 
     def ask() -> None:
-        epoch = {part.partition: part.leader_epoch for part in topic.partitions}
-        fetcher.send([FetchPosition(key, topic.topic_id, at, epoch[key.partition]) for key, at in todo.items()])
+        positions = []
+        for key, at in todo.items():
+            found = topology.topics[key.topic]
+            positions.append(FetchPosition(key, found.topic_id, at, found.partitions[key.partition].leader_epoch))
+        fetcher.send(positions)
 
     ask()
     while todo:
@@ -90,15 +109,73 @@ def _drop_all(
     return taken
 
 
-def produce(cluster: Cluster, topic: str, *folders: str) -> Figures:
-    """Produces the batches of log segments, a folder per partition in their order, with new idempotent headers made
-    before the clock starts; the payload is sent from the mapped files.
+def repack(_: Cluster, manifest: str, folder: str) -> Figures:
+    """Writes the records of a manifest's files into new files of large batches, one for each partition, and their manifest
+    beside them as `manifest.json`.
     """
+    made: list[dict[str, Any]] = []
+    size = 0
+    for number, entry in enumerate(_entries(manifest)):
+        path = Path(folder) / f"{number:05d}.log"
+        with path.open("wb") as file:
+            for batch in _repacked(map(mapped, map(Path, entry["files"]))):
+                size += file.write(batch)
+        made.append({**entry, "files": [str(path)]})
+    (Path(folder) / "manifest.json").write_text(json.dumps(made), encoding="utf-8")
+    return {"bytes": size}
+
+
+def _repacked(views: Iterator[memoryview]) -> Iterator[bytes]:
+    """Neighbours put together as long as what they take together stays below REPACKED_BYTES."""
+    group: list[Slices] = []
+    size = codec = offset = 0
+    for view in views:
+        position = 0
+        for info in walk(view)[0]:
+            if group and size + info.size > REPACKED_BYTES:
+                yield _together(group, codec, offset)
+                offset += sum(len(part.bodies) for part in group)
+                group, size = [], 0
+            group.append(cut_out(view[position : position + info.size], info))
+            size, codec = size + info.size, info.codec
+            position += info.size
+    if group:
+        yield _together(group, codec, offset)
+
+
+def _together(group: Sequence[Slices], codec: int, offset: int) -> bytes:
+    """The checksum of a batch does not cover its offset."""
+    batch = put_together(group, codec=codec, producer_id=-1, producer_epoch=-1, base_sequence=-1)
+    return offset.to_bytes(_OFFSET_SIZE, "big") + batch[_OFFSET_SIZE:]
+
+
+def produce(cluster: Cluster, manifest: str, name: str = "") -> Figures:
+    """Produces the batches of a manifest's files, with new idempotent headers made before the clock starts; the payload
+    is sent from the mapped files. Given a workload's name, it makes its topics first, which counts.
+    """
+    entries = _entries(manifest)
     identity = cluster.admin.init_producer_id()
-    sources = [_ready(sorted(Path(folder).glob("*.log")), identity) for folder in folders]
-    size = sum(len(part) for source in sources for parts in source for part in parts)
-    usage = measured(lambda: _produce_all(cluster, topic, [iter(source) for source in sources]))
-    return {**usage.to_json(), "bytes": size}
+    ready = [_ready([Path(file) for file in entry["files"]], identity) for entry in entries]
+    size = sum(len(part) for batches in ready for parts in batches for part in parts)
+
+    def work() -> None:
+        if name:
+            workload = by_name(name)
+            create_topics(cluster, list(renamed(workload, "raw").values()), workload.partitions)
+        topics = cluster.topology(sorted({entry["topic"] for entry in entries})).topics
+        sources = [
+            Source(TopicPartition(entry["topic"], entry["partition"]), topics[entry["topic"]].topic_id, iter(batches))
+            for entry, batches in zip(entries, ready, strict=True)
+        ]
+        _produce_all(cluster, sources)
+
+    return {**measured(work).to_json(), "bytes": size}
+
+
+def _entries(manifest: str) -> list[dict[str, Any]]:
+    """One for each partition: `topic`, `partition`, and `files` with its batches in order."""
+    entries: list[dict[str, Any]] = json.loads(Path(manifest).read_text(encoding="utf-8"))
+    return entries
 
 
 def _ready(files: Sequence[Path], identity: tuple[int, int]) -> list[Parts]:
@@ -115,42 +192,59 @@ def _ready(files: Sequence[Path], identity: tuple[int, int]) -> list[Parts]:
     return ready
 
 
-def fill(cluster: Cluster, topic: str, name: str, size: str) -> Figures:
-    """Fills the eight partitions of a topic with about `size` bytes of a workload's batches."""
-    workload = next(workload for workload in WORKLOADS if workload.name == name)
-    stock = [(batch,) for batch in batches(workload)]
-    each = max(1, int(size) // PARTITIONS // workload.batch_bytes)
+def fill(cluster: Cluster, name: str, size: str) -> Figures:
+    """Fills the topics of a workload with about `size` bytes of its batches."""
+    workload = by_name(name)
+    stock = batches(workload)
+    filled = workload.filled_partitions()
+    each = max(1, int(size) // len(filled) // workload.batch_bytes)
+    topics = cluster.topology(workload.topics).topics
 
     def supply(first: int) -> Iterator[Parts]:
-        return (stock[(first + number) % len(stock)] for number in range(each))
+        return (stamped(stock[(first + number) % len(stock)], FIRST_MS + STEP_MS * number) for number in range(each))
 
-    usage = measured(lambda: _produce_all(cluster, topic, [supply(7 * number) for number in range(PARTITIONS)]))
-    return usage.to_json()
+    sources = [
+        Source(partition, topics[partition.topic].topic_id, supply(7 * number))
+        for number, partition in enumerate(filled)
+    ]
+    return measured(lambda: _produce_all(cluster, sources)).to_json()
 
 
-def _produce_all(cluster: Cluster, topic: str, sources: Sequence[Iterator[Parts]]) -> None:
-    found = cluster.topology([topic]).topics[topic]
+def _produce_all(cluster: Cluster, sources: Sequence[Source]) -> None:
     broker = next(iter(cluster.topology([]).brokers.values()))
-    numbered = [(TopicPartition(topic, number), source) for number, source in enumerate(sources)]
 
-    def work(mine: Sequence[tuple[TopicPartition, Iterator[Parts]]]) -> None:
+    def work(mine: Sequence[Source]) -> None:
         with cluster.producer(broker) as producer:
-            _send_all(producer, found.topic_id, mine)
+            for request in _requests(mine):
+                if producer.outstanding == MOST_OUTSTANDING:
+                    _check(producer)
+                producer.send(request)
+            while producer.outstanding:
+                _check(producer)
 
-    on_threads([partial(work, numbered[start::_CONNECTIONS]) for start in range(_CONNECTIONS)])
+    on_threads([partial(work, sources[start::_CONNECTIONS]) for start in range(_CONNECTIONS)])
 
 
-def _send_all(producer: BrokerProducer, topic_id: str, mine: Sequence[tuple[TopicPartition, Iterator[Parts]]]) -> None:
-    """One batch of each partition per request, five requests under way."""
-    while True:
-        heads = ((key, next(source, None)) for key, source in mine)
-        request = [ProduceBatch(key, topic_id, parts) for key, parts in heads if parts is not None]
-        if producer.outstanding == MOST_OUTSTANDING or (not request and producer.outstanding):
-            _check(producer)
+def _requests(sources: Sequence[Source]) -> Iterator[list[ProduceBatch]]:
+    """One batch of each partition per request, in turns, as long as a request is not too large."""
+    live = list(sources)
+    while live:
+        still: list[Source] = []
+        request: list[ProduceBatch] = []
+        size = 0
+        for source in live:
+            parts = next(source.batches, None)
+            if parts is None:
+                continue
+            still.append(source)
+            request.append(ProduceBatch(source.partition, source.topic_id, parts))
+            size += sum(map(len, parts))
+            if size >= _REQUEST_BYTES:
+                yield request
+                request, size = [], 0
         if request:
-            producer.send(request)
-        elif not producer.outstanding:
-            return
+            yield request
+        live = still
 
 
 def _check(producer: BrokerProducer) -> None:
@@ -159,12 +253,13 @@ def _check(producer: BrokerProducer) -> None:
             raise RuntimeError(f"{answer.topic_partition} answered error {answer.error}: {answer.message}")
 
 
-VERBS: Final[dict[str, Callable[..., Figures]]] = {"drop": drop, "produce": produce, "fill": fill}
+VERBS: Final[dict[str, Callable[..., Figures]]] = {"drop": drop, "repack": repack, "produce": produce, "fill": fill}
 
 
 def main() -> None:
     verb, bootstrap, *arguments = sys.argv[1:]
-    with Cluster(ClusterConfig(name="bench", bootstrap=tuple(bootstrap.split(",")))) as cluster:
+    config = ClusterConfig(name="bench", bootstrap=tuple(bootstrap.split(",")), request_timeout_seconds=120.0)
+    with Cluster(config) as cluster:
         print(json.dumps(VERBS[verb](cluster, *arguments)))
 
 

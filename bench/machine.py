@@ -10,17 +10,18 @@ from kafkeep import __version__
 from kafkeep.lab import Lab
 
 
-def facts(folder: Path, lab: Lab) -> dict[str, str]:
+def facts(folder: Path, lab: Lab | None = None) -> dict[str, str]:
     """What figures depend on; `folder` is where the data lies."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     release = ".".join(platform.release().split(".")[:2])
+    kafka = {} if lab is None else {"kafka": f"{lab.kafka}, one broker on the same machine, plaintext over loopback"}
     return {
         "cores": str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()),
         "memory": f"{memory / 2**30:.0f} GiB",
         "kernel": f"{platform.system()} {release} {platform.machine()}",
         "file system": file_system(folder),
         "python": platform.python_version(),
-        "kafka": f"{lab.kafka}, one broker on the same machine, plaintext over loopback",
+        **kafka,
         "kafkeep": __version__,
     }
 

@@ -65,17 +65,29 @@ class Ran:
         return told
 
 
-def run(command: Sequence[str], *, folder: Path, env: Mapping[str, str], good: int = 0) -> Ran:
-    """Runs a command by itself and measures all of it. Raises BenchError with the end of its talk unless it ends with
-    exit status `good`.
+def run(
+    command: Sequence[str],
+    *,
+    folder: Path,
+    env: Mapping[str, str],
+    good: int = 0,
+    sampled: bool = False,
+    seconds: float | None = None,
+) -> Ran:
+    """Runs a command by itself and measures all of it; `sampled` adds up the memory of all its processes.
+
+    Raises BenchError with the end of its talk unless it ends with exit status `good`, and when it takes longer than
+    `seconds`: it is killed then.
     """
     result, out, err = (folder / name for name in ("usage.json", "stdout", "stderr"))
-    launcher = [sys.executable, "-I", "-S", str(_LAUNCHER), str(result), str(out), str(err)]
+    launcher = [sys.executable, "-I", "-S", str(_LAUNCHER), str(result), str(out), str(err), str(int(sampled))]
     with subprocess.Popen([*launcher, *command], env=dict(env), cwd=_ROOT, start_new_session=True) as process:
         try:
-            process.wait()
-        except BaseException:
+            process.wait(seconds)
+        except BaseException as error:
             os.killpg(process.pid, signal.SIGKILL)
+            if isinstance(error, subprocess.TimeoutExpired):
+                raise BenchError(f"{command[0]} did not end within {seconds:.0f} s") from error
             raise
     if process.returncode:
         raise BenchError(f"{command[0]} could not be started")

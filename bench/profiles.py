@@ -11,9 +11,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from bench.contestants import BACKUP, RESTORE
 from bench.measure import BenchError, run
-from bench.report import GB
-from bench.rounds import BACKUP, RESTORE, Contest
+from bench.outcome import GB
+from bench.rounds import Contest
 
 _LAST_VERSION: Final = (3, 11)
 _FUNCTIONS: Final = 14
@@ -32,7 +33,7 @@ def show(contest: Contest, console: Console) -> None:
         where = ("--repo", f"file://{path}")
         field.kafkeep("init", *where, "--compression", "none")
         _print(BACKUP, _profile(contest, "backup", *where, *_cluster(contest), "--topics", topic), contest, console)
-        with field.target(copy, create=False):
+        with field.target([copy], partitions=None):
             rename = ("--rename", f"{topic}={copy}")
             _print(
                 RESTORE, _profile(contest, "restore", "latest", *where, *_cluster(contest), *rename), contest, console

@@ -2,52 +2,52 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+import dataclasses
+import json
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from bench import segments
-from bench.measure import BenchError, Ran, Usage, run
-from bench.workloads import PARTITIONS, Workload
-from kafkeep.errors import KafkaError
-from kafkeep.kafka.admin import NewTopic
-from kafkeep.kafka.cluster import LATEST, Cluster
-from kafkeep.lab import Lab
-from kafkeep.model import TopicPartition
-
-COPY: Final = "cp"
-DROP: Final = "drop"
-BACKUP: Final = "backup"
-BACKUP_ZSTD: Final = "backup-zstd"
-PRODUCE: Final = "produce"
-RESTORE: Final = "restore"
-RESTORE_EXIST: Final = "restore-exist"
-RESTORE_AS_IS: Final = "restore-as-is"
-"""Only where batches are small: every batch as it was."""
-IDLE: Final = "idle"
-"""A backup that finds nothing new: what starting the command and asking the cluster costs, part of every backup."""
-
-TITLES: Final[Mapping[str, str]] = {
-    COPY: "cp -r and sync of the log segments",
-    DROP: "fetch that only drops",
-    BACKUP: "kafkeep backup",
-    BACKUP_ZSTD: "kafkeep backup, zstd",
-    PRODUCE: "bare raw produce",
-    RESTORE: "kafkeep restore",
-    RESTORE_EXIST: "kafkeep restore --preflight exist",
-    RESTORE_AS_IS: "kafkeep restore --preflight exist --repack-bytes 0",
-}
-"""The contestants with figures per byte, in the order of a round."""
+from bench import peers, segments
+from bench.contestants import (
+    BACKUP,
+    BACKUP_DASK,
+    BACKUP_PROCESSES,
+    BACKUP_ZSTD,
+    BY_NAME,
+    CONSUMER_PERF,
+    COPY,
+    DROP,
+    DUMP,
+    EXECUTORS,
+    IDLE,
+    OSO_BACKUP,
+    OSO_BACKUP_LZ4,
+    OSO_RESTORE,
+    OSO_RESTORE_LZ4,
+    PRODUCE,
+    PRODUCE_LARGE,
+    PRODUCER_PERF,
+    RESTORE,
+    RESTORE_AS_IS,
+    RESTORE_DASK,
+    RESTORE_EXIST,
+    RESTORE_PROCESSES,
+)
+from bench.field import Field, renamed
+from bench.measure import BenchError, Usage, run
+from bench.workloads import Workload, values
 
 _NOTHING_NEW: Final = 4
 """Exit status of a backup that makes no recovery point."""
 _COPY_AND_SYNC: Final = 'cp -r "$0" "$1" && find "$1" -type f -exec sync -- {} +'
-_READY_SECONDS: Final = 30.0
+_OSO: Final = ((OSO_BACKUP, OSO_RESTORE, "zstd"), (OSO_BACKUP_LZ4, OSO_RESTORE_LZ4, "lz4"))
+_MESSAGES: Final = 4
+"""Column of the number of records in what ConsumerPerformance prints."""
+_MOST_TOLD: Final = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,69 +62,7 @@ class Sample:
     """What was written, where that is not the same for all."""
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
-    """Where a contest takes place."""
-
-    lab: Lab
-    cluster: Cluster
-    folder: Path
-    env: Mapping[str, str]
-    note: Callable[[str], None]
-
-    @property
-    def log_dirs(self) -> tuple[Path, ...]:
-        return self.lab.node(1).log_dirs
-
-    def child(self, *arguments: str) -> Ran:
-        """A verb of `bench.children`."""
-        verb, *rest = arguments
-        command = [sys.executable, "-m", "bench.children", verb, self.lab.bootstrap, *rest]
-        return run(command, folder=self.folder, env=self.env)
-
-    def kafkeep(self, *arguments: str, good: int = 0) -> Ran:
-        """The real command."""
-        command = [sys.executable, "-m", "kafkeep", "--json", *arguments]
-        return run(command, folder=self.folder, env=self.env, good=good)
-
-    def create_topic(self, name: str) -> None:
-        topic = NewTopic(name=name, partitions=PARTITIONS, replication_factor=1, configs=(("retention.ms", "-1"),))
-        answer = self.cluster.admin.create_topics([topic])[name]
-        if isinstance(answer, KafkaError):
-            raise answer
-        self.cluster.await_topics([name], seconds=_READY_SECONDS)
-
-    def delete_topic(self, name: str) -> None:
-        answer = self.cluster.admin.delete_topics([name])[name]
-        if answer is not None:
-            raise answer
-        segments.await_deleted(self.log_dirs, name)
-
-    @contextmanager
-    def scratch(self, name: str) -> Iterator[Path]:
-        """A path that does not exist yet; what is there at the end is removed. Disks are quiet before and after."""
-        path = self.folder / name
-        os.sync()
-        try:
-            yield path
-        finally:
-            shutil.rmtree(path, ignore_errors=True)
-            os.sync()
-
-    @contextmanager
-    def target(self, name: str, *, create: bool) -> Iterator[None]:
-        """A topic that takes records and is gone afterwards, files and all."""
-        if create:
-            self.create_topic(name)
-        os.sync()
-        try:
-            yield
-        finally:
-            self.delete_topic(name)
-            os.sync()
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Contest:
     """One workload, filled and checked."""
 
@@ -134,94 +72,249 @@ class Contest:
     """Of the log segments."""
     batch_bytes: float
     """Mean size of a batch on the disk."""
+    records: int
+    failed: dict[str, str] = dataclasses.field(default_factory=dict)
+    """Who did not do it, and why: not asked again."""
 
     def play(self, rounds: int, *, warm_up: bool) -> list[Sample]:
-        """`rounds` measured rounds, behind one that is not when `warm_up` is set."""
+        """`rounds` measured rounds at most, behind one that is not when `warm_up` is set. A vast workload has one: its
+        topics make room for those that are restored.
+        """
         samples: list[Sample] = []
-        for number in range(0 if warm_up else 1, rounds + 1):
-            self.field.note(f"{self.workload.title}: " + (f"round {number}" if number else "warm-up"))
-            samples += [sample for sample in self._round(number) if number]
+        vast = self.workload.is_vast
+        for number in range(
+            0 if warm_up and not vast else 1, (1 if vast else min(rounds, self.workload.most_rounds)) + 1
+        ):
+            for sample in self._round(number):
+                rate = self.size_bytes / sample.usage.seconds / 1e6
+                told = BY_NAME[sample.contestant].title if sample.contestant in BY_NAME else sample.contestant
+                self.field.note(f"{self.workload.name}, round {number or 'to warm up'}: {told} {rate:.0f} MB/s")
+                samples += [sample] if number else []
         return samples
 
     def _round(self, number: int) -> Iterator[Sample]:
-        yield self._copy(number)
-        yield Sample(DROP, number, self._ceiling("drop", self.workload.topic))
-        with self.field.scratch("repository") as path:
-            yield self._backup(number, path, BACKUP, "none")
-            yield Sample(IDLE, number, self.field.kafkeep(*self._backup_command(path), good=_NOTHING_NEW).usage)
-            with self.field.scratch("repository-zstd") as packed:
-                yield self._backup(number, packed, BACKUP_ZSTD, "zstd")
-            yield self._produce(number)
-            yield self._restore(number, path, RESTORE, "data")
-            yield self._restore(number, path, RESTORE_EXIST, "exist")
-            if self.workload.is_repacked:
-                yield self._restore(number, path, RESTORE_AS_IS, "exist", "--repack-bytes", "0")
+        with ExitStack() as stack:
+            repository = stack.enter_context(self.field.scratch("repository"))
+            stores = {name: stack.enter_context(self.field.scratch(name)) for name, _, _ in _OSO}
+            yield self._copy(number)
+            yield Sample(DROP, number, self._ceiling(self.size_bytes, "drop", self.workload.name))
+            yield from self._peer(CONSUMER_PERF, number, self._consumer_perf)
+            yield from self._peer(DUMP, number, self._dump)
+            for name, _, compression in _OSO:
+                yield from self._oso_backup(name, number, stores[name], compression)
+            yield self._backup(number, repository, BACKUP, "none")
+            yield Sample(IDLE, number, self.field.kafkeep(*self._backup_command(repository), good=_NOTHING_NEW).usage)
+            yield from self._other_backups(number)
+            if self.workload.is_vast:
+                self.field.delete_topics(self.workload.topics)
+            else:
+                yield self._produce(number, PRODUCE, "manifest.json", self.size_bytes)
+            if not self.workload.is_large:
+                large = self.field.folder / "repacked" / "manifest.json"
+                entries = json.loads(large.read_text(encoding="utf-8"))
+                size = segments.size_of(Path(file) for entry in entries for file in entry["files"])
+                yield self._produce(number, PRODUCE_LARGE, "repacked/manifest.json", size)
+            yield from self._peer(PRODUCER_PERF, number, self._producer_perf)
+            for name, restore, _ in _OSO:
+                if stores[name].exists() and name not in self.failed:
+                    yield from self._oso_restore(restore, number, stores[name])
+            yield from self._restores(number, repository)
+
+    def _other_backups(self, number: int) -> Iterator[Sample]:
+        with self.field.scratch("repository-other") as path:
+            yield self._backup(number, path, BACKUP_ZSTD, "zstd")
+        for name in self._over_executors(BACKUP_PROCESSES, BACKUP_DASK):
+            with self.field.scratch("repository-other") as path:
+                work = partial(self._backup, number, path, name, "none", *_executor(name))
+                yield from self._peer(name, number, partial(_cost, work))
+
+    def _restores(self, number: int, path: Path) -> Iterator[Sample]:
+        yield self._restore(number, path, RESTORE, "data")
+        yield self._restore(number, path, RESTORE_EXIST, "exist")
+        if self.workload.small_batches:
+            yield self._restore(number, path, RESTORE_AS_IS, "exist", "--repack-bytes", "0")
+        for name in self._over_executors(RESTORE_PROCESSES, RESTORE_DASK):
+            work = partial(self._restore, number, path, name, "data", *_executor(name))
+            yield from self._peer(name, number, partial(_cost, work))
+
+    def _over_executors(self, *names: str) -> list[str]:
+        return [name for name in names if self.workload.on_executors and EXECUTORS[name] in self.field.executors]
+
+    def _peer(self, name: str, number: int, work: Callable[[], tuple[Usage, int | None]]) -> Iterator[Sample]:
+        """A sample of what may be missing: another program, or libraries behind an executor; none, and never again, once
+        it fails. Nor in the round that warms up, which is for the broker and for kafkeep.
+        """
+        if name in self.failed or not number:
+            return
+        try:
+            usage, output = work()
+        except BenchError as error:
+            self.failed[name] = reason(str(error))
+            self.field.note(f"{BY_NAME[name].title} failed: {self.failed[name]}")
+            return
+        yield Sample(name, number, usage, output)
 
     def _copy(self, number: int) -> Sample:
         with self.field.scratch("gathered") as source, self.field.scratch("copied") as target:
-            segments.gather(segments.log_files(self.field.log_dirs, self.workload.topic), source)
-            ran = run(
-                ["sh", "-c", _COPY_AND_SYNC, str(source), str(target)], folder=self.field.folder, env=self.field.env
-            )
+            segments.gather(segments.log_files(self.field.log_dirs, self.workload.topics), source)
+            command = ["sh", "-c", _COPY_AND_SYNC, str(source), str(target)]
+            ran = run(command, folder=self.field.folder, env=self.field.env)
             return Sample(COPY, number, ran.usage, segments.size_of(target.rglob("*.log")))
 
-    def _ceiling(self, *arguments: str) -> Usage:
+    def _ceiling(self, expected: int, *arguments: str) -> Usage:
         told = self.field.child(*arguments).last_json()
-        self._check_size(told.pop("bytes"), arguments[0])
+        _check(told.pop("bytes"), expected, "bytes", arguments[0])
         return Usage(**told)
 
-    def _backup(self, number: int, path: Path, contestant: str, compression: str) -> Sample:
+    def _consumer_perf(self) -> tuple[Usage, None]:
+        ran = self.field.java(
+            "ConsumerPerformance", *peers.consumer_perf(self.field.lab.bootstrap, self.workload, self.records)
+        )
+        lines = [line.split(",") for line in ran.output.splitlines() if line.count(",") > _MESSAGES]
+        if not lines or int(lines[-1][_MESSAGES]) < self.records:
+            raise BenchError(f"ConsumerPerformance did not read {self.records} records: {ran.output[-500:]}")
+        return ran.usage, None
+
+    def _dump(self) -> tuple[Usage, int]:
+        with self.field.scratch("dump") as path:
+            ran = self.field.peer(
+                peers.dump(self.field.lab.bootstrap, path, self.workload.topics),
+            )
+            _check(ran.last_json()["records"], self.records, "records", DUMP)
+            return ran.usage, path.stat().st_size
+
+    def _producer_perf(self) -> tuple[Usage, None]:
+        if self.workload.topic_count > 1:
+            raise BenchError("it knows one topic only")
+        target = renamed(self.workload, "perf")[self.workload.topic]
+        with self.field.target([target], partitions=self.workload.partitions), self.field.scratch("payloads") as path:
+            path.write_bytes(b"\n".join(values(self.workload)))
+            ran = self.field.java(
+                "ProducerPerformance",
+                *peers.producer_perf(self.field.lab.bootstrap, target, self.workload, self.records, path),
+            )
+            self._check_target([target], PRODUCER_PERF)
+            return ran.usage, None
+
+    def _oso_backup(self, name: str, number: int, storage: Path, compression: str) -> Iterator[Sample]:
+        def work() -> tuple[Usage, int]:
+            storage.mkdir()
+            settings = peers.oso_backup(self.field.lab.bootstrap, self.workload.topics, storage, compression)
+            usage = self.field.run_oso(settings).usage
+            return usage, segments.size_of(path for path in storage.rglob("*") if path.is_file())
+
+        if self.field.oso is not None:
+            yield from self._peer(name, number, work)
+
+    def _oso_restore(self, name: str, number: int, storage: Path) -> Iterator[Sample]:
+        names = renamed(self.workload, "oso")
+
+        def work() -> tuple[Usage, None]:
+            with self.field.target(list(names.values()), partitions=None):
+                size = self.workload.record_bytes
+                ran = self.field.run_oso(peers.oso_restore(self.field.lab.bootstrap, names, storage, record_bytes=size))
+                self._check_target(list(names.values()), name)
+                return ran.usage, None
+
+        yield from self._peer(name, number, work)
+
+    def _backup(self, number: int, path: Path, contestant: str, compression: str, *more: str) -> Sample:
         self.field.kafkeep("init", "--repo", f"file://{path}", "--compression", compression)
-        ran = self.field.kafkeep(*self._backup_command(path))
+        ran = self.field.kafkeep(*self._backup_command(path), *more, sampled=contestant in EXECUTORS)
         told = ran.last_json()
-        self._check_size(told["raw_bytes"], contestant)
+        _check(told["raw_bytes"], self.size_bytes, "bytes", contestant)
         return Sample(contestant, number, ran.usage, told["stored_bytes"])
 
     def _backup_command(self, path: Path) -> tuple[str, ...]:
         where = ("--repo", f"file://{path}", "--cluster", self.field.lab.bootstrap)
-        return ("backup", *where, "--topics", self.workload.topic)
+        return ("backup", *where, "--topics", glob(self.workload))
 
-    def _produce(self, number: int) -> Sample:
-        folders = [str(path) for path in segments.partition_folders(self.field.log_dirs, self.workload.topic)]
-        topic = f"raw-{self.workload.name}"
-        with self.field.target(topic, create=True):
-            return Sample(PRODUCE, number, self._ceiling("produce", topic, *folders))
+    def _produce(self, number: int, contestant: str, manifest: str, size_bytes: int) -> Sample:
+        """Into topics that are there, as with any bound; thousands of partitions take a broker so long to make that a
+        restore, which makes them, is held against making them, too.
+        """
+        workload = self.workload
+        topics = list(renamed(workload, "raw").values())
+        with self.field.target(topics, partitions=None if workload.is_wide else workload.partitions):
+            making = (workload.name,) if workload.is_wide else ()
+            command = ("produce", str(self.field.folder / manifest), *making)
+            return Sample(contestant, number, self._ceiling(size_bytes, *command))
 
     def _restore(self, number: int, path: Path, contestant: str, preflight: str, *more: str) -> Sample:
-        source, target = self.workload.topic, f"copy-{self.workload.name}"
-        with self.field.target(target, create=False):
+        targets = list(renamed(self.workload, "copy").values())
+        with self.field.target(targets, partitions=None):
             ran = self.field.kafkeep(
                 *("restore", "latest", "--repo", f"file://{path}", "--cluster", self.field.lab.bootstrap),
-                *("--rename", f"{source}={target}", "--preflight", preflight, *more),
+                *("--rename", "s/^bench-/copy-/", "--preflight", preflight, *more),
+                sampled=contestant in EXECUTORS,
             )
-            told = ran.last_json()
-            if self.workload.is_repacked and not more:
-                self._check_records(told["records"], contestant)
-            else:
-                self._check_size(told["size_bytes"], contestant)
-                self._check_target(target)
+            _check(ran.last_json()["records"], self.records, "records", contestant)
+            self._check_target(targets, contestant)
         return Sample(contestant, number, ran.usage)
 
-    def _check_target(self, target: str) -> None:
-        """What the broker holds is as large as the source, to the byte: nothing was lost or merged."""
-        self._check_size(segments.size_of(segments.log_files(self.field.log_dirs, target)), target)
+    def _check_target(self, topics: list[str], who: str) -> None:
+        """What the broker holds is as many records as the source."""
+        _check(self.field.records_in(topics, self.workload.partitions), self.records, "records", who)
 
-    def _check_records(self, found: Any, who: str) -> None:
-        """Where batches were put together only their records are as many as before."""
-        ends = self.field.cluster.offsets([TopicPartition(self.workload.topic, n) for n in range(PARTITIONS)], LATEST)
-        expected = sum(end.offset for end in ends.values())
-        if found != expected:
-            raise BenchError(f"{who} handled {found} records of {expected}")
 
-    def _check_size(self, found: Any, who: str) -> None:
-        if found != self.size_bytes:
-            raise BenchError(f"{who} handled {found} bytes of {self.size_bytes}")
+def _cost(work: Callable[[], Sample]) -> tuple[Usage, int | None]:
+    sample = work()
+    return sample.usage, sample.output_bytes
+
+
+def reason(talk: str) -> str:
+    """What a program's talk says went wrong, on one line: the first line with the word, or its end."""
+    lines = [" ".join(line.split()) for line in talk.splitlines() if line.strip()]
+    told = next((line for line in lines if line.lower().startswith("error") or " ERROR " in line), lines[-1])
+    return told[:_MOST_TOLD]
+
+
+def glob(workload: Workload) -> str:
+    return workload.topic if workload.topic_count == 1 else f"{workload.topic}.*"
+
+
+def _executor(contestant: str) -> tuple[str, ...]:
+    return ("--executor", EXECUTORS[contestant], "--workers", "2")
+
+
+def _check(found: Any, expected: int, what: str, who: str) -> None:
+    if found != expected:
+        raise BenchError(f"{who} handled {found} {what} of {expected}")
 
 
 def prepare(field: Field, workload: Workload, size_bytes: int) -> Contest:
-    """Fills the workload's topic and checks on the disk that the data is what it should be."""
-    field.note(f"{workload.title}: filling {workload.topic}")
-    field.create_topic(workload.topic)
-    field.child("fill", workload.topic, workload.name, str(size_bytes))
-    files = segments.log_files(field.log_dirs, workload.topic)
-    return Contest(field, workload, segments.size_of(files), segments.check_batches(files, workload))
+    """Fills the workload's topics, checks on the disk that the data is what it should be, and lays out what the bounds
+    of a restore produce: `manifest.json`, and `repacked/manifest.json` with the same records in large batches.
+    """
+    field.note(f"{workload.title}: filling {glob(workload)}")
+    field.create_topics(workload.topics, workload.partitions)
+    field.child("fill", workload.name, str(size_bytes))
+    files = segments.log_files(field.log_dirs, workload.topics)
+    batch_bytes = segments.check_batches(files, workload)
+    raw = renamed(workload, "raw")
+    entries = [
+        {"topic": raw[partition.topic], "partition": partition.partition, "files": found}
+        for partition, folder in segments.partition_folders(field.log_dirs, workload.topics).items()
+        if (found := [str(path) for path in sorted(folder.glob("*.log")) if path.stat().st_size])
+    ]
+    manifest = field.folder / "manifest.json"
+    manifest.write_text(json.dumps(entries), encoding="utf-8")
+    if not workload.is_large:
+        field.note(f"{workload.title}: repacking")
+        large = field.folder / "repacked"
+        large.mkdir(exist_ok=True)
+        field.child("repack", str(manifest), str(large))
+    return Contest(
+        field=field,
+        workload=workload,
+        size_bytes=segments.size_of(files),
+        batch_bytes=batch_bytes,
+        records=field.records_in(workload.topics, workload.partitions),
+    )
+
+
+def cleared(contest: Contest) -> None:
+    """Removes what `prepare` made."""
+    contest.field.delete_topics(contest.workload.topics)
+    for path in (contest.field.folder / "repacked").glob("*"):
+        path.unlink()

@@ -1,4 +1,4 @@
-"""A topic's log segments on the broker's disk: found, checked, gathered for `cp`."""
+"""Topics' log segments on the broker's disk: found, checked, gathered for `cp`."""
 
 from __future__ import annotations
 
@@ -6,29 +6,39 @@ import mmap
 import os
 import re
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
 from bench.measure import BenchError
-from bench.workloads import PARTITIONS, Workload
+from bench.workloads import Workload
 from kafkeep.kafka.wire.batch import walk
+from kafkeep.model import TopicPartition
 
 _CHECKED_BYTES: Final = 4 * 1024 * 1024
+_CHECKED_FILES: Final = 16
 _TOLERANCE: Final = 0.1
-_DELETE_SECONDS: Final = 60.0
+_DELETE_SECONDS: Final = 900.0
+_FOLDER: Final = re.compile(r"(?P<topic>.+?)-(?P<partition>\d+)")
+_DOOMED: Final = re.compile(r"(?P<topic>.+?)\.[0-9a-f]{32}-(?:delete|stray|future)|(?P<whole>.+)-\d+")
 
 
-def partition_folders(log_dirs: Iterable[Path], topic: str) -> list[Path]:
-    """The folders of a topic's partitions, in their order; also of those that are about to be deleted."""
-    ours = re.compile(rf"{re.escape(topic)}(-|\.)\d+([-.].*)?")
-    found = [folder for root in log_dirs for folder in root.iterdir() if ours.fullmatch(folder.name)]
-    return sorted(found)
+def partition_folders(log_dirs: Iterable[Path], topics: str | Collection[str]) -> dict[TopicPartition, Path]:
+    """The folders of the topics' partitions, in their order."""
+    wanted = {topics} if isinstance(topics, str) else set(topics)
+    found: dict[TopicPartition, Path] = {}
+    for root in log_dirs:
+        for entry in os.scandir(root):
+            match = _FOLDER.fullmatch(entry.name)
+            if match is not None and match["topic"] in wanted:
+                found[TopicPartition(match["topic"], int(match["partition"]))] = Path(entry.path)
+    return dict(sorted(found.items()))
 
 
-def log_files(log_dirs: Iterable[Path], topic: str) -> list[Path]:
-    """The log segments themselves, without indexes."""
-    return [path for folder in partition_folders(log_dirs, topic) for path in sorted(folder.glob("*.log"))]
+def log_files(log_dirs: Iterable[Path], topics: str | Collection[str]) -> list[Path]:
+    """The log segments themselves, without indexes; empty ones are left out."""
+    folders = partition_folders(log_dirs, topics).values()
+    return [path for folder in folders for path in sorted(folder.glob("*.log")) if path.stat().st_size]
 
 
 def size_of(paths: Iterable[Path]) -> int:
@@ -36,11 +46,12 @@ def size_of(paths: Iterable[Path]) -> int:
 
 
 def check_batches(files: Sequence[Path], workload: Workload) -> float:
-    """Mean size of the batches at the start of each file; BenchError when these are not the workload's."""
-    if len(files) < PARTITIONS:
-        raise BenchError(f"{workload.topic} has {len(files)} log segments, at least {PARTITIONS} were expected")
+    """Mean size of the batches at the start of some files; BenchError when these are not the workload's."""
+    expected = len(workload.filled_partitions())
+    if len(files) < expected:
+        raise BenchError(f"{workload.topic} has {len(files)} log segments, at least {expected} were expected")
     sizes: list[int] = []
-    for path in files:
+    for path in files[:_CHECKED_FILES]:
         with path.open("rb") as file:
             infos, _ = walk(memoryview(file.read(_CHECKED_BYTES)))
         sizes += [info.size for info in infos]
@@ -66,11 +77,21 @@ def mapped(path: Path) -> memoryview:
         return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
 
-def await_deleted(log_dirs: Iterable[Path], topic: str) -> None:
-    """Returns once the broker has removed a deleted topic's files."""
+def await_deleted(log_dirs: Iterable[Path], topics: str | Collection[str]) -> None:
+    """Returns once the broker has removed the deleted topics' files. Raises BenchError when it does not."""
+    wanted = {topics} if isinstance(topics, str) else set(topics)
     deadline = time.monotonic() + _DELETE_SECONDS
     roots = list(log_dirs)
-    while partition_folders(roots, topic):
+    while any(_of(entry.name, wanted) for root in roots for entry in os.scandir(root)):
         if time.monotonic() > deadline:
-            raise BenchError(f"the broker still has files of {topic} a minute after its deletion")
+            raise BenchError(f"the broker still has files of {min(wanted)} {_DELETE_SECONDS:.0f} s after its deletion")
         time.sleep(0.05)
+
+
+def _of(name: str, topics: Collection[str]) -> bool:
+    """True for the folder of a partition, and for one that the broker has renamed to delete it."""
+    match = _DOOMED.fullmatch(name)
+    if match is None:
+        return False
+    topic = match["whole"] if match["topic"] is None else match["topic"].rpartition("-")[0]
+    return topic in topics

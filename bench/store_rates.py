@@ -20,8 +20,9 @@ from tests.support.versitygw import S3Server
 
 from bench import entry, machine, report, segments
 from bench.__main__ import opened
+from bench.field import Field
 from bench.measure import Spread, Usage, run
-from bench.rounds import Field, prepare
+from bench.rounds import prepare
 from bench.workloads import WORKLOADS
 
 FULL_MB: Final = 1024

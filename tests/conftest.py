@@ -12,6 +12,7 @@ from hypothesis import settings
 from tests.support import examples, workers
 from tests.support.kafka import Clusters, KafkaCluster, NewKafka, running_clusters, start_cluster
 from tests.support.live import Live, new_repository
+from tests.support.native import WAYS, in_way
 from tests.support.operations import without_pauses
 from tests.support.sweep import Scene, make_scene
 
@@ -51,6 +52,13 @@ def own_logging() -> Iterator[None]:
     """A test that runs the command line in this process sets up logging to its own streams: it ends with the test."""
     yield
     structlog.reset_defaults()
+
+
+@pytest.fixture(scope="module", params=WAYS)
+def either_way(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The tests of a module that asks for it run with the C helper and without."""
+    with in_way(request.param):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -34,6 +34,9 @@ def main() -> None:
     pip = [str(python), "-m", "pip", "--disable-pip-version-check", "--no-input", "install", "--quiet"]
     run(*pip, "--require-hashes", "--requirement", str(ROOT / "requirements.lock"))
     run(*pip, "--no-deps", "--no-build-isolation", "--editable", str(ROOT))
+    if not runs(python, "-c", "import sys; from kafkeep import native; sys.exit(not native.available())"):
+        why = f"{python} tools/build_native.py tells why"
+        print(f"setup: without the C helper kafkeep works, and takes more processor time; {why}", file=sys.stderr)
 
 
 def bring_pip(python: Path) -> bool:

@@ -45,6 +45,7 @@ KafkeepError                          slug                     exit  retryable
 │  ├─ LossRefused                     declared-loss              24
 │  ├─ GroupActive                     group-active               24
 │  └─ PlanRefused                     plan-refused               24
+├─ WorkerError                        worker                      1   yes
 └─ LabError                           lab                         1
 
 `slug`, `exit_code`, `retryable` and `hint` belong to the class; an instance may bring a better hint. Messages say what
@@ -350,6 +351,16 @@ class GroupActive(GuardRefused):
 class PlanRefused(GuardRefused):
     slug = "plan-refused"
     default_hint = "`--dry-run` prints the plan with every refusal and what would lift it."
+
+
+class WorkerError(KafkeepError):
+    """There are no workers to be had, or they are not what the coordinator needs."""
+
+    slug = "worker"
+    default_retryable = True
+    default_hint = (
+        "What was committed is safe, and the next run goes on from there; `--executor threads` needs no workers."
+    )
 
 
 class LabError(KafkeepError):

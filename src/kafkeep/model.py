@@ -8,6 +8,7 @@ Kafka writes them (they may be -1 or any other signed 64-bit number); sizes are 
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, NamedTuple
@@ -369,7 +370,8 @@ class RecoveryPoint:
     finished: str
     """RFC 3339, UTC."""
     cluster_id: str
-    cuts: tuple[PartitionCut, ...]
+    cuts: Sequence[PartitionCut]
+    """In the order of topic, topic id, partition; a repository reads those of old points when they are asked for."""
     selection: tuple[str, ...]
     """The patterns that chose the topics, for people."""
     documents: tuple[tuple[str, str], ...]

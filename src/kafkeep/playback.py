@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from kafkeep.batch_rows import summary
 from kafkeep.errors import CorruptBatch
-from kafkeep.kafka.wire.batch import walk
+from kafkeep.kafka.wire.batch import LENGTH_END, walk
 from kafkeep.kafka.wire.transactions import CommittedFilter
 from kafkeep.model import AbortedTransaction, BatchInfo, ChunkRef, HeldBack, RunFacts, RunRef
 from kafkeep.repository.repository import Repository
@@ -85,6 +86,65 @@ def play(
                 yield played
 
 
+class Stretch:
+    """The batches of one chunk, of a run in which no transaction was aborted. None of them is looked at before its turn."""
+
+    __slots__ = ("_filter", "_what", "chunk", "next_offset", "position", "start", "stop")
+
+    def __init__(self, chunk: memoryview, start: int, stop: int, what: str) -> None:
+        self.chunk = chunk
+        self.start = start
+        self.stop = stop
+        self.position = 0
+        """Where the next batch begins: whoever reads batches on its own goes on here, with `next_offset`."""
+        self.next_offset = 0
+        """The least offset that the next batch may have."""
+        self._filter = CommittedFilter(())
+        self._what = what
+
+    @property
+    def is_over(self) -> bool:
+        return self.position >= len(self.chunk)
+
+    def take(self) -> PlayedBatch | None:
+        """The next batch; None for one that does not count, or lies outside of `[start, stop)`. Raises `CorruptBatch`."""
+        at, behind = self.position, self.next_offset
+        size = LENGTH_END + int.from_bytes(self.chunk[at + LENGTH_END - 4 : at + LENGTH_END], signed=True)
+        batch = self.chunk[at : at + max(size, 0)]
+        infos, used = walk(batch, verify=False)
+        if len(infos) != 1 or used != size:
+            raise CorruptBatch(f"{self._what} does not end with a whole batch")
+        info = infos[0]
+        if info.base_offset < behind:
+            raise CorruptBatch(f"{self._what}: batch at offset {info.base_offset} after offset {behind - 1}")
+        self.position += size
+        self.next_offset = info.next_offset
+        base = info.base_offset if info.magic == 2 else behind
+        if self._filter.counts(info, batch) and info.last_offset >= self.start and base < self.stop:
+            return PlayedBatch(info, batch, self.start, self.stop)
+        return None
+
+
+def play_by_chunk(
+    repository: Repository, runs: Sequence[RunRef], *, start: int, stop: int, held_back: Sequence[HeldBack] = ()
+) -> Iterator[PlayedBatch | Stretch]:
+    """What `play` gives for all times, whole chunks of it where all data in them counts; batch CRCs have been checked
+    before. A stretch is only good until the next is asked for.
+    """
+    for run, void in zip(runs, voided(runs), strict=True):
+        if run.coverage.start >= stop or start >= run.coverage.stop:
+            continue
+        if void or held_back:
+            for chunk in _run_chunks(repository, run, void, start, stop, _Skipping(None), verify_crc=False):
+                for played in chunk.counting:
+                    if not _is_held_back(played.info, held_back):
+                        yield played
+            continue
+        first, last = max(start, run.coverage.start), min(stop, run.coverage.stop)
+        for view in repository.read_run(run, start=first, stop=last):
+            yield Stretch(view, first, last, f"{run.generation}: a chunk of {run.pack}")
+
+
 def check(
     repository: Repository,
     runs: Sequence[RunRef],
@@ -102,7 +162,7 @@ def check(
     for run in needed_runs(runs, start=start, stop=stop, too_early=too_early):
         repository.check_run_header(run)
     for chunk in _chunks(repository, runs, start, stop, too_early, verify_crc=True):
-        yield sum(info.record_count for info in chunk.infos if not info.is_control), chunk.size
+        yield summary(chunk.infos).records if chunk.infos else 0, chunk.size
         if is_last is not None and any(
             is_last(played) for played in chunk.counting if not _is_held_back(played.info, held_back)
         ):
@@ -217,7 +277,7 @@ def _counting(
             yield PlayedBatch(info, batch, start, stop)
 
 
-def _batches(run: RunRef, chunk: memoryview, *, verify_crc: bool) -> tuple[memoryview, list[BatchInfo]]:
+def _batches(run: RunRef, chunk: memoryview, *, verify_crc: bool) -> tuple[memoryview, Sequence[BatchInfo]]:
     """A chunk and all its batches, the last of which must be whole."""
     view = memoryview(chunk)
     infos, used = walk(view, verify=verify_crc)

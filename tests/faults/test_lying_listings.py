@@ -1,4 +1,4 @@
-"""S11, S12, S15: deletions that fail, listings that lie, clocks that are wrong: what is needed is never deleted."""
+"""S11, S12: deletions that fail, listings that lie: what is needed is never deleted."""
 
 from __future__ import annotations
 
@@ -170,17 +170,3 @@ def test_s12_verify_believes_the_log_and_not_the_listing(lie: str) -> None:
         lost = archive.names("pack")[0]
         found = verify(ListingStore(archive.with_changes({lost: None}), saying), level="exist", workers=1).findings
         assert lost in {finding.object for finding in found}
-
-
-@pytest.mark.parametrize("hours", [1, -1, 24, -24])
-def test_s15_backups_under_a_clock_that_is_wrong(hours: int, fault: Figures) -> None:
-    """It jumps before each step by so much or back again: points hold what they held, whatever their times say."""
-    lives = fault.count(quick=5, full=50)
-    for seed in range(lives):
-        life = Life(random.Random(f"clock {hours} {seed}"))
-        for step in range(12):
-            life.journal.clock.advance(hours=hours * (1 if step % 2 else -1))
-            life.backup()
-        life.check(opened(life, life.store))
-        unharmed(life)
-    fault.figures(lives=lives)

@@ -1,6 +1,6 @@
 """C1: real commands on one repository, killed at random moments of all they do, while records are written.
 
-A few in `make test`, 200 at each place in `make faults` and `make kills`, unless KILLS_SECONDS are over before. KILLS_SEED
+A few in `make test`, 90 at each place in `make faults`, 200 in `make kills`, unless KILLS_SECONDS are over before. KILLS_SEED
 repeats the choices, not the moments of a machine.
 """
 
@@ -52,7 +52,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
 @pytest.mark.fault("C1")
 @pytest.mark.timeout(3600)
 def test_c1_commands_killed_at_random_moments(kafka_431: KafkaCluster, place: Place, fault: Figures) -> None:
-    kills = fault.count(quick=8, full=200)
+    kills = int(os.environ.get("KILLS", fault.count(quick=5, full=90)))
     seed = int(os.environ.get("KILLS_SEED", str(random.randrange(10**6))))
     print(f"KILLS_SEED={seed}")
     topics = new_topics(kafka_431)

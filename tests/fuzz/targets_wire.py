@@ -15,7 +15,9 @@ from fastcrc import crc32
 from tests.fuzz.engine import Target
 from tests.property.test_kafka_messages import fetch_answer, produce_answer
 from tests.support.batches import around, log_of, old_message
+from tests.support.native import without_helper
 
+from kafkeep.batch_rows import ends, summary
 from kafkeep.errors import CorruptBatch, KafkaLoginError
 from kafkeep.kafka import auth, auth_scram
 from kafkeep.kafka.config import SaslConfig
@@ -54,6 +56,7 @@ _RECORDS: Final = [
 
 def run_log(data: bytes) -> None:
     view = memoryview(data)
+    _check_helper(view)
     infos, taken = walk(view, verify=True)
     assert (infos, taken) == walk(view, verify=False)
     assert taken == sum(info.size for info in infos) <= len(data)
@@ -67,6 +70,21 @@ def run_log(data: bytes) -> None:
         position += info.size
     if refused is not None:
         raise refused
+
+
+def _check_helper(view: memoryview) -> None:
+    """With the C helper and without it the same comes out, errors and all."""
+    found = _walked(view)
+    with without_helper():
+        assert _walked(view) == found
+
+
+def _walked(view: memoryview) -> tuple[object, ...]:
+    try:
+        infos, taken = walk(view)
+    except CorruptBatch as error:
+        return (str(error),)
+    return list(infos), taken, summary(infos) if infos else None, list(ends(infos))
 
 
 def _run_batch(whole: memoryview, info: BatchInfo) -> None:

@@ -12,6 +12,8 @@ from kafkeep.kafka.wire.batch import control_type, needs_rebuild, rewrite, walk
 from kafkeep.kafka.wire.records import Record, decode, rebuild
 from kafkeep.model import BatchInfo
 
+pytestmark = pytest.mark.usefixtures("either_way")
+
 FOLDER = Path(__file__).parent / "batches"
 CASES = sorted(path.stem for path in FOLDER.glob("*.log"))
 

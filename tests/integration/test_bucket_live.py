@@ -142,21 +142,21 @@ def test_c10_two_backups_at_once_into_a_bucket(bucket: Bucket) -> None:
 @pytest.mark.fault("C1", kills=KILLS - 1)
 def test_c1_backup_into_a_bucket_is_killed_and_goes_on(bucket: Bucket) -> None:
     kafka = bucket.kafka
-    topics = filled(kafka, records=20_000)
+    topics = filled(kafka, records=5000)
     kafkeep = bucket.command("home", more="connections = 2")
     kafkeep("init", "--repo", "backups").expect(0)
     steps = ["--connections", "1", "--fetch-size", "64KiB", "--pack-size", "1MiB"]
     given = ["backup", "--repo", "backups", "--cluster", kafka.bootstrap, "--topics", ",".join(topics), *steps]
     dice = random.Random(4)
     for number in range(KILLS):
-        # Of the seven packs there are, two take two seconds; and who follows does not end after a commit.
+        # Of the four packs there are, two take two seconds; and who follows does not end after a commit.
         how = ["--limit-upload", "1MiB"] if number % 2 else ["--follow", "--interval", "1h"]
         with kafkeep.started(*given, *how) as running:
             running.until(*(("pack-stored", dice.randint(1, 2)) if number % 2 else ("committed", 1)))
             running.process.send_signal(signal.SIGKILL)
             assert running.process.wait() == -signal.SIGKILL, running.lines
         assert_whole(open_repository(bucket.store))
-        add(kafka, topics, records=8000, seed=number + 50)
+        add(kafka, topics, records=5000, seed=number + 50)
     kafkeep(*given).expect(0)
     bucket.prove(kafkeep, topics)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pytest
 from confluent_kafka import Producer
@@ -12,6 +13,7 @@ from tests.support.live import RENAME, RESTORED, Filling, Live, contents, new_re
 from kafkeep.compare.report import BY_MAP
 from kafkeep.kafka.cluster import Cluster
 from kafkeep.repository.repository import Repository
+from kafkeep.restore.options import SMALL_ONES, UP_TO_FULL
 
 pytestmark = pytest.mark.integration
 
@@ -33,27 +35,38 @@ def fill(live: Live, topic: str, codec: str) -> None:
     filling = Filling(live.kafka, topic).create(
         partitions=3, message_timestamp_before_max_ms=NO_LIMIT, message_timestamp_after_max_ms=NO_LIMIT
     )
-    single = {"compression_type": codec, "batch_num_messages": 1, "enable_idempotence": True, "linger_ms": 0}
+    single: dict[str, Any] = {
+        "compression_type": codec,
+        "batch_num_messages": 1,
+        "enable_idempotence": True,
+        "linger_ms": 0,
+    }
     filling.produce(90, partitions=3, **single)
-    writer = Producer(
-        {
-            **live.kafka.client_properties,
-            **{name.replace("_", "."): value for name, value in single.items()},
-            "transactional.id": unique("writer"),
-        }
-    )
-    writer.init_transactions(30)
-    for commits in (True, False, True, False):
-        writer.begin_transaction()
-        filling.send(writer, 15, partitions=3)
-        if commits:
-            writer.commit_transaction(30)
-        else:
-            writer.abort_transaction(30)
+    transactions(live, filling, (True, False, True, False), 15, partitions=3, **single)
     filling.produce(45, partitions=3, **single)
     live.decided(topic)
     for number, at in enumerate(TIMES):
         filling.raw(live.cluster, [(at, b"odd %d" % number)], codec=CODECS.index(codec))
+
+
+def transactions(
+    live: Live, filling: Filling, commits: Sequence[bool], each: int, *, partitions: int, **settings: Any
+) -> None:
+    writer = Producer(
+        {
+            **live.kafka.client_properties,
+            **{name.replace("_", "."): value for name, value in settings.items()},
+            "transactional.id": unique("writer"),
+        }
+    )
+    writer.init_transactions(30)
+    for commit in commits:
+        writer.begin_transaction()
+        filling.send(writer, each, partitions=partitions)
+        if commit:
+            writer.commit_transaction(30)
+        else:
+            writer.abort_transaction(30)
 
 
 def batches_of(live: Live, repository: Repository, *topics: str) -> dict[str, int]:
@@ -71,14 +84,15 @@ def batches_of(live: Live, repository: Repository, *topics: str) -> dict[str, in
     }
 
 
-def test_batches_of_one_record_come_back_as_few(live: Live) -> None:
+@pytest.mark.parametrize("rule", [SMALL_ONES, UP_TO_FULL])
+def test_batches_of_one_record_come_back_as_few(live: Live, rule: int) -> None:
     topics = {codec: unique(f"single-{codec}") for codec in CODECS}
     for codec, topic in topics.items():
         fill(live, topic, codec)
     repository = new_repository()
     point = live.back_up(repository, *topics.values()).point
     before = batches_of(live, repository, *topics.values())
-    result = live.put_back(repository, point, renames=RENAME)
+    result = live.put_back(repository, point, renames=RENAME, repack_rule=rule)
     assert result.failures == ()
     seen = live.all_seen([*topics.values(), *(RESTORED + topic for topic in topics.values())])
     after = batches_of(live, new_repository(), *(RESTORED + topic for topic in topics.values()))
@@ -89,6 +103,28 @@ def test_batches_of_one_record_come_back_as_few(live: Live) -> None:
         assert records == 90 + 2 * 15 + 45 + len(TIMES)
         assert before[topic] == records + 2 * 15
         assert after[RESTORED + topic] <= 6, "one or two for each partition"
+    report = live.compare(repository, point, renames=RENAME)
+    assert report.identical
+    assert {part.pairing for part in report.partitions} == {BY_MAP}
+
+
+def test_batches_of_many_records_come_back_as_few_large_ones(live: Live) -> None:
+    """Committed and aborted ones between; what is packed and larger than joining pays keeps its payload."""
+    topics = {codec: unique(f"many-{codec}") for codec in ("none", "lz4")}
+    for codec, topic in topics.items():
+        filling = Filling(live.kafka, topic).create(partitions=2)
+        filling.produce(6000, partitions=2, compression_type=codec, batch_num_messages=200)
+        transactions(live, filling, (True, False), 500, partitions=2, compression_type=codec)
+        filling.produce(2000, partitions=2, compression_type=codec, batch_num_messages=200)
+        live.decided(topic)
+    repository = new_repository()
+    point = live.back_up(repository, *topics.values()).point
+    before = batches_of(live, repository, *topics.values())
+    assert live.put_back(repository, point, renames=RENAME, repack_rule=UP_TO_FULL).failures == ()
+    for topic in topics.values():
+        assert contents(live.seen(topic)) == contents(live.seen(RESTORED + topic))
+    after = batches_of(live, new_repository(), *(RESTORED + topic for topic in topics.values()))
+    assert before[topics["none"]] > 40 and after[RESTORED + topics["none"]] <= 4
     report = live.compare(repository, point, renames=RENAME)
     assert report.identical
     assert {part.pairing for part in report.partitions} == {BY_MAP}

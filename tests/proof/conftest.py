@@ -26,7 +26,7 @@ def proof(request: pytest.FixtureRequest, rows: dict[str, Row]) -> Proof:
     slugs = [slug for mark in request.node.iter_markers("exact") for slug in mark.args]
     assert slugs and not unknown(slugs), f"the mark exact must name cases of tests/support/proof.py: {slugs}"
     place = f"{request.node.path.name}::{request.node.originalname}"
-    return Proof(rows, slugs, place)
+    return Proof(rows, slugs, place, full=request.config.getoption("--write-exactness") is not None)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.disturbance import EARLY, Disturbance, leave
+from tests.support.faults import Figures
 from tests.support.kafka import KafkaCluster, create_topic, unique
 from tests.support.live import (
     RENAME,
@@ -33,14 +34,16 @@ from kafkeep.repository.stores.local import LocalStore
 
 pytestmark = pytest.mark.integration
 
-KILLS = 30
 PARTITIONS = 6
 
 
 @pytest.mark.exact("killed-while-following")
-@pytest.mark.fault("C1", kills=KILLS)
-def test_kills_of_a_following_backup_under_load(kafka_431: KafkaCluster, tmp_path: Path, proof: Proof) -> None:
+@pytest.mark.fault("C1")
+def test_kills_of_a_following_backup_under_load(
+    kafka_431: KafkaCluster, tmp_path: Path, proof: Proof, fault: Figures
+) -> None:
     """Whatever happens to it, every acknowledged record comes back once and in order, and no aborted one."""
+    kills = max(proof.count(quick=10, full=30), fault.count(quick=10, full=30))
     kafkeep = Kafkeep(tmp_path / "home", inside=True)
     plain, transactional = {unique("kill.plain"): 4}, {unique("kill.tx"): 2}
     for topic, partitions in (plain | transactional).items():
@@ -52,7 +55,7 @@ def test_kills_of_a_following_backup_under_load(kafka_431: KafkaCluster, tmp_pat
     dice = random.Random()
     heads = []
     with Load(kafka_431.bootstrap, plain=plain, transactional=transactional, records_per_second=3000) as load:
-        for number in range(KILLS):
+        for number in range(kills):
             with kafkeep.started(*follow) as running:
                 # Every fifth dies at some moment of its start, every fifth at its first work, the others after commits.
                 if number % 5 > 1:
@@ -66,14 +69,15 @@ def test_kills_of_a_following_backup_under_load(kafka_431: KafkaCluster, tmp_pat
             heads.append(check_log(store))
             store.close()
     left = len(orphans(LocalStore(repository))) + len(list((repository / "tmp").iterdir()))
-    assert heads[-1] > KILLS, "most of the killed backups must have got as far as a commit"
+    assert heads[-1] > kills, "most of the killed backups must have got as far as a commit"
     assert left > 0, "some must have been killed while they were writing"
     kafkeep(*follow[:5], "--topics", ",".join(plain | transactional)).expect(0)
     found = prove(kafkeep, kafka_431, repository, plain | transactional)
     assert load.ledger.aborted
     proof.on(kafka_431.version)
     proof.same(load.ledger.committed(), found, aborted=load.ledger.aborted)
-    proof.figures(kills=KILLS, commits=heads[-1], objects_left_behind=left)
+    fault.figures(kills=kills)
+    proof.figures(kills=kills, commits=heads[-1], objects_left_behind=left)
 
 
 @pytest.fixture

@@ -47,6 +47,7 @@ from kafkeep.kafka.cluster import Cluster
 from kafkeep.model import TopicPartition
 from kafkeep.offset_map import OffsetMap
 from kafkeep.repository.repository import Repository
+from kafkeep.restore.options import LARGEST_REPACK, UP_TO_FULL
 from kafkeep.restore.result import RestoreResult
 from kafkeep.verify.run import verify
 
@@ -104,7 +105,8 @@ def trip(request: pytest.FixtureRequest) -> Iterator[Trip]:
         result = live.back_up(repository, f"{prefix}.*")
         seen = live.all_seen(topics.values())
         before = {name: seen[topic] for name, topic in topics.items()}
-        restored = live.put_back(repository, result.point, renames=RENAME, groups=(f"{prefix}.*",))
+        asked = {"groups": (f"{prefix}.*",), "repack_bytes": LARGEST_REPACK, "repack_rule": UP_TO_FULL}
+        restored = live.put_back(repository, result.point, renames=RENAME, **asked)
         seen = live.all_seen(RESTORED + topic for topic in topics.values())
         after = {name: seen[RESTORED + topic] for name, topic in topics.items()}
         yield Trip(live, prefix, topics, repository, result, before, restored, after, positions)

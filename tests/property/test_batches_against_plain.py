@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.support import plain_batches as plain
@@ -18,6 +19,8 @@ from tests.support.plain_batches import PlainBatch, PlainRecord, Shown
 from kafkeep.kafka.wire.batch import needs_rebuild, rewrite, walk
 from kafkeep.kafka.wire.records import Record, decode, encode, rebuild
 from kafkeep.model import BatchInfo
+
+pytestmark = pytest.mark.usefixtures("either_way")
 
 I64 = st.integers(-(2**63), 2**63 - 1)
 TIMES = st.integers(0, 2**42) | I64

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.batches import around
@@ -21,6 +22,8 @@ from kafkeep.repository.pack import PackWriter
 from kafkeep.repository.reader import PackReader
 from kafkeep.repository.stores.memory import MemoryStore
 from kafkeep.verify.run import verify
+
+pytestmark = pytest.mark.usefixtures("either_way")
 
 ID = "cd" * 16
 INT32, INT64 = 2**31 - 1, 2**63 - 1

@@ -22,7 +22,7 @@ from kafkeep.repository.repository import Repository
 from kafkeep.repository.shapes import from_shape, to_shape
 from kafkeep.repository.stores.memory import MemoryStore
 from kafkeep.restore import produce
-from kafkeep.restore.options import RestoreOptions
+from kafkeep.restore.options import SMALL_ONES, UP_TO_FULL, RestoreOptions
 from kafkeep.restore.result import RestoreResult
 from kafkeep.restore.unfinished import find_job
 from kafkeep.restore_reports import mapped_by_restores
@@ -91,6 +91,7 @@ def live_and_die(
     faults=st.lists(st.sampled_from(PRODUCE_FAULTS), max_size=8),
     request_bytes=st.sampled_from([1, 300, 1 << 20]),
     repack_bytes=st.sampled_from([0, 150, 400, 1 << 18]),
+    repack_rule=st.sampled_from([SMALL_ONES, UP_TO_FULL]),
     nodes=st.integers(1, 3),
     first_sequence=st.sampled_from([0, 2**31 - 3]),
 )
@@ -100,11 +101,12 @@ def test_however_often_it_dies_each_record_is_there_once(
     faults: list[str],
     request_bytes: int,
     repack_bytes: int,
+    repack_rule: int,
     nodes: int,
     first_sequence: int,
 ) -> None:
     processes = Processes(archive(writes), SimulatedCluster("target", nodes=nodes))
-    options = RestoreOptions(request_bytes=request_bytes, repack_bytes=repack_bytes)
+    options = RestoreOptions(request_bytes=request_bytes, repack_bytes=repack_bytes, repack_rule=repack_rule)
     processes.target.produce_faults.extend(faults)
     _, repository = processes.next(Life())
     point = repository.point("latest")

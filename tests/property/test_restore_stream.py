@@ -5,6 +5,7 @@ border on.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -15,17 +16,19 @@ from tests.support.batches import patched
 from tests.support.operations import new_repository, without_pauses
 from tests.support.repositories import draft, generation, opened
 from tests.support.restore_plans import part_of
-from tests.support.simulated_log import ABORT, COMMIT, SimulatedLog, record
+from tests.support.simulated_log import ABORT, COMMIT, Entry, SimulatedLog, record
 
+from kafkeep import native
 from kafkeep.kafka.wire.batch import walk
 from kafkeep.kafka.wire.records import Record, decode
 from kafkeep.model import LOG_APPEND_TIME_BIT, AbortedTransaction
 from kafkeep.playback import check
 from kafkeep.repository.repository import Repository
 from kafkeep.restore.batches import ReadyBatch, ready_batches
+from kafkeep.restore.options import SMALL_ONES, UP_TO_FULL
 from kafkeep.restore.passage import Passage
 from kafkeep.restore.plan import PartitionRestore, ProducerIdentity
-from kafkeep.restore.repack import MOST_BYTES
+from kafkeep.restore.repack import MOST_BYTES, MOST_JOINING
 from kafkeep.restore.window import CUT, FILTER, Window
 
 OURS = ProducerIdentity(4711, 3)
@@ -58,7 +61,7 @@ WRITTEN = st.builds(
     Written,
     stamps=st.lists(TIMES, min_size=1, max_size=4),
     codec=CODECS,
-    size=st.sampled_from([0, 3, 3, 3, 90, 1200]),
+    size=st.sampled_from([0, 3, 3, 3, 90, 1200, 35_000]),
     producer=st.sampled_from([-1, -1, 7, 8]),
     append_time=st.sampled_from([False, False, False, True]),
     decides=st.sampled_from([None, COMMIT, ABORT]),
@@ -130,11 +133,32 @@ def modelled(records: Sequence[Record], window: Window) -> list[Record]:
 
 
 def stream(
-    repository: Repository, part: PartitionRestore, repack: int, start: int, sequence: int = 0
+    repository: Repository,
+    part: PartitionRestore,
+    repack: int,
+    start: int,
+    sequence: int = 0,
+    rule: int = SMALL_ONES,
 ) -> list[ReadyBatch]:
     return list(
-        ready_batches(repository, part, source_start=start, sequence=sequence, identity=OURS, repack_bytes=repack)
+        ready_batches(
+            repository,
+            part,
+            source_start=start,
+            sequence=sequence,
+            identity=OURS,
+            repack_bytes=repack,
+            repack_rule=rule,
+        )
     )
+
+
+@contextmanager
+def without_helper() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("walk", "append_records", "append_batches"):
+            patch.setattr(native, name, None)
+        yield
 
 
 def read(batch: ReadyBatch) -> list[Record]:
@@ -157,12 +181,19 @@ def read(batch: ReadyBatch) -> list[Record]:
     st.lists(WRITTEN, min_size=1, max_size=12),
     st.sets(st.integers(0, 30)),
     st.sets(st.integers(1, 12), max_size=2),
-    WINDOWS,
+    st.just(Window()) | WINDOWS,
     REPACK,
+    st.sampled_from([SMALL_ONES, UP_TO_FULL, UP_TO_FULL]),
     st.data(),
 )
 def test_any_log_through_any_window(
-    batches: list[Written], compacted: set[int], borders: set[int], window: Window, repack: int, data: st.DataObject
+    batches: list[Written],
+    compacted: set[int],
+    borders: set[int],
+    window: Window,
+    repack: int,
+    rule: int,
+    data: st.DataObject,
 ) -> None:
     log = log_of(batches, compacted)
     if not log.entries:
@@ -171,13 +202,16 @@ def test_any_log_through_any_window(
     start = data.draw(st.sampled_from([0, 0, 1, 3]))
     stop = max(start, log.end - data.draw(st.sampled_from([0, 0, 1, 3])))
     part = part_of(repository, start, stop, window)
-    whole = stream(repository, part, repack, start)
+    whole = stream(repository, part, repack, start, rule=rule)
+    with without_helper():
+        alone = stream(repository, part, repack, start, rule=rule)
+    assert list(map(_comparable, alone)) == list(map(_comparable, whole)), "a job goes on wherever it is continued"
     assert [item for batch in whole for item in read(batch)] == modelled(log.visible(start, stop), window)
     for batch in whole:
         if len({entry.base for entry in log.entries if _overlaps(entry.base, entry.following, batch)}) > 1:
             assert batch.size <= repack
     for at, after in enumerate(whole):
-        again = stream(repository, part, repack, after.next_source, after.sequence + after.records)
+        again = stream(repository, part, repack, after.next_source, after.sequence + after.records, rule)
         assert list(map(_comparable, again)) == list(map(_comparable, whole[at + 1 :]))
     checked = check(
         repository,
@@ -225,6 +259,50 @@ def test_small_neighbours_fill_batches(counts: list[int], repack: int, codec: in
     worst = 22 + 21  # a body of 20 bytes, its lengths and the largest head
     room = (repack - 61 - 256) * 6 // 7 if codec else repack - 61
     assert all(a + b > room // worst - 3 for a, b in pairwise(sizes))
+
+
+@settings(max_examples=100)
+@given(
+    st.lists(st.tuples(st.integers(1, 90), st.sampled_from([0, 20, 1000])), min_size=2, max_size=40),
+    st.sampled_from([300, 3000, 70_000, 1_000_000]),
+    CODECS,
+    st.sets(st.integers(1, 40), max_size=3),
+)
+def test_all_that_fit_fill_batches(shapes: list[tuple[int, int]], repack: int, codec: int, borders: set[int]) -> None:
+    """No two that come out one behind the other would have fitted into one, and both ways give the same bytes."""
+    log = SimulatedLog()
+    for count, size in shapes:
+        log.append([record(b"v" * size, timestamp=log.end * 7 % 1000) for _ in range(count)], codec=codec)
+    repository = stored(log, borders)
+    part = part_of(repository, 0, log.end, Window())
+    whole = stream(repository, part, repack, 0, rule=UP_TO_FULL)
+    with without_helper():
+        assert list(map(_comparable, stream(repository, part, repack, 0, rule=UP_TO_FULL))) == list(
+            map(_comparable, whole)
+        )
+    assert [item for batch in whole for item in read(batch)] == log.visible(0, log.end)
+    if not codec:
+        bounds = [
+            sum(len(entry.data) + 17 * len(entry.records) for entry in log.entries if _inside(entry, batch))
+            for batch in whole
+        ]
+        assert all(a + b > repack - 61 for a, b in pairwise(bounds))
+
+
+def _inside(entry: Entry, batch: ReadyBatch) -> bool:
+    return _overlaps(entry.base, entry.following, batch)
+
+
+def test_what_is_larger_than_joining_pays_goes_out_as_it_is() -> None:
+    log = SimulatedLog()
+    for size in (10, MOST_JOINING, 10, 10, MOST_JOINING - 100, MOST_JOINING):
+        log.append([record(b"v" * size)])
+    log.append([record(b"many") for _ in range(1000)])
+    log.append([record(b"v")], codec=4)
+    repository = stored(log, set())
+    whole = stream(repository, part_of(repository, 0, log.end, Window()), 1_000_000, 0, rule=UP_TO_FULL)
+    assert [batch.records for batch in whole] == [1, 1, 3, 1, 1001]
+    assert [len(batch.parts) for batch in whole] == [2, 2, 1, 2, 1], "those of two parts keep their payload"
 
 
 def test_a_batch_that_a_window_leaves_whole_keeps_its_payload() -> None:

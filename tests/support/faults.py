@@ -110,9 +110,10 @@ def _ids(node: ast.FunctionDef) -> Iterator[str]:
 HEAD: Final = """\
 # Faults
 
-What is done to kafkeep by its tests, and what came of it. `make faults` runs every test that is named here, with the counts
-of this page, and writes the lines of those rows whose tests all pass from what they counted; `make test` runs the same tests
-with fewer repetitions. A count is not a proof of absence: n passes without a failure bound the rate of failures below 3/n, at
+What is done to kafkeep by its tests, and what came of it. `make faults` runs the tests that are named here, with the counts
+of this page, and writes the lines of those rows whose tests all pass from what they counted.
+`make faults ROWS="C1 I1"` runs a part, and the lines of other rows stay. `make test` runs the same tests with fewer
+repetitions. A count is not a proof of absence: n passes without a failure bound the rate of failures below 3/n, at
 95 %. Where every case can be gone through (every byte, every call, every 64th), every case is.
 
 ## What is promised

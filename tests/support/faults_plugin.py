@@ -18,11 +18,34 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--fault-counts", choices=("quick", "full"), default="quick", help="how often tests of faults repeat themselves"
     )
+    parser.addoption(
+        "--fault-rows", metavar="ROWS", default="", help="of tests of faults only those of these rows: 'C1 C10'"
+    )
     parser.addoption("--write-faults", metavar="FILE", help="write what tests of faults proved into FILE")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[ROWS] = {}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out tests of other rows; those of no row stay."""
+    wanted = wanted_rows(config.getoption("--fault-rows"))
+    if wanted is None:
+        return
+    others = [item for item in items if isinstance(item, pytest.Function) and not wanted.intersection(_rows_of(item))]
+    left = [item for item in others if next(item.iter_markers("fault"), None) is not None]
+    if left:
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if item not in set(left)]
+
+
+def wanted_rows(given: str) -> frozenset[str] | None:
+    """None for all of them. Raises `pytest.UsageError` for a row that is none."""
+    rows = tuple(given.replace(",", " ").split())
+    if unknown(rows):
+        raise pytest.UsageError(f"--fault-rows: {', '.join(unknown(rows))}: no such row")
+    return frozenset(rows) if rows else None
 
 
 @pytest.fixture

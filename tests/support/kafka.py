@@ -62,6 +62,7 @@ from demo.clients import (
     read_some,
 )
 from demo.clients import produce_transaction as demo_transaction
+from tests.support import class_archive
 
 from kafkeep.lab import Lab, LabOptions, start
 from kafkeep.lab.config import ADMIN, LISTENERS, main_listener
@@ -176,7 +177,8 @@ NewKafka = Callable[..., KafkaCluster]
 
 def start_cluster(directory: Path, *, properties: dict[str, str] | None = None, **options: Any) -> KafkaCluster:
     """A cluster for tests; `options` are LabOptions' fields. The caller stops it with `.lab.stop()`."""
-    wanted = LabOptions(properties={**TEST_PROPERTIES, **(properties or {})}, **options)
+    jvm_options = (*class_archive.jvm_options(options.get("kafka")), *options.pop("jvm_options", ()))
+    wanted = LabOptions(properties={**TEST_PROPERTIES, **(properties or {})}, jvm_options=jvm_options, **options)
     return KafkaCluster(start(wanted, directory=directory, env=os.environ, now=datetime.now(UTC)))
 
 

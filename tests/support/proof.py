@@ -232,11 +232,16 @@ def add_packed(rows: dict[str, Row], more: Mapping[str, Mapping[str, Any]]) -> N
 class Proof:
     """One test's hand on the rows of its cases."""
 
-    def __init__(self, rows: dict[str, Row], slugs: Sequence[str], place: str) -> None:
+    def __init__(self, rows: dict[str, Row], slugs: Sequence[str], place: str, *, full: bool = False) -> None:
         self._rows = rows
         self.slugs = slugs
+        self._full = full
         for slug in slugs:
             rows.setdefault(slug, Row()).places.add(place)
+
+    def count(self, *, quick: int, full: int) -> int:
+        """How often to do it: `full` where the page is written."""
+        return full if self._full else quick
 
     def on(self, *versions: str) -> None:
         """Which Kafka versions took part."""

@@ -18,6 +18,7 @@ WORKER_BYTES: Final = 5 * 2**30
 LONGEST: Final = (
     "tests/integration/test_lab.py",
     "tests/integration/test_metadata_script.py",
+    "tests/integration/test_recovery_live.py",
     "tests/proof/test_disturbances.py",
     "tests/proof/test_group_positions.py",
     "tests/integration/test_sigkill.py",
@@ -26,7 +27,6 @@ LONGEST: Final = (
     "tests/faults/test_two_writers.py",
     "tests/crash/test_backup_system_calls.py",
     "tests/crash/test_backup_store_calls.py",
-    "tests/integration/test_recovery_live.py",
     "tests/integration/test_controller_route.py",
     "tests/integration/test_metadata_live.py",
     "tests/integration/test_repartition_live.py",

@@ -35,7 +35,7 @@ from kafkeep.model import AbortedTransaction, OffsetRange, PackRef, RunFacts, To
 from kafkeep.repository.repository import Repository
 from kafkeep.selection import Selection
 
-pytestmark = pytest.mark.usefixtures("quick")
+pytestmark = pytest.mark.usefixtures("quick", "either_way")
 
 
 class Run:
@@ -532,3 +532,44 @@ def test_a_partition_nobody_asked_for_is_passed_over() -> None:
 
     run.edit = edit
     assert ends(run()) == {0: (COMPLETE, 4)}
+
+
+def asked_for(run: Run) -> list[int]:
+    """How many partitions each request of the run names; it must read everything."""
+    counts: list[int] = []
+    receive = SimulatedFetcher.receive
+
+    def counting(fetcher: SimulatedFetcher) -> tuple[FetchedPartition, ...]:
+        counts.append(len(fetcher._asked[0][0]))
+        return receive(fetcher)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SimulatedFetcher, "receive", counting)
+        outcomes = run()
+    assert {outcome.status for outcome in outcomes.values()} == {COMPLETE} and len(outcomes) == len(run.logs)
+    return counts
+
+
+def test_of_many_large_partitions_a_request_names_few() -> None:
+    run = Run(100, response_bytes=2000)
+    for log in run.logs:
+        fill(log, 12, size=100)
+    assert max(asked_for(run)) == 16
+    assert all(run.coverage(partition)[-1].stop == 24 for partition in range(100))
+
+
+def test_of_many_small_partitions_more_and_more_are_asked_for_at_once() -> None:
+    run = Run(100)
+    for log in run.logs:
+        fill(log, 1)
+    assert asked_for(run) == [16, 32, 52]
+
+
+def test_of_many_partitions_without_an_answer_more_are_asked_for() -> None:
+    """What lies first may be gone; what others hold lets the broker answer at once."""
+    run = Run(60)
+    for number, log in enumerate(run.logs):
+        fill(log, 1)
+        if number < 40:
+            log.entries.clear()
+    assert max(asked_for(run)) > 40

@@ -29,8 +29,8 @@ from kafkeep.model import (
     RunRef,
     TopicPartition,
 )
+from kafkeep.repository.fold.rope import Rope
 from kafkeep.repository.nouns import parse_time
-from kafkeep.repository.shared import Shared
 from kafkeep.repository.state import GenerationState, State
 
 ID, OTHER_ID = "I" * 22, "O" * 22
@@ -82,7 +82,7 @@ def known(
         opened_why="first-seen",
         closed_at=2 if closed else None,
         closed_why="deleted" if closed else None,
-        runs=Shared(runs),
+        history=Rope.of((1, run) for run in runs),
     )
 
 
@@ -150,7 +150,7 @@ def test_undecided_transactions_are_taken_over_from_the_last_run() -> None:
 def test_the_epoch_of_the_last_batch_is_found_behind_runs_without_batches() -> None:
     before = known(stop=50)
     empty = RunRef(facts(ORDERS, 50, 60, leader_epochs=(), batches=0), "pack", 1)
-    state = state_of(replace(before, next_offset=60, runs=before.runs.extended([empty])))
+    state = state_of(replace(before, next_offset=60, history=before.history.extended([(2, empty)])))
     assert only(planned(state, part())).last_fetched_epoch == 3
 
 

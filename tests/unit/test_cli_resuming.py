@@ -72,6 +72,15 @@ def test_the_rest_may(kafkeep: Kafkeep) -> None:
     kafkeep(*WHOLE, "--resume=audit/day/name", *beside).refused(10, "no-repository")
 
 
+def test_what_opens_the_repository_may(kafkeep: Kafkeep) -> None:
+    """Keys are in no record, and without them an encrypted repository opens for nobody."""
+    (kafkeep.folder / "pass").write_text("a passphrase")
+    (kafkeep.folder / "pass").chmod(0o600)
+    kafkeep(*WHOLE, "--resume", "--passphrase-file", "pass").refused(10, "no-repository")
+    told = kafkeep(*WHOLE, "--resume", "--as-of", "2026-01-01T00:00:00Z").refused(2, "usage")
+    assert "keeps no versions" in told, "a folder, and not the option, is what is wrong"
+
+
 def test_a_point_behind_it_is_not_taken_for_a_job(kafkeep: Kafkeep) -> None:
     told = kafkeep("restore", "--repo", "./r", "--cluster", "127.0.0.1:1", "--resume=7", "1").refused(2, "usage")
     assert "'7'" in told and "POINT --resume" in told

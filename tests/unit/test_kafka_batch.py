@@ -15,6 +15,8 @@ from kafkeep.kafka.wire.batch import control_type, crc32c, needs_rebuild, rewrit
 from kafkeep.kafka.wire.records import Record, decode, encode
 from kafkeep.model import BatchInfo
 
+pytestmark = pytest.mark.usefixtures("either_way")
+
 CONTROL, TRANSACTIONAL, APPEND_TIME, HORIZON = 0x20, 0x10, 0x08, 0x40
 
 

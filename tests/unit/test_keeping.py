@@ -30,9 +30,10 @@ from kafkeep.repository.names import log_name
 from kafkeep.repository.repository import Repository
 from kafkeep.repository.stores.memory import MemoryStore
 from kafkeep.repository.stores.wrappers import FaultyStore
+from kafkeep.retention.evidence import VERIFIED
 from kafkeep.retention.planning import Needed
 from kafkeep.retention.rules import KeepRules
-from kafkeep.retention.run import VERIFIED, prepare, prune, take_back
+from kafkeep.retention.run import prepare, prune, take_back
 
 TIME = "2026-11-20T11:00:00.000Z"
 ORDERS, PAYMENTS = generation("orders"), generation("payments")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import threading
 from pathlib import Path
 from typing import Any
@@ -375,7 +376,7 @@ def test_under_another_name_beside_other_topics(
 def test_a_full_folder_ends_it_before_anything_is_touched(
     target: SimulatedCluster, repository: Repository, source: SimulatedCluster, tmp_path: Path
 ) -> None:
-    source.log(TopicPartition("orders", 0)).append([record(bytes(300_000), key=b"large")])
+    source.log(TopicPartition("orders", 0)).append([record(random.Random(1).randbytes(300_000), key=b"large")])
     point = back_up(source, repository).point
     with small_file_system(tmp_path / "mount", 65536) as folder:
         with pytest.raises(StoreFull, match="temporary folder"):

@@ -33,7 +33,7 @@ def open_cached(store: Store, folder: Path) -> Repository:
 
 
 def cache_file(folder: Path) -> Path:
-    (path,) = folder.iterdir()
+    (path,) = folder.glob("*.sqlite")
     return path
 
 
@@ -155,7 +155,7 @@ def test_repositories_do_not_share_a_cache(tmp_path: Path) -> None:
     Journal(second, seed=77).create()
     open_cached(first, tmp_path).close()
     assert open_cached(second, tmp_path).state.head == 0
-    assert len(list(tmp_path.iterdir())) == 2
+    assert len(list(tmp_path.glob("*.sqlite"))) == 2
 
 
 def test_the_cache_is_for_its_owner_only(tmp_path: Path) -> None:

@@ -23,6 +23,8 @@ from kafkeep.repository.stores.base import Store
 from kafkeep.repository.stores.memory import MemoryStore
 from kafkeep.repository.stores.wrappers import FaultyStore, RetryingStore
 
+pytestmark = pytest.mark.usefixtures("either_way")
+
 ORDERS, PAYMENTS = generation("orders"), generation("payments", 7)
 
 

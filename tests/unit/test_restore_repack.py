@@ -11,7 +11,7 @@ from tests.support.batches import around, log_of, old_message, patched
 from kafkeep.kafka.wire.batch import needs_rebuild, walk
 from kafkeep.kafka.wire.records import Record, encode
 from kafkeep.kafka.wire.repack import cut_out, put_together
-from kafkeep.restore.options import LARGEST_REPACK
+from kafkeep.restore.options import LARGEST_REPACK, SMALL_ONES, UP_TO_FULL
 from kafkeep.restore.repack import MOST_BYTES, MOST_RECORDS, Stored, Together, gathered, repack_limit
 
 ROOM = 256 * 1024
@@ -139,4 +139,10 @@ def test_next_source_is_behind_the_last_one() -> None:
 )
 def test_no_more_than_the_topic_allows(asked: int, own: str | None, limit: int) -> None:
     configs = (("cleanup.policy", "compact"),) if own is None else (("max.message.bytes", own),)
-    assert repack_limit(asked, configs) == limit
+    assert repack_limit(asked, configs, SMALL_ONES) == repack_limit(asked, configs, UP_TO_FULL) == limit
+
+
+def test_no_more_than_a_segment_takes() -> None:
+    configs = (("segment.bytes", "100000"), ("max.message.bytes", "200000"))
+    assert repack_limit(LARGEST_REPACK, configs, UP_TO_FULL) == 100_000
+    assert repack_limit(LARGEST_REPACK, configs, SMALL_ONES) == 200_000, "as jobs had it whose records tell no rule"

@@ -17,6 +17,7 @@ from tests.support.operations import (
 from tests.support.simulated_cluster import SimulatedCluster, produced
 from tests.support.simulated_log import record
 
+from kafkeep import native
 from kafkeep.errors import GuardRefused, PlanRefused, TargetNotEmpty, UnknownFormat, UsageError
 from kafkeep.kafka.cluster import Cluster
 from kafkeep.kafka.produce import ProduceBatch
@@ -24,7 +25,7 @@ from kafkeep.kafka.wire.records import encode
 from kafkeep.model import GroupOffset, TopicPartition
 from kafkeep.repository.repository import Repository
 from kafkeep.repository.stores.memory import MemoryStore
-from kafkeep.restore.options import RestoreOptions
+from kafkeep.restore.options import SMALL_ONES, UP_TO_FULL, RestoreOptions
 from kafkeep.restore.plan import CREATE, RESUME, RestorePlan
 from kafkeep.restore.reading_back import FOREIGN
 from kafkeep.restore.record import JobRecord
@@ -412,6 +413,50 @@ def test_a_job_of_another_version_is_not_guessed_at(processes: Processes) -> Non
     name = repository.put_audit("restore-started", started | {"options": options})
     with pytest.raises(UnknownFormat, match="another version"):
         find_job(repository, name, repository.point("latest").number, "target")
+
+
+def test_a_record_from_before_there_were_rules_keeps_the_one_it_was_begun_with(processes: Processes) -> None:
+    loading(processes, 3)
+    _, repository = processes.next(Life())
+    (started,) = [value for _, value in repository.audits("restore-started")]
+    assert isinstance(started, dict)
+    options = dict(started["options"])
+    assert options.pop("repack_rule") == SMALL_ONES
+    name = repository.put_audit("restore-started", started | {"options": options})
+    found = find_job(repository, name, repository.point("latest").number, "target")
+    assert found.beginning.options == RestoreOptions(**SMALL)
+    assert found.beginning.options.repack_rule == SMALL_ONES
+
+
+@pytest.mark.parametrize("begun_with", [True, False])
+def test_a_job_goes_on_where_the_helper_is_and_where_it_is_not(objects: dict[str, bytes], begun_with: bool) -> None:
+    def one(processes: Processes, life: Life, *, helper: bool, second: bool = False) -> RestoreResult | None:
+        with pytest.MonkeyPatch.context() as patch:
+            for name in () if helper else ("append_records", "append_batches", "uninitialised"):
+                patch.setattr(native, name, None)
+            try:
+                return run(processes, life, repack_rule=UP_TO_FULL, resume=NEWEST if second else None)
+            except Killed:
+                return None
+
+    whole = Processes(objects, new_target())
+    life = Life()
+    expected = one(whole, life, helper=begun_with)
+    assert expected is not None and not expected.failures
+    batches = sum(len(whole.target.log(partition).entries) for partition in (ORDERS, OTHER, BILLS))
+    assert batches < 6 + 7 + 8, "some went together"
+    continued = 0
+    for at in range(8, life.calls, 3):
+        processes = Processes(objects, new_target())
+        assert one(processes, Life(at), helper=begun_with) is None
+        try:
+            result = one(processes, Life(), helper=not begun_with, second=True)
+        except UsageError:
+            continue  # nothing was put down yet, or all of it
+        assert result is not None and outcome(result) == outcome(expected), at
+        assert left_behind(processes) == left_behind(whole), at
+        continued += 1
+    assert continued > 3
 
 
 def test_failures_and_stops_can_be_continued(

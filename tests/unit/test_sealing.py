@@ -157,6 +157,7 @@ def test_a_chunk_that_does_not_open_to_what_went_in_is_refused(when: str, monkey
     sealer = ChunkSealer()
     assert bytes(sealer.seal(cipher, 0, b"a larger chunk that leaves its bytes behind"))
     assert len(sealer.seal(cipher, 1, b"small")) == 5 + sealing.TAG_BYTES
+    sealer.check(cipher, 1, b"small")
     honest, opens = RunCipher.seal_into, RunCipher.open_into
 
     def erring(self: RunCipher, index: int, raw: bytes, into: memoryview) -> None:
@@ -172,8 +173,9 @@ def test_a_chunk_that_does_not_open_to_what_went_in_is_refused(when: str, monkey
         monkeypatch.setattr(RunCipher, "seal_into", erring)
     else:
         monkeypatch.setattr(RunCipher, "open_into", lying)
+    sealer.seal(cipher, 2, b"small")
     with pytest.raises(CorruptionError, match="memory"):
-        sealer.seal(cipher, 2, b"small")
+        sealer.check(cipher, 2, b"small")
 
 
 def two_packs(seed: int = 0) -> tuple[MemoryStore, Repository]:

@@ -16,9 +16,10 @@ from kafkeep.repository.repository import Repository
 from kafkeep.repository.signing import SigningKey
 from kafkeep.repository.stores.memory import MemoryStore
 from kafkeep.repository.trust import ADMIN, WRITER, Trust
+from kafkeep.retention.evidence import find_evidence
 from kafkeep.retention.plan import PruneResult
 from kafkeep.retention.rules import KeepRules
-from kafkeep.retention.run import prepare, prune, verified_head
+from kafkeep.retention.run import prepare, prune
 from kafkeep.verify.run import verify
 
 TIME = "2026-11-20T11:00:00.000Z"
@@ -87,7 +88,7 @@ def test_points_of_a_thief_are_believed_and_so_are_its_reports() -> None:
     thief.put_audit("verified", {"head": 3, "level": "data"})
     place.opened(None).put_audit("verified", {"head": 5, "level": "data"})
     admin = place.opened(ADMIN_KEY)
-    assert verified_head(admin) == 3, "a report that nobody signed is no evidence"
+    assert find_evidence(admin).head == 3, "a report that nobody signed is no evidence"
     rules = KeepRules(last=2, min_points=1)
     plan = prepare(admin, rules, undo_seconds=UNDO_SECONDS, confirmed=False, now=place.clock)
     assert plan.retired_points == (2, 4), "the newest that was verified stays"

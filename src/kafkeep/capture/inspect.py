@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from kafkeep.capture.survey import PartitionSurvey, Survey
-from kafkeep.kafka.cluster import EARLIEST, LATEST, Cluster
+from kafkeep.kafka.cluster import EARLIEST, LATEST, Cluster, OffsetAnswer
 from kafkeep.kafka.codes import ErrorCode, code_name, request_error
 from kafkeep.kafka.topology import TopicTopology, Topology
 from kafkeep.model import Failure, TopicPartition
@@ -54,32 +56,46 @@ def survey_partitions(
     cluster: Cluster, topology: Topology, topics: list[TopicTopology]
 ) -> tuple[tuple[PartitionSurvey, ...], tuple[Failure, ...]]:
     """Start and ends of every partition with a leader, and a failure for each of the others."""
-    where = {TopicPartition(topic.name, part.partition): (topic, part) for topic in topics for part in topic.partitions}
-    wanted = [partition for partition, (_, part) in where.items() if part.leader >= 0]
+    where = [
+        (TopicPartition(topic.name, part.partition), topic, part)
+        for topic in sorted(topics, key=lambda topic: topic.name)
+        for part in topic.partitions
+    ]
+    wanted = [partition for partition, _, part in where if part.leader >= 0]
     stable = cluster.offsets(wanted, LATEST, read_committed=True, topology=topology)
     high = cluster.offsets(wanted, LATEST, topology=topology)
     start = cluster.offsets(wanted, EARLIEST, topology=topology)
     found: list[PartitionSurvey] = []
     failures: list[Failure] = []
-    for partition, (topic, part) in sorted(where.items()):
-        answers = [answers.get(partition) for answers in (start, stable, high)]
-        code = next((answer.error for answer in answers if answer is not None and answer.error), 0)
-        if part.leader < 0 or None in answers or code:
-            code = code or ErrorCode.LEADER_NOT_AVAILABLE
-            failures.append(
-                Failure(str(partition), code_name(code), str(request_error(code, f"list offsets of {partition}")))
-            )
+    for partition, topic, part in where:
+        begin, last_stable, watermark = start.get(partition), stable.get(partition), high.get(partition)
+        # Each tried for itself: of ten thousand partitions nearly all pass here, in every round of a following backup.
+        if (
+            begin is None
+            or last_stable is None
+            or watermark is None
+            or begin.error
+            or last_stable.error
+            or watermark.error
+        ):
+            failures.append(_unreadable(partition, (begin, last_stable, watermark)))
             continue
-        log_start, last_stable, high_watermark = (answer.offset for answer in answers if answer is not None)
         found.append(
             PartitionSurvey(
                 topic_partition=partition,
                 topic_id=topic.topic_id,
                 leader=part.leader,
                 leader_epoch=part.leader_epoch,
-                log_start=log_start,
-                high_watermark=high_watermark,
-                last_stable_offset=min(last_stable, high_watermark),
+                log_start=begin.offset,
+                high_watermark=watermark.offset,
+                last_stable_offset=min(last_stable.offset, watermark.offset),
             )
         )
     return tuple(found), tuple(failures)
+
+
+def _unreadable(partition: TopicPartition, answers: Sequence[OffsetAnswer | None]) -> Failure:
+    """With the first error of its leader; those without a leader were not asked for."""
+    told = next((answer.error for answer in answers if answer is not None and answer.error), 0)
+    code = told or ErrorCode.LEADER_NOT_AVAILABLE
+    return Failure(str(partition), code_name(code), str(request_error(code, f"list offsets of {partition}")))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, replace
+from typing import Final
 
 from kafkeep.capture.inspect import survey_cluster
 from kafkeep.capture.options import BackupOptions
 from kafkeep.capture.survey import Survey
 from kafkeep.capture.watching import Watched, watch_transactions
 from kafkeep.cluster_reading import GroupReading, TopicReading, read_groups, read_topics
-from kafkeep.controller_reading import CONTROLLER, read_controllers, with_controllers
 from kafkeep.errors import NothingToDo, WrongCluster
 from kafkeep.events import EventSink, Stage
 from kafkeep.inventory_reading import InventoryReading, read_inventory
@@ -18,6 +18,9 @@ from kafkeep.kafka.cluster import Cluster
 from kafkeep.model import Failure
 from kafkeep.repository.state import State
 from kafkeep.services import NO_SERVICES, Services, ServicesReading, read_services
+
+_ADMIN: Final = "admin"
+"""The route that needs no `controller_reading`, where the routes are named."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +112,9 @@ def _read_settings(
         return None
     sink(Stage("settings", "reading settings and permissions"))
     reading = read_inventory(cluster, groups.listings, topics.effective)
-    if options.metadata_route == CONTROLLER:
+    if options.metadata_route != _ADMIN:
+        # what the controllers' log is read with is loaded only where it is read
+        from kafkeep.controller_reading import read_controllers, with_controllers
+
         reading = with_controllers(reading, read_controllers(cluster, sink, credentials=options.credentials))
     return reading

@@ -41,6 +41,8 @@ class BackupOptions:
     """A pack is closed once it holds this much."""
     commit_interval_seconds: float = 10.0
     """Durable packs are committed at least this often while the backup runs."""
+    max_bytes_per_second: int | None = None
+    """Most that is read from brokers, over all connections and workers."""
     attempts: int = 8
     """How often partitions are tried again, without any progress between, after a leader moved or a broker was lost."""
 

@@ -8,20 +8,22 @@ partitions one after the other and runs lie contiguous in the pack without any b
 from __future__ import annotations
 
 import threading
-from bisect import bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import islice
 from operator import attrgetter
 from typing import Final
 
+from kafkeep.batch_rows import ends as batch_ends
+from kafkeep.capture.pacing import Fetcher
 from kafkeep.capture.plan import CaptureTask, PartitionPlan
 from kafkeep.capture.publish import PackPublisher
 from kafkeep.capture.whole import Decided, Ledger
 from kafkeep.errors import CorruptBatch, KafkaError, KafkaProtocolError, KafkaRequestError, KafkaUnreachable
 from kafkeep.events import EventSink, PartitionDone, Progress
 from kafkeep.kafka.codes import ErrorCode, code_name, retriable
-from kafkeep.kafka.fetch import BrokerFetcher, FetchedPartition, FetchPosition
+from kafkeep.kafka.fetch import FetchedPartition, FetchPosition
 from kafkeep.kafka.wire.batch import LENGTH_END, walk
 from kafkeep.kafka.wire.transactions import TransactionTracker
 from kafkeep.model import CONTROL_BIT, AbortedTransaction, BatchInfo, PackRef, TopicPartition
@@ -49,6 +51,7 @@ _LOST: Final = (KafkaUnreachable, KafkaProtocolError, KafkaRequestError)
 _EMPTY_ANSWERS_THAT_PROVE: Final = 2
 _EMPTY_ANSWERS_THAT_STALL: Final = 40
 _STRIKES: Final = 3
+_FEWEST_ASKED: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +128,7 @@ class PartitionCapture:
         self,
         task: CaptureTask,
         *,
-        fetcher: BrokerFetcher,
+        fetcher: Fetcher,
         publisher: PackPublisher,
         limits: CaptureLimits,
         is_on_leader: Callable[[TopicPartition, int], bool],
@@ -153,8 +156,10 @@ class PartitionCapture:
         if ledger is not None:
             for part in task.partitions:
                 ledger.begin(part.generation, part.start, part.open_transactions)
-        self._asked_first: TopicPartition | None = None
-        """First in the request under way: an answer for it that is empty says that there is nothing."""
+        self._asked: list[TopicPartition] = []
+        """In the request under way, in order: an answer for the first that is empty says that there is nothing."""
+        self._window = _FEWEST_ASKED
+        """How many partitions are asked for at once."""
         self._outcomes: list[PartitionOutcome] = []
         self._run: _OpenRun | None = None
 
@@ -173,7 +178,9 @@ class PartitionCapture:
             if self._stopped():
                 self._end_everyone(INTERRUPTED)
                 return
-            ready = [found for answer in self._fetcher.receive() if (found := self._examine(answer)) is not None]
+            answers = self._fetcher.receive()
+            self._window = _next_window(self._window, self._asked, answers)
+            ready = [found for answer in answers if (found := self._examine(answer)) is not None]
             lost: KafkaError | None = None
             try:
                 self._request()
@@ -186,8 +193,8 @@ class PartitionCapture:
 
     def _request(self) -> None:
         if self._active:
-            self._asked_first = next(iter(self._active))
-            self._fetcher.send([reader.position() for reader in self._active.values()])
+            self._asked = list(islice(self._active, self._window))
+            self._fetcher.send([self._active[partition].position() for partition in self._asked])
 
     def _examine(self, answer: FetchedPartition) -> _Portion | None:
         """Moves the reader on by headers alone, so that the next request can leave before the bytes are written."""
@@ -202,12 +209,12 @@ class PartitionCapture:
             self._end_by_error(reader, answer.error)
             return None
         infos, damage = _sound_batches(answer.records)
-        wanted = _wanted(infos, reader)
-        if damage is not None and not wanted:
+        first, stop = _wanted(infos, reader)
+        if damage is not None and first == stop:
             self._strike(reader, damage)
             return None
-        if wanted:
-            return self._advance(reader, answer, infos, wanted)
+        if first < stop:
+            return self._advance(reader, answer, infos, first, stop)
         if reader.next_offset >= reader.plan.stop:
             self._end(reader, COMPLETE)
             self._sink(PartitionDone("backup", answer.topic_partition, reader.records, reader.size_bytes))
@@ -216,28 +223,29 @@ class PartitionCapture:
         return self._cover_without_data(reader) if beyond or self._proves_absence(reader, answer) else None
 
     def _advance(
-        self, reader: _Reader, answer: FetchedPartition, infos: Sequence[BatchInfo], wanted: Sequence[BatchInfo]
+        self, reader: _Reader, answer: FetchedPartition, infos: Sequence[BatchInfo], first: int, wanted: int
     ) -> _Portion:
-        taken = _within(wanted, self._limits.portion_bytes)
-        skipped = 0 if taken[0] is infos[0] else _size(infos[: infos.index(taken[0])])
-        size = _size(taken)
-        start = reader.next_offset
-        reader.next_offset = taken[-1].next_offset
-        reader.epoch = taken[-1].leader_epoch
+        """Takes the batches from number `first` up to number `wanted`, as far as a portion goes; one at least."""
+        ends = batch_ends(infos)
+        skipped = ends[first - 1] if first else 0
+        stop = max(first + 1, bisect_right(ends, skipped + self._limits.portion_bytes, first, wanted))
+        start, last = reader.next_offset, infos[stop - 1]
+        reader.next_offset = last.next_offset
+        reader.epoch = last.leader_epoch
         reader.empty_answers = reader.strikes = 0
-        beyond = taken[-1] is wanted[-1] and wanted[-1] is not infos[-1]
+        beyond = stop == wanted < len(infos)
         completes = beyond or reader.next_offset >= reader.plan.stop
         if completes:
             reader.next_offset = max(reader.next_offset, reader.plan.stop)
             self._end(reader, COMPLETE)
-        view = answer.records[skipped : skipped + size]
+        view, taken = answer.records[skipped : ends[stop - 1]], infos[first:stop]
         return _Portion(reader, view, taken, start, reader.next_offset, answer.aborted, completes)
 
     def _proves_absence(self, reader: _Reader, answer: FetchedPartition) -> bool:
         """No whole batch. Behind others in the response that says nothing; asked first, and twice, while the broker
         could serve up to the cut from its own disk, it means that compaction took the last batches before it.
         """
-        if answer.topic_partition != self._asked_first:
+        if answer.topic_partition != self._asked[0]:
             return False
         reader.empty_answers += 1
         readable = answer.high_watermark if self._limits.undecided else answer.last_stable_offset
@@ -268,20 +276,18 @@ class PartitionCapture:
         run = self._run
         if run is None:
             raise RuntimeError("a run was opened just above")
-        if portion.infos:
-            self._publisher.writer.append(portion.view, portion.infos)
+        records = self._publisher.writer.append(portion.view, portion.infos)
         run.stop = portion.stop
         run.aborted.update(portion.aborted)
         if reader.tracker is not None:
             run.aborted.update(_aborted_by_markers(reader.tracker, portion, self._ledger))
-        self._count(portion)
+        self._count(portion, records)
         if self._publisher.writer.size >= self._limits.pack_bytes:
             self._close_run()
             self._publisher.publish()
 
-    def _count(self, portion: _Portion) -> None:
+    def _count(self, portion: _Portion, records: int) -> None:
         reader = portion.reader
-        records = _data_records(portion.infos)
         reader.size_bytes += len(portion.view)
         reader.records += records
         self._sink(Progress("backup", records, len(portion.view)))
@@ -339,7 +345,18 @@ _TOPIC_IS_GONE: Final = frozenset(
 )
 
 
-def _sound_batches(records: memoryview) -> tuple[list[BatchInfo], CorruptBatch | None]:
+def _next_window(window: int, asked: Sequence[TopicPartition], answers: Sequence[FetchedPartition]) -> int:
+    """How many partitions to ask for next: twice as many as the response had room for, so that of a thousand partitions
+    not all are named and looked through for every few megabytes; more, while there was room for all or nothing came.
+    """
+    served = {answer.topic_partition for answer in answers if len(answer.records)}
+    last = max((number for number, partition in enumerate(asked, 1) if partition in served), default=0)
+    if last in (0, len(asked)):
+        return max(window, min(2 * window, 2 * len(asked)))
+    return max(_FEWEST_ASKED, 2 * last)
+
+
+def _sound_batches(records: memoryview) -> tuple[Sequence[BatchInfo], CorruptBatch | None]:
     """The whole batches of an answer; when one of them is damaged, those in front of it and what is wrong."""
     try:
         return walk(records)[0], None
@@ -363,37 +380,19 @@ def _in_front_of_damage(records: memoryview) -> list[BatchInfo]:
     return infos
 
 
-def _wanted(infos: Sequence[BatchInfo], reader: _Reader) -> Sequence[BatchInfo]:
-    """The batches between the position and the cut; a first batch that only ends behind the position is kept whole."""
-    position = reader.next_offset
-    if infos and infos[0].base_offset >= position and infos[-1].base_offset < reader.plan.stop:
-        return infos
-    return [info for info in infos if info.last_offset >= position and info.base_offset < reader.plan.stop]
+def _wanted(infos: Sequence[BatchInfo], reader: _Reader) -> tuple[int, int]:
+    """Number of the first batch between the position and the cut, and of the first behind these; a first batch that only
+    ends behind the position is kept whole.
+    """
+    position, cut = reader.next_offset, reader.plan.stop
+    if infos and infos[0].base_offset >= position and infos[-1].base_offset < cut:
+        return 0, len(infos)
+    first = bisect_left(infos, position, key=_LAST_OFFSET)
+    return first, bisect_left(infos, cut, first, key=_BASE_OFFSET)
 
 
-def _size(infos: Sequence[BatchInfo]) -> int:
-    lengths: Iterable[int] = map(_BATCH_LENGTH, infos)
-    return sum(lengths) + LENGTH_END * len(infos)
-
-
-def _data_records(infos: Sequence[BatchInfo]) -> int:
-    if any(attributes & CONTROL_BIT for attributes in set(map(_ATTRIBUTES, infos))):
-        infos = [info for info in infos if not info.attributes & CONTROL_BIT]
-    counts: Iterable[int] = map(_RECORD_COUNT, infos)
-    return sum(counts)
-
-
-_BATCH_LENGTH: Final = attrgetter("batch_length")
-_ATTRIBUTES: Final = attrgetter("attributes")
-_RECORD_COUNT: Final = attrgetter("record_count")
-
-
-def _within(infos: Sequence[BatchInfo], most: int) -> Sequence[BatchInfo]:
-    """The first batches that take at most `most` bytes together; one at least."""
-    if _size(infos) <= most:
-        return infos
-    ends = list(accumulate(info.size for info in infos))
-    return infos[: max(1, bisect_right(ends, most))]
+_LAST_OFFSET: Final = attrgetter("last_offset")
+_BASE_OFFSET: Final = attrgetter("base_offset")
 
 
 def _aborted_by_markers(
@@ -420,7 +419,7 @@ def capture_partitions(
     emit: Callable[[PackRef], None],
     cancelled: threading.Event,
     *,
-    open_fetcher: Callable[[int], BrokerFetcher],
+    open_fetcher: Callable[[int], Fetcher],
     open_publisher: Callable[[Callable[[PackRef], None]], PackPublisher],
     limits: CaptureLimits,
     is_on_leader: Callable[[TopicPartition, int], bool],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from types import MappingProxyType
@@ -86,9 +86,10 @@ def plan_capture(
     where one may have been missed, the partition is read anew.
     """
     partitions: list[PartitionPlan] = []
+    time = rfc3339(now)
     for part in survey.partitions:
         by_retention = deletes_by_retention.get(part.topic_partition.topic, True)
-        partitions.append(plan_partition(state, part, cut=cut, by_retention=by_retention, time=rfc3339(now)))
+        partitions.append(plan_partition(state, part, cut=cut, by_retention=by_retention, time=time))
     evidence = evidence_of(
         state,
         [
@@ -102,12 +103,14 @@ def plan_capture(
         if known is not None and _may_lack_tombstones(plan, known, now, delete_retention_ms[plan.generation.topic]):
             partitions[index] = _reading_anew(plan, UNSEEN)
             del evidence[plan.generation]
+    there = {topic.name: {part.partition for part in topic.partitions} for topic in survey.topics}
+    absent = frozenset(survey.absent)
     return CapturePlan(
         partitions=tuple(partitions),
         closed=tuple(
             GenerationClosed(generation, "deleted")
             for generation, known in state.generations.items()
-            if known.open and _is_gone(generation, survey)
+            if known.open and _is_gone(generation, there, absent)
         ),
         failures=survey.failures,
         evidence=MappingProxyType(evidence),
@@ -121,12 +124,12 @@ def _may_lack_tombstones(plan: PartitionPlan, evidence: Evidence, now: datetime,
     return not evidence.holds(now, delete_retention_ms) and (plan.start < plan.stop or plan.start > evidence.stop)
 
 
-def _is_gone(generation: Generation, survey: Survey) -> bool:
+def _is_gone(generation: Generation, there: Mapping[str, Collection[int]], absent: Collection[str]) -> bool:
     """True when the topic does not exist any more, or was created again with fewer partitions."""
-    if generation.topic in survey.absent:
+    if generation.topic in absent:
         return True
-    topic = survey.topic(generation.topic)
-    return topic is not None and all(part.partition != generation.partition for part in topic.partitions)
+    partitions = there.get(generation.topic)
+    return partitions is not None and generation.partition not in partitions
 
 
 def plan_partition(state: State, part: PartitionSurvey, *, cut: str, by_retention: bool, time: str) -> PartitionPlan:

@@ -11,28 +11,39 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 
+from kafkeep.capture.elsewhere import CaptureItem, CaptureSetup, TravellingCapture
 from kafkeep.capture.inspect import survey_partitions
 from kafkeep.capture.options import BackupOptions
+from kafkeep.capture.pacing import Fetcher, Pace
 from kafkeep.capture.partitions import (
     COMPLETE,
     DIVERGED,
     FAILED,
     INTERRUPTED,
+    MOVED,
     OVERTAKEN,
     STALLED,
     CaptureLimits,
     PartitionOutcome,
     capture_partitions,
 )
-from kafkeep.capture.plan import CapturePlan, PartitionPlan, cut_into_tasks, open_at_end, plan_partition, plan_truncated
+from kafkeep.capture.plan import (
+    CapturePlan,
+    CaptureTask,
+    PartitionPlan,
+    cut_into_tasks,
+    open_at_end,
+    plan_partition,
+    plan_truncated,
+)
 from kafkeep.capture.publish import PackPublisher
 from kafkeep.capture.survey import PartitionSurvey
 from kafkeep.capture.whole import Ledger
-from kafkeep.errors import KafkaUnreachable
+from kafkeep.elsewhere import HERE, Workforce, reach_of
+from kafkeep.errors import KafkaUnreachable, WorkerError
 from kafkeep.events import Event, EventSink, GapFound, GenerationChanged, PartitionDone, Retried
 from kafkeep.kafka.cluster import Cluster
 from kafkeep.kafka.codes import ErrorCode
-from kafkeep.kafka.fetch import BrokerFetcher
 from kafkeep.kafka.tiering import is_on_leader
 from kafkeep.kafka.topology import Topology
 from kafkeep.model import (
@@ -46,9 +57,11 @@ from kafkeep.model import (
     TopicPartition,
 )
 from kafkeep.repository.drafts import CommitOutcome, Draft, PointDraft
+from kafkeep.repository.remote_packs import terms_for
 from kafkeep.repository.repository import Repository
 from kafkeep.times import rfc3339
-from kafkeep.work.threads import Emitted, Finished, run_on_threads
+from kafkeep.work.executor import Job
+from kafkeep.work.messages import Emitted, Finished, Lost
 
 _LONGEST_PAUSE_SECONDS = 5.0
 _MOST_PIECES = 5000
@@ -104,6 +117,7 @@ class Reading:
         deletes_by_retention: dict[str, bool],
         started: datetime,
         ledger: Ledger | None = None,
+        workers: Workforce = HERE,
         now: Callable[[], datetime],
         sink: EventSink,
         stop: threading.Event,
@@ -118,6 +132,8 @@ class Reading:
         self._cluster_id = ""
         self._started = rfc3339(started)
         self._ledger = ledger
+        self._workers = workers
+        self._pace = Pace(options.max_bytes_per_second)
         self._settled: dict[TopicPartition, PartitionPlan] = {}
         self._superfluous: set[TopicPartition] = set()
         """Partitions with runs that another writer's commit left no room for: what that writer lacks is read again."""
@@ -239,29 +255,16 @@ class Reading:
 
     def _pass(self, todo: Sequence[PartitionPlan], topology: Topology) -> list[PartitionOutcome]:
         """One round of tasks over the current leaders; commits at intervals while they run."""
-        tasks = cut_into_tasks(todo, connections_per_broker=self._options.connections_per_broker)
-        worker = partial(
-            capture_partitions,
-            open_fetcher=partial(self._open_fetcher, topology),
-            open_publisher=lambda emit: PackPublisher(self._repository, emit, self._sink),
-            limits=CaptureLimits(
-                pack_bytes=self._options.pack_bytes,
-                portion_bytes=self._repository.about.pack_bytes,
-                undecided=self._undecided,
-            ),
-            is_on_leader=partial(is_on_leader, self._cluster),
-            sink=self._hear,
-            stop=self._stop,
-            ledger=self._ledger,
-        )
         outcomes: list[PartitionOutcome] = []
         last_commit = time.monotonic()
         try:
-            for message in run_on_threads(tasks, worker, threads=len(tasks)):
+            for message in self._workers.executor.run(self._job(todo, topology)):
                 if isinstance(message, Emitted):
-                    self.pending.packs.append(message.item)
+                    self._take(message.item)
                 elif isinstance(message, Finished):
                     outcomes += message.result
+                elif isinstance(message, Lost):
+                    outcomes += self._of_lost(message)
                 due = time.monotonic() - last_commit >= self._options.commit_interval_seconds
                 if self.pending.packs and (due or self.pending.pieces >= _MOST_PIECES):
                     self.flush()
@@ -271,20 +274,87 @@ class Reading:
             raise
         return outcomes
 
+    def _job(
+        self, todo: Sequence[PartitionPlan], topology: Topology
+    ) -> Job[CaptureTask, CaptureItem, tuple[PartitionOutcome, ...]]:
+        leaders = len({part.leader for part in todo})
+        share = -(-self._workers.executor.workers // max(leaders, 1))
+        tasks = cut_into_tasks(todo, connections_per_broker=max(self._options.connections_per_broker, share))
+        return Job(
+            tasks=sorted(tasks, key=lambda task: -sum(part.stop - part.start for part in task.partitions)),
+            here=partial(
+                capture_partitions,
+                open_fetcher=partial(self._open_fetcher, topology),
+                open_publisher=lambda emit: PackPublisher(self._repository, emit, self._sink),
+                limits=self._limits,
+                is_on_leader=partial(is_on_leader, self._cluster),
+                sink=self._hear,
+                stop=self._stop,
+                ledger=self._ledger,
+            ),
+            setup=self._setup,
+            travelling=partial(self._travelling, topology),
+            stop=self._stop,
+            threads=len(tasks),
+        )
+
+    def _setup(self) -> CaptureSetup:
+        rate = self._options.max_bytes_per_second
+        return CaptureSetup(
+            reach=reach_of(self._workers, self._cluster, self._repository, opens_records=False),
+            limits=self._limits,
+            fetch_bytes=self._options.fetch_bytes,
+            most_bytes_per_second=None if rate is None else max(1, rate // self._workers.executor.workers),
+        )
+
+    def _travelling(self, topology: Topology, task: CaptureTask) -> TravellingCapture:
+        mine = {part.generation.topic_partition for part in task.partitions}
+        return TravellingCapture(
+            task,
+            topology.brokers.get(task.broker),
+            terms_for(self._repository, [part.generation for part in task.partitions]),
+            None if self._ledger is None else {at: end for at, end in self._ledger.floor.items() if at in mine},
+        )
+
+    def _take(self, item: CaptureItem) -> None:
+        """What tasks on workers elsewhere tell comes in one stream with their packs."""
+        if isinstance(item, PackRef):
+            self.pending.packs.append(item)
+        elif isinstance(item, Event):
+            self._hear(item)
+        elif self._ledger is not None:
+            item.note(self._ledger)
+
+    def _of_lost(self, lost: Lost[CaptureTask]) -> list[PartitionOutcome]:
+        """Where the partitions of a worker that is gone stand: what is durable and was told counts, and no more."""
+        covered = self.covered()
+        return [
+            PartitionOutcome(part, covered(part), MOVED, WorkerError.slug, lost.reason) for part in lost.task.partitions
+        ]
+
     def _hear(self, event: Event) -> None:
         """Called in the threads of the tasks."""
         if isinstance(event, PartitionDone):
             self.read_at[event.topic_partition] = self._now()
         self._sink(event)
 
-    def _open_fetcher(self, topology: Topology, node_id: int) -> BrokerFetcher:
+    def _open_fetcher(self, topology: Topology, node_id: int) -> Fetcher:
         broker = topology.brokers.get(node_id)
         if broker is None:
             raise KafkaUnreachable(f"broker {node_id} is not in the cluster's metadata")
-        return self._cluster.fetcher(
+        fetcher = self._cluster.fetcher(
             broker,
             read_committed=not self._undecided,
             response_bytes=self._options.fetch_bytes,
+        )
+        return self._pace.hold(fetcher, self._stop)
+
+    @property
+    def _limits(self) -> CaptureLimits:
+        return CaptureLimits(
+            pack_bytes=self._options.pack_bytes,
+            portion_bytes=self._repository.about.pack_bytes,
+            undecided=self._undecided,
         )
 
     @property

@@ -16,6 +16,7 @@ from kafkeep.capture.reading import Reading
 from kafkeep.capture.result import BackupResult, FollowResult
 from kafkeep.capture.rounds import RoundSink
 from kafkeep.capture.tombstones import UNSEEN
+from kafkeep.elsewhere import HERE, Workforce
 from kafkeep.errors import KafkeepError, NothingToDo
 from kafkeep.events import EventSink, PartFailed, Stage, Warned, WorkPlanned, ignore
 from kafkeep.kafka.cluster import Cluster
@@ -32,6 +33,7 @@ def backup(
     *,
     now: Callable[[], datetime],
     services: Services = NO_SERVICES,
+    workers: Workforce = HERE,
     sink: EventSink = ignore,
     stop: threading.Event | None = None,
 ) -> BackupResult:
@@ -49,7 +51,18 @@ def backup(
     seen = look(cluster, state, options, stop, sink, services)
     plan = _plan(state, seen, now())
     _announce(plan, sink)
-    reading = _reading(cluster, repository, seen, started=started, now=now, sink=sink, stop=stop)
+    reading = Reading(
+        cluster,
+        repository,
+        seen.options,
+        deletes_by_retention=seen.topics.deletes_by_retention,
+        started=started,
+        ledger=None if seen.watched is None else seen.watched.ledger,
+        workers=workers,
+        now=now,
+        sink=sink,
+        stop=stop,
+    )
     parts, lost = reading.bring_up_to_cut(plan, seen.survey.topology())
     gathered = gather(seen, plan, started, reading, lost)
     point, failures, interrupted = None, gathered.failures, stop.is_set()
@@ -72,6 +85,7 @@ def follow(
     interval_seconds: float,
     now: Callable[[], datetime],
     services: Services = NO_SERVICES,
+    workers: Workforce = HERE,
     sink: EventSink = ignore,
     stop: threading.Event,
 ) -> FollowResult:
@@ -85,7 +99,10 @@ def follow(
     while not stop.is_set():
         round_began = time.monotonic()
         try:
-            total = total.plus(backup(cluster, repository, options, now=now, services=services, sink=rounds, stop=stop))
+            made = backup(
+                cluster, repository, options, now=now, services=services, workers=workers, sink=rounds, stop=stop
+            )
+            total = total.plus(made)
             rounds.end()
         except NothingToDo:
             sink(Warned("no topic matches the selection yet"))
@@ -126,29 +143,6 @@ def _warn_of_reading_anew(plan: CapturePlan, sink: EventSink) -> None:
                 "Back up more often than delete.retention.ms, or raise it.",
             )
         )
-
-
-def _reading(
-    cluster: Cluster,
-    repository: Repository,
-    seen: Seen,
-    *,
-    started: datetime,
-    now: Callable[[], datetime],
-    sink: EventSink,
-    stop: threading.Event,
-) -> Reading:
-    return Reading(
-        cluster,
-        repository,
-        seen.options,
-        deletes_by_retention=seen.topics.deletes_by_retention,
-        started=started,
-        ledger=None if seen.watched is None else seen.watched.ledger,
-        now=now,
-        sink=sink,
-        stop=stop,
-    )
 
 
 def _result(

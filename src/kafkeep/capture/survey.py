@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from dataclasses import dataclass
 
 from kafkeep.kafka.topology import Broker, TopicTopology, Topology
@@ -32,11 +31,6 @@ class Survey:
     absent: tuple[str, ...]
     """Topics of `known` that the cluster says do not exist."""
     failures: tuple[Failure, ...]
-
-    def topic(self, name: str) -> TopicTopology | None:
-        """A chosen topic that exists and may be read."""
-        index = bisect_left(self.topics, name, key=lambda topic: topic.name)
-        return self.topics[index] if index < len(self.topics) and self.topics[index].name == name else None
 
     def topology(self) -> Topology:
         """The chosen topics and the brokers, as they were then."""

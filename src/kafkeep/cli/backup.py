@@ -30,6 +30,7 @@ from kafkeep.cli.common import (
 from kafkeep.cli.render import Part
 from kafkeep.cli.services import has_connect, opened_services
 from kafkeep.cli.text import count_text, plural, size_text
+from kafkeep.cli.working import opened_workers, worker_options
 from kafkeep.errors import UsageError
 from kafkeep.inventory import is_of_settings
 
@@ -88,6 +89,13 @@ SHOWN: Final = 5
 @click.option(
     "--fetch-size", type=SIZE, default="4MiB", show_default=True, help="Most bytes of one answer of a broker."
 )
+@click.option(
+    "--max-rate",
+    type=SIZE,
+    help="Most to read from the brokers in a second, for example 50MiB, over all connections and workers.  [default: the "
+    "setting, else no limit]",
+)
+@worker_options
 @click.option("--pack-size", type=SIZE, default="64MiB", show_default=True, help="Size at which a pack is closed.")
 @pass_run
 def backup(run: Run, repo: str, cluster: str, follow: bool, interval: float, **given: Any) -> int:
@@ -104,6 +112,8 @@ def backup(run: Run, repo: str, cluster: str, follow: bool, interval: float, **g
     from kafkeep.capture.options import BackupOptions
 
     _check_sizes(given["fetch_size"], given["pack_size"])
+    if given["max_rate"] == 0:
+        raise UsageError("--max-rate is above zero", hint="Leave the option out to have no limit.")
     check_metadata_route(given["metadata_route"], given["include_credentials"] and not has_connect(run, cluster))
     warn_of_credentials(run, given["metadata_route"], given["include_credentials"])
     if given["metadata_route"] == "controller" and not given["settings"]:
@@ -122,6 +132,7 @@ def backup(run: Run, repo: str, cluster: str, follow: bool, interval: float, **g
         connections_per_broker=given["connections"],
         fetch_bytes=given["fetch_size"],
         pack_bytes=given["pack_size"],
+        max_bytes_per_second=_max_rate(run, cluster, given["max_rate"]),
     )
     sink = run.output.event
     with (
@@ -129,6 +140,7 @@ def backup(run: Run, repo: str, cluster: str, follow: bool, interval: float, **g
         opened_repository(run, repo) as repository,
         opened_cluster(run, cluster) as source,
         opened_services(run, cluster) as services,
+        opened_workers(run, repo, given) as workers,
     ):
         if follow:
             followed = capture.follow(
@@ -137,12 +149,15 @@ def backup(run: Run, repo: str, cluster: str, follow: bool, interval: float, **g
                 options,
                 interval_seconds=interval,
                 services=services,
+                workers=workers,
                 now=run.now,
                 sink=sink,
                 stop=stop.event,
             )
             return finish(run, "backup", followed, follow_parts(followed), follow_status(followed))
-        result = capture.backup(source, repository, options, services=services, now=run.now, sink=sink, stop=stop.event)
+        result = capture.backup(
+            source, repository, options, services=services, workers=workers, now=run.now, sink=sink, stop=stop.event
+        )
         return finish(run, "backup", result, backup_parts(result), backup_status(result, stop))
 
 
@@ -153,6 +168,11 @@ def _check_sizes(fetch_bytes: int, pack_bytes: int) -> None:
     ):
         if not least <= size <= most:
             raise UsageError(f"{option} is {size} bytes", hint=f"It may be {least} to {most} bytes.")
+
+
+def _max_rate(run: Run, cluster: str, given: int | None) -> int | None:
+    settings = run.settings.settings.cluster.get(cluster)
+    return given if given is not None or settings is None else settings.read_bytes_per_second
 
 
 def backup_status(result: BackupResult, stop: Stop) -> int:

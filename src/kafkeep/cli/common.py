@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from kafkeep.repository.keyring import Access
     from kafkeep.repository.repository import Repository
     from kafkeep.repository.stores.base import Store
+    from kafkeep.repository.stores.options import AsOf
     from kafkeep.settings import Loaded
 
 Verb = TypeVar("Verb", bound=Callable[..., Any])
@@ -51,6 +52,8 @@ class Run:
         """Files with keys by kind (`key_sources.KINDS`), where the command line gives them."""
         self.accesses: dict[str, Access | None] = {}
         """What opens repositories that are encrypted, by what --repo says."""
+        self.as_of: AsOf | None = None
+        """When repositories are read as they were at a time."""
         self._loaded: Loaded | None = None
 
     def begin(self, *, config: Path | None, json: bool, verbosity: int) -> None:
@@ -262,12 +265,13 @@ def store_url(run: Run, spec: str) -> str:
 
 
 @contextmanager
-def opened_store(run: Run, spec: str) -> Iterator[Store]:
+def opened_store(run: Run, spec: str, *, today: bool = False) -> Iterator[Store]:
+    """The store behind --repo, as it was at --as-of where that was given; `today`: as it is whatever was given."""
     from kafkeep.cli.stores import open_configured
 
     url = store_url(run, spec)
     run.start_logs()
-    store = open_configured(run, spec, url)
+    store = open_configured(run, spec, url, as_of=None if today else run.as_of)
     try:
         yield store
     finally:
@@ -281,12 +285,17 @@ def opened_repository(run: Run, spec: str) -> Iterator[Repository]:
 
     with opened_store(run, spec) as store:
         access = access_for(run, spec, store)
-        cache = cache_folder(run)
+        # a host that has read more before would take what was for a store that was rolled back
+        cache = cache_folder(run) if run.as_of is None else None
         with Repository.open(
             store, now=run.now, rng=run.rng, cache_dir=cache, sink=run.output.event, access=access
         ) as repository:
             check_admins(run, spec, repository.about)
             remember_opened(run, spec, repository)
+            if run.as_of is not None and run.as_of.reports:
+                from kafkeep.cli.as_of import leave_out_garbage
+
+                leave_out_garbage(run, repository, run.as_of)
             yield repository
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from kafkeep.cli.as_of import as_of_option
 from kafkeep.cli.common import (
     Run,
     cluster_option,
@@ -55,6 +56,7 @@ class Percent(click.ParamType[float]):
 @click.command()
 @click.argument("point")
 @repo_option
+@as_of_option(reports=True)
 @limit_options
 @cluster_option
 @topics_options

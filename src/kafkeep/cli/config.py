@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import click
 
-from kafkeep import __version__
+from kafkeep import __version__, native
 from kafkeep.cli.common import Run, pass_run
 from kafkeep.cli.render import Grid
 
@@ -35,6 +35,8 @@ class Checked:
 class Version:
     version: str
     python: str
+    c_helper: bool
+    """Whether the helper of docs/architecture.md is in use."""
 
 
 @click.group()
@@ -93,9 +95,10 @@ def check(run: Run) -> int:
 @click.command()
 @pass_run
 def version(run: Run) -> int:
-    """Print the version."""
-    run.output.show(f"kafkeep {__version__}, Python {platform.python_version()}")
-    run.output.summary("version", Version(__version__, platform.python_version()), 0)
+    """Print the version, and whether the optional C helper is in use."""
+    helper = f"with the C helper (CRC by {native.crc32c_way})" if native.available() else "without the C helper"
+    run.output.show(f"kafkeep {__version__}, Python {platform.python_version()}, {helper}")
+    run.output.summary("version", Version(__version__, platform.python_version(), native.available()), 0)
     return 0
 
 

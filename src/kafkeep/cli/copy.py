@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from kafkeep.cli.as_of import as_of_option
 from kafkeep.cli.common import Run, finish, limit_options, opened_repository, opened_store, pass_run, repo_option
 from kafkeep.cli.render import Part
 from kafkeep.cli.text import plural, size_text
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @repo_option
+@as_of_option()
 @click.option(
     "--to",
     "target",
@@ -42,7 +44,7 @@ def copy(run: Run, repo: str, target: str, delete_swept: bool, dry_run: bool) ->
     """
     from kafkeep.copying import run as operation
 
-    with opened_repository(run, repo) as source, opened_store(run, target) as store:
+    with opened_repository(run, repo) as source, opened_store(run, target, today=True) as store:
         if store.url == source.store.url:
             raise UsageError("--to is the repository itself", hint="Name another place, which --repo does not lead to.")
         plan = operation.prepare(source, store)

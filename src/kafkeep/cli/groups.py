@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from kafkeep.cli.as_of import as_of_option
 from kafkeep.cli.common import (
     Run,
     Verb,
@@ -104,6 +105,7 @@ _connections_option = click.option(
 @groups.command()
 @click.argument("point")
 @repo_option
+@as_of_option(reports=True)
 @cluster_option
 @_translation
 @click.option(
@@ -146,6 +148,7 @@ def plan(run: Run, point: str, repo: str, cluster: str, form: str, output: Path 
 @groups.command()
 @click.argument("point", required=False)
 @repo_option
+@as_of_option(reports=True)
 @cluster_option
 @click.option(
     "--from-file",
@@ -195,6 +198,7 @@ def apply(
 @groups.command()
 @click.argument("job")
 @repo_option
+@as_of_option(reports=True)
 @cluster_option
 @_groups_option
 @click.option("--force", is_flag=True, help="Also groups that were moved since.")

@@ -31,6 +31,19 @@ class Created:
     """Who signs its first commits, as signers; none when commits are not signed."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What the new repository is to be."""
+
+    compression: str
+    single_writer: bool
+    encrypt: bool
+    recipients: tuple[str, ...]
+    writer_key_out: Path | None
+    signed: bool
+    admin_name: str
+
+
 @click.command()
 @repo_option
 @click.option(
@@ -92,28 +105,39 @@ def init(
     Exit status: 0 created, 2 there is a repository already, 12 the keys do not open one that was begun or another admin
     began it, 13 the store refused.
     """
+    named = run.settings.settings.repository.get(repo)
+    chosen = compression if compression is not None else named.compression if named is not None else "zstd"
+    asked = _Asked(chosen, single_writer, encrypt, recipients, writer_key_out, signed, admin_name)
+    created, advice = _create(run, repo, asked)
+    run.output.show(f"repository {created.id} created at {created.url}")
+    run.output.show(*advice)
+    run.output.show(*(f"its commits are signed, and begun by the admin {each}" for each in created.admins))
+    run.output.summary("init", created, 0)
+    return 0
+
+
+def _create(run: Run, repo: str, asked: _Asked) -> tuple[Created, tuple[str, ...]]:
+    """The repository, made or finished, and what to tell of it. Keys that nobody else has yet are kept first."""
     from kafkeep.cli.creating import first_admins, keys_of_new, signers
     from kafkeep.cli.stores import ONE_WRITER
     from kafkeep.repository.format import MANY, SINGLE
     from kafkeep.repository.probing import probe_store
     from kafkeep.repository.repository import Repository
 
-    named = run.settings.settings.repository.get(repo)
-    chosen = compression if compression is not None else named.compression if named is not None else "zstd"
-    writers = SINGLE if single_writer else MANY
     with opened_store(run, repo) as store:
-        report = probe_store(store, now=run.now, rng=run.rng) if single_writer else None
+        report = probe_store(store, now=run.now, rng=run.rng) if asked.single_writer else None
         if report is not None and not report.fit_for_one:
             raise StoreNotCreateOnly(f"{store.url} is not fit for a repository: {report.failure}")
-        keys = keys_of_new(run, repo, store, encrypt=encrypt, recipients=recipients, out=writer_key_out)
-        admins = first_admins(run, repo, keys.access, signed=signed, name=admin_name)
+        out = asked.writer_key_out
+        keys = keys_of_new(run, repo, store, encrypt=asked.encrypt, recipients=asked.recipients, out=out)
+        admins = first_admins(run, repo, keys.access, signed=asked.signed, name=asked.admin_name)
         with keys.kept():
             repository = Repository.init(
                 store,
                 now=run.now,
                 rng=run.rng,
-                compression=chosen,
-                writers=writers,
+                compression=asked.compression,
+                writers=SINGLE if asked.single_writer else MANY,
                 encryption=keys.encryption,
                 access=keys.access,
                 admins=admins,
@@ -125,17 +149,12 @@ def init(
         created = Created(
             id=repository.id,
             url=store.url,
-            compression=chosen,
+            compression=asked.compression,
             writers=repository.about.writers,
             recipients=keys.holders(repository),
-            writer_key_file=writer_key_out,
+            writer_key_file=out,
             admins=signers(repository.about),
         )
+        advice = (f"it takes {ONE_WRITER}",) if created.writers == SINGLE else ()
         repository.close()
-    run.output.show(f"repository {created.id} created at {created.url}")
-    if created.writers == SINGLE:
-        run.output.show(f"it takes {ONE_WRITER}")
-    run.output.show(*keys.advice(repository))
-    run.output.show(*(f"its commits are signed, and begun by the admin {each}" for each in created.admins))
-    run.output.summary("init", created, 0)
-    return 0
+        return created, (*advice, *keys.advice(repository))

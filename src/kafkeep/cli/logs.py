@@ -12,7 +12,7 @@ from kafkeep.cli.jsonable import to_json
 from kafkeep.cli.render import Output
 
 LEVELS: Final = (logging.WARNING, logging.INFO, logging.DEBUG)
-CAPPED: Final = ("kafka", "asyncio", "urllib3", "botocore")
+CAPPED: Final = ("kafka", "asyncio", "urllib3", "botocore", "distributed")
 """Libraries whose debug lines may hold secrets or bodies: never below INFO, whatever was asked for."""
 
 Event = MutableMapping[str, Any]
@@ -29,7 +29,10 @@ class _LineHandler(logging.Handler):
         text = f"{record.levelname.lower():7} {record.getMessage()} logger={record.name}"
         if record.exc_info:
             text += "\n" + logging.Formatter().formatException(record.exc_info)
-        self._output.block(text)
+        try:
+            self._output.block(text)
+        except (OSError, ValueError):  # stderr is gone: that must not end the thread that has something to tell
+            self.handleError(record)
 
 
 class _Printer:

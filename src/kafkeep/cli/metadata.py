@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from kafkeep.cli.as_of import as_of_option
 from kafkeep.cli.common import (
     TAG,
     Run,
@@ -136,6 +137,7 @@ def import_(
 @metadata.command()
 @click.argument("point")
 @repo_option
+@as_of_option()
 @click.option(
     "--dir", "folder", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder to write into."
 )
@@ -166,6 +168,7 @@ def export(run: Run, point: str, repo: str, folder: Path, layout: str) -> int:
 @click.argument("point", required=False)
 @click.option("--repo", metavar="R", help="Repository of POINT: a name from the settings, a URL or a folder.")
 @key_options
+@as_of_option()
 @cluster_option
 @click.option(
     "--file",
@@ -248,6 +251,7 @@ def apply(
 @click.argument("left")
 @click.argument("right", required=False)
 @repo_option
+@as_of_option()
 @click.option("--cluster", metavar="C", help="A live cluster instead of RIGHT: a name from the settings, or host:port.")
 @click.option(
     "--only",
@@ -288,8 +292,9 @@ def _source(run: Run, point: str | None, repo: str | None, file: Path | None) ->
     if (point is None) == (file is None) or (point is None) != (repo is None):
         raise UsageError("metadata apply takes POINT and --repo, or --file", hint="Give one of the two.")
     if file is not None:
-        if run.key_files:
-            raise UsageError("keys are given, and no repository is opened", hint="Leave them out beside --file.")
+        if run.key_files or run.as_of is not None:
+            what = "keys are given" if run.key_files else "--as-of is given"
+            raise UsageError(f"{what}, and no repository is opened", hint="Leave them out beside --file.")
         return _document(file)
     with opened_repository(run, repo or "") as repository:
         return operation.image_of_point(repository, repository.point(point or "", with_records=False))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from kafkeep.cli.as_of import as_of_option
 from kafkeep.cli.common import Run, opened_repository, pass_run, repo_option
 from kafkeep.cli.pointdiff import PointDiff, diff_points
 from kafkeep.cli.render import Grid, Part
@@ -114,6 +115,7 @@ class PointDescription:
 
 @click.command()
 @repo_option
+@as_of_option()
 @pass_run
 def points(run: Run, repo: str) -> int:
     """List the recovery points of a repository, oldest first.
@@ -142,6 +144,7 @@ def points(run: Run, repo: str) -> int:
 @click.command()
 @click.argument("point")
 @repo_option
+@as_of_option()
 @click.option("--partitions", "by_partition", is_flag=True, help="One line for each partition instead of each topic.")
 @pass_run
 def show(run: Run, point: str, repo: str, by_partition: bool) -> int:
@@ -167,6 +170,7 @@ def show(run: Run, point: str, repo: str, by_partition: bool) -> int:
 @click.argument("before", metavar="A")
 @click.argument("after", metavar="B")
 @repo_option
+@as_of_option()
 @pass_run
 def diff(run: Run, before: str, after: str, repo: str) -> int:
     """List what changed from recovery point A to recovery point B.

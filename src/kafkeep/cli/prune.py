@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from kafkeep.cli.clocks import measured_skew
 from kafkeep.cli.common import DURATION, MOMENT, TAG, WANTED_TAG, Run, finish, opened_repository, pass_run, repo_option
 from kafkeep.cli.prune_text import plan_parts, result_parts
 from kafkeep.errors import UsageError
@@ -82,7 +83,8 @@ def prune(
     has been retired for longer than the undo window is deleted by a later prune. Pinned points, the newest of each
     series and the newest verified one always stay. The log says what was done by whom.
 
-    What the store has locked is deleted by a later prune, when its lock has ended; that is no failure.
+    What the store has locked is deleted by a later prune, when its lock has ended; that is no failure. Where this host's
+    clock and the store's are more than five minutes apart, nothing is let go.
 
     Exit status: 0 done or planned, 3 some objects could not be deleted, 4 nothing to do, 24 refused.
     """
@@ -97,7 +99,10 @@ def prune(
         if confirmed and confirmation != repository.id:
             raise UsageError("--i-mean-it is not the id of this repository", hint="`kafkeep points --json` tells it.")
         rules = keep_rules(given)
-        plan = operation.prepare(repository, rules, undo_seconds=undo_window, confirmed=confirmed, now=run.now)
+        skew = measured_skew(run, repository.store, needed=execute)
+        plan = operation.prepare(
+            repository, rules, undo_seconds=undo_window, confirmed=confirmed, now=run.now, skew=skew
+        )
         if not execute:
             status = 24 if plan.refusals else 4 if plan.nothing_to_do else 0
             return finish(run, "prune", plan, plan_parts(plan), status)

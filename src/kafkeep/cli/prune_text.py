@@ -13,19 +13,20 @@ if TYPE_CHECKING:
 
 def plan_parts(plan: PrunePlan) -> tuple[Part, ...]:
     """Every point with its reason, then what goes with those that go."""
+    signed = any(verdict.signer is not None for verdict in plan.verdicts)
     rows = tuple(
         (
             str(verdict.point),
             verdict.name if verdict.name is not None else "",
             verdict.finished,
             "keep" if verdict.keep else "retire",
+            *([str(verdict.signer) if verdict.signer is not None else "?"] if signed else []),
             "; ".join(verdict.reasons),
         )
         for verdict in plan.verdicts
     )
-    parts: list[Part] = (
-        [Grid((">point", "name", "finished", "", "reason"), rows)] if rows else ["no recovery point yet"]
-    )
+    heads = (">point", "name", "finished", "", *(["signed by"] if signed else []), "reason")
+    parts: list[Part] = [Grid(heads, rows)] if rows else ["no recovery point yet"]
     parts.append(
         f"{plural(len(plan.retired_points), 'point')} and {plural(len(plan.packs), 'pack')}"
         f" ({size_text(plan.retired_bytes)} of {size_text(plan.live_bytes)}) to be retired"
@@ -47,6 +48,7 @@ def plan_parts(plan: PrunePlan) -> tuple[Part, ...]:
         f" {plural(waiting.packs, 'pack')} ({size_text(waiting.bytes)}); --undo={waiting.retirement} until {waiting.until}"
         for waiting in plan.waiting
     ]
+    parts += plan.remarks
     parts += [f"refused: {refusal}" for refusal in plan.refusals]
     return tuple(parts)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from kafkeep.cli.text import plural
 from kafkeep.errors import UsageError
 
 if TYPE_CHECKING:
-    from kafkeep.mending.rebuild_plan import RebuildPlan, RebuildResult
+    from kafkeep.mending.rebuild_plan import KeyPlan, RebuildPlan, RebuildResult
 
 SHOWN = 50
 
@@ -28,15 +29,35 @@ SHOWN = 50
 )
 @click.option("--in-place", is_flag=True, help="Build the log where it was. Only when all of it is gone.")
 @click.option("--cluster-id", help="The source cluster's id, where no document of the repository tells it.")
+@click.option(
+    "--without", "without", multiple=True, metavar="PACK", help="Leave this pack out as if it were damaged. Repeatable."
+)
+@click.option(
+    "--leave-locked",
+    is_flag=True,
+    help="Make gaps of runs whose key does not open with this identity, though others may open it.",
+)
 @limit_options
 @click.option("--dry-run", is_flag=True, help="Print the plan and change nothing.")
 @pass_run
-def rebuild(run: Run, repo: str, target: str | None, in_place: bool, cluster_id: str | None, dry_run: bool) -> int:
+def rebuild(
+    run: Run,
+    repo: str,
+    target: str | None,
+    in_place: bool,
+    cluster_id: str | None,
+    without: tuple[str, ...],
+    leave_locked: bool,
+    dry_run: bool,
+) -> int:
     """Build the log of a repository anew from its packs, when commits are lost that no copy has.
 
     Commits in front of the first that cannot be read stay as they are. Of the rest, packs tell which records they hold;
     what else the log knew is lost: names and tags of points, decisions of `prune`, reasons of gaps. A recovery
     point named `rebuilt` holds everything. A rebuild that was stopped goes on where it was.
+
+    Where the repository is encrypted this takes an identity or a passphrase. Recipients that the log had named and that
+    nothing else names are told by their ids, to be added anew; the next backup makes new keys.
 
     Exit status: 0 done, 3 done without some objects that could not be read, 4 nothing to do, 24 refused.
     """
@@ -51,10 +72,19 @@ def rebuild(run: Run, repo: str, target: str | None, in_place: bool, cluster_id:
         other = None if target is None else stack.enter_context(opened_store(run, target))
         if other is not None and other.url == source.url:
             raise UsageError("--to is the repository itself", hint="Name another place, or give --in-place.")
-        plan = operation.prepare(source, other, cluster_id=cluster_id, now=run.now, sink=run.output.event)
+        access = access_for(run, repo, source)
+        plan = operation.prepare(
+            source,
+            other,
+            cluster_id=cluster_id,
+            without=frozenset(without),
+            leave_locked=leave_locked,
+            now=run.now,
+            access=access,
+            sink=run.output.event,
+        )
         if dry_run or plan.done:
             return finish(run, "rebuild", plan, plan_parts(plan), 4 if plan.done else 0)
-        access = access_for(run, repo, source)
         result = operation.rebuild(source, other, plan, now=run.now, rng=run.rng, access=access, sink=run.output.event)
     return finish(run, "rebuild", result, result_parts(result), 3 if result.failures else 0)
 
@@ -67,6 +97,9 @@ def plan_parts(plan: RebuildPlan) -> tuple[Part, ...]:
         f"{plural(len(plan.packs), 'pack')} to be named in {plural(len(plan.steps), 'commit')}",
         f"topics and groups: {plan.metadata if plan.metadata is not None else 'none'} ({plan.metadata_why})",
     ]
+    parts += _key_parts(plan.keys)
+    if plan.signed:
+        parts.append("trusted: the admins that kafkeep.json names, and whom the commits that stay name; nobody else")
     if plan.gaps:
         rows = tuple((str(gap.generation), str(gap.offsets), gap.reason) for gap in plan.gaps[:SHOWN])
         parts.append(Grid(("partition", "offsets in no pack", "reason"), rows))
@@ -80,6 +113,23 @@ def plan_parts(plan: RebuildPlan) -> tuple[Part, ...]:
         unread = tuple((failure.subject, failure.message) for failure in plan.failures[:SHOWN])
         parts.append(Grid(("cannot be read", "why"), unread))
     return tuple(parts)
+
+
+def _key_parts(keys: KeyPlan) -> Iterator[Part]:
+    """What becomes of keys and recipients; nothing where nothing is encrypted."""
+    if keys.topic_keys:
+        yield f"{plural(len(keys.topic_keys), 'topic key')} opened and told of anew; the next backup makes others"
+    if keys.gone:
+        yield Grid(("key that nobody has any more", "topic: shredded, or the key was lost"), keys.gone[:SHOWN])
+    if keys.locked:
+        locked = tuple((each.key, each.topic, ", ".join(each.others) or "nobody") for each in keys.locked[:SHOWN])
+        yield Grid(("key that does not open", "topic", "others who have it"), locked)
+    for entry in keys.added:
+        yield f"recipient {entry.id}, whose identity was given, is named anew"
+    for entry in keys.removed:
+        yield f"recipient {entry.id} ({entry.name}) is none any more: the metadata key is not wrapped for it"
+    for recipient in keys.unknown:
+        yield f"recipient {recipient} was one perhaps: if it is yours, `kafkeep keys add` with its public key"
 
 
 def result_parts(result: RebuildResult) -> tuple[Part, ...]:

@@ -17,6 +17,7 @@ from kafkeep.metadata.options import EXISTING, USERS
 from kafkeep.recovery.options import SETTINGS_AREAS, SettingsOptions
 
 if TYPE_CHECKING:
+    from kafkeep.elsewhere import Workforce
     from kafkeep.kafka.cluster import Cluster
     from kafkeep.model import RecoveryPoint
     from kafkeep.recovery.plan import RecoveryPlan
@@ -143,7 +144,12 @@ class Sides:
         )
 
     def recover(
-        self, plan: RecoveryPlan, options: RestoreOptions, settings: SettingsOptions | None, stop: Stop
+        self,
+        plan: RecoveryPlan,
+        options: RestoreOptions,
+        settings: SettingsOptions | None,
+        stop: Stop,
+        workers: Workforce,
     ) -> RecoveryResult:
         """As `recovery.run.recover`."""
         from kafkeep.recovery.run import recover
@@ -158,6 +164,7 @@ class Sides:
             now=self.run.now,
             rng=self.run.rng,
             services=self.services,
+            workers=workers,
             sink=self.run.output.event,
             stop=stop.event,
         )

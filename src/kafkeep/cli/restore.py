@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from kafkeep import native
+from kafkeep.cli.as_of import as_of_option
 from kafkeep.cli.common import (
     MOMENT,
     Parsed,
@@ -45,6 +47,7 @@ from kafkeep.cli.selectors import (
 )
 from kafkeep.cli.spooling import spool_folder, spool_option
 from kafkeep.cli.users import read_passwords
+from kafkeep.cli.working import opened_workers, worker_options
 from kafkeep.errors import UsageError
 from kafkeep.times import milliseconds
 
@@ -56,6 +59,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("point")
 @repo_option
+@as_of_option(reports=True)
 @limit_options
 @cluster_option
 @topics_options
@@ -155,8 +159,7 @@ if TYPE_CHECKING:
 @click.option(
     "--repack-bytes",
     type=click.IntRange(0, 1_000_000),
-    default=256 * 1024,
-    show_default=True,
+    show_default="1000000; without the C helper 262144",
     help="Small neighbouring batches go out as one of up to this size; 0 sends each as it was.",
 )
 @click.option(
@@ -166,6 +169,7 @@ if TYPE_CHECKING:
     help="Write where every record went.",
 )
 @settings_options
+@worker_options
 @click.option(
     "--resume",
     is_flag=False,
@@ -219,7 +223,8 @@ def restore(
             plan = sides.plan(found, options, settings, job)
             if dry_run:
                 return finish(run, "restore", told(plan), plan_parts(plan), plan_status(plan))
-            result = sides.recover(plan, options, settings, stop)
+            with opened_workers(run, repo, given) as workers:
+                result = sides.recover(plan, options, settings, stop, workers)
         if offset_map is not None and result.records is not None:
             write_offset_map(offset_map, result.records)
         return finish(run, "restore", told(result), result_parts(result), result_status(result, stop))
@@ -228,7 +233,7 @@ def restore(
 def restore_options(given: dict[str, Any]) -> RestoreOptions:
     """The operation's options from the command's."""
     from kafkeep.renaming import Rename
-    from kafkeep.restore.options import RestoreOptions
+    from kafkeep.restore.options import DEFAULT_REPACK, LARGEST_REPACK, SMALL_ONES, UP_TO_FULL, RestoreOptions
 
     until: datetime | None = given["until"]
     since: datetime | None = given["since"]
@@ -240,6 +245,7 @@ def restore_options(given: dict[str, Any]) -> RestoreOptions:
         given["from_offsets"],
         given["until_offsets"],
     )
+    rule, own_default = (UP_TO_FULL, LARGEST_REPACK) if native.available() else (SMALL_ONES, DEFAULT_REPACK)
     return RestoreOptions(
         topics=flat(given["topics"], ("*",)),
         exclude=flat(given["exclude"]),
@@ -261,7 +267,8 @@ def restore_options(given: dict[str, Any]) -> RestoreOptions:
         retention=given["retention"],
         preflight=given["preflight"],
         connections_per_broker=given["connections"],
-        repack_bytes=given["repack_bytes"],
+        repack_bytes=own_default if given["repack_bytes"] is None else given["repack_bytes"],
+        repack_rule=rule,
     )
 
 

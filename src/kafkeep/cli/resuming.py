@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 from click.core import ParameterSource
 
+from kafkeep.cli.key_sources import KINDS
 from kafkeep.cli.spooling import spool_folder
+from kafkeep.cli.working import OPTIONS
 from kafkeep.errors import UsageError
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ _BESIDE: Final = frozenset(
     {
         "point",
         "repo",
+        "as_of",
         "cluster",
         "resume",
         "dry_run",
@@ -30,6 +33,8 @@ _BESIDE: Final = frozenset(
         "offset_map",
         "users_file",
         "spool_dir",
+        *OPTIONS,
+        *(f"{kind}_file" for kind in KINDS),
     }
 )
 """Parameters that decide nothing about what is sent."""
@@ -47,8 +52,8 @@ def check_alone(context: click.Context) -> None:
     if given:
         raise UsageError(
             f"{', '.join(given)} beside --resume: a restore is continued with the options that it was begun with",
-            hint="Beside --resume there may be --dry-run, --connections, --preflight, --offset-map, --users-file and "
-            "--spool-dir.",
+            hint="Beside --resume there may be --dry-run, --connections, --preflight, --offset-map, --users-file, "
+            "--spool-dir, --as-of, files with keys, and --executor with its options.",
         )
     job = context.params["resume"]
     if job != NEWEST and not str(job).startswith("audit/"):

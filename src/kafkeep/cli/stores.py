@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Final
 from kafkeep.cli.secrets import read_secret
 from kafkeep.errors import CorruptionError, RepositoryNotFound, SettingsError, UnknownFormat
 from kafkeep.repository.stores.factory import open_store
-from kafkeep.repository.stores.options import AccessKey, AzureOptions, GcsOptions, ObjectLock, S3Options, StoreOptions
+from kafkeep.repository.stores.options import (
+    AccessKey,
+    AsOf,
+    AzureOptions,
+    GcsOptions,
+    ObjectLock,
+    S3Options,
+    StoreOptions,
+)
 from kafkeep.repository.stores.wrappers import Rate, ThrottledStore
 from kafkeep.secret import Secret
 from kafkeep.settings import AzureSettings, GcsSettings, RepositorySettings, S3Settings, SecretSource
@@ -34,10 +42,11 @@ SECRET_VARIABLES: Final = (
 _ENDPOINTS: Final = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
 
 
-def open_configured(run: Run, spec: str, url: str) -> Store:
+def open_configured(run: Run, spec: str, url: str, *, as_of: AsOf | None = None) -> Store:
     """The store behind --repo, held to the limits that were asked for. Raises `UsageError`, `SettingsError`."""
     settings = run.settings.settings.repository.get(spec)
-    store = open_store(url, store_options(run, spec, url, settings), sink=run.output.event, jitter=run.rng.random)
+    options = store_options(run, spec, url, settings)
+    store = open_store(url, options, as_of=as_of, sink=run.output.event, jitter=run.rng.random)
     upload = run.limits.get("upload", None if settings is None else settings.upload_bytes_per_second)
     download = run.limits.get("download", None if settings is None else settings.download_bytes_per_second)
     if upload is None and download is None:
@@ -98,6 +107,11 @@ def _s3(run: Run, key: str, given: S3Settings) -> S3Options:
         source = functools.partial(_from_sources, run, key, given)
     if source is not None:
         source()  # one that fails is told before any work
+    if run.env.get("AWS_CHECKSUM_ALGORITHM"):
+        raise SettingsError(
+            "AWS_CHECKSUM_ALGORITHM is set, and decides over what the settings say of checksums",
+            hint=f"Take it out of the environment, and choose with {key}.checksum.",
+        )
     return S3Options(
         endpoint=_endpoint(run.env) if given.endpoint is None else given.endpoint,
         region=run.env.get("AWS_REGION", run.env.get("AWS_DEFAULT_REGION")) if given.region is None else given.region,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from kafkeep.cli.as_of import as_of_option
 from kafkeep.cli.common import DURATION, Run, limit_options, opened_repository, opened_store, pass_run, repo_option
 from kafkeep.cli.render import Grid, Part
 from kafkeep.cli.text import plural, size_text
@@ -22,6 +23,7 @@ RECORDED_LEVELS = ("objects", "data")
 
 @click.command()
 @repo_option
+@as_of_option()
 @limit_options
 @click.option(
     "--level",
@@ -60,6 +62,11 @@ def verify(run: Run, repo: str, level: str, record: bool, seconds: float | None)
             f"--record and --max-duration are for checks of every byte, not for --level {level}",
             hint="Take --level objects or --level data.",
         )
+    if (record or seconds is not None) and run.as_of is not None:
+        raise UsageError(
+            "--record and --max-duration leave word in the repository as it is, and --as-of reads what it was",
+            hint="Leave them out beside --as-of.",
+        )
     after = None if seconds is None else _last_part(run, repo, level)
     end = None if seconds is None else time.monotonic() + seconds
     with opened_store(run, repo) as store:  # a store, because a repository whose chain is broken cannot be opened
@@ -88,22 +95,28 @@ def _last_part(run: Run, repo: str, level: str) -> Cursor | None:
 
     try:
         with opened_repository(run, repo) as repository:
-            parts = [cursor_from_json(value) for _, value in repository.audits(PART)]
+            told = [name for name, _ in repository.audits(PART)]
+            trusted = list(repository.audits(PART, trusted=True))
+            parts = [cursor_from_json(value) for _, value in trusted]
     except CorruptionError:
         return None  # what is wrong is for the verification to say
     found = [part for part in parts if part.level == level]
+    if told[-1:] != [name for name, _ in trusted[-1:]]:
+        run.output.note("how far an earlier part came counts only where somebody trusted signed it: give a signing key")
     return found[-1] if found and found[-1].pack else None
 
 
 def _record(run: Run, repo: str, report: VerifyReport) -> None:
     """Leaves word of what was found whole, and of where the next part begins."""
+    from kafkeep.retention.evidence import leave_hint
     from kafkeep.verify.rotation import PART, VERIFIED, Cursor, cursor_to_json
 
     behind = Cursor(report.level, report.head, 0, "") if report.cursor is None else report.cursor
     try:
         with opened_repository(run, repo) as repository:
             if report.whole_head is not None:
-                repository.put_audit(VERIFIED, {"head": report.whole_head, "level": report.level})
+                name = repository.put_audit(VERIFIED, {"head": report.whole_head, "level": report.level})
+                leave_hint(repository, name)
             repository.put_audit(PART, cursor_to_json(behind))
     except CorruptionError as error:
         run.output.note(f"how far this came is not recorded: {error}")

@@ -159,16 +159,16 @@ class Admin:
         retry = self._client.retry("delete topics")
         while pending:
             timed_out = 0
-            for first in range(0, len(pending), TOPICS_PER_REQUEST):
-                chunk = pending[first : first + TOPICS_PER_REQUEST]
+            asked, pending = pending, []
+            for first in range(0, len(asked), TOPICS_PER_REQUEST):
+                chunk = asked[first : first + TOPICS_PER_REQUEST]
                 for name, code, message in self._delete(chunk, retry):
                     timed_out += code == ErrorCode.REQUEST_TIMED_OUT
                     gone = code == ErrorCode.UNKNOWN_TOPIC_OR_PARTITION and retry.unanswered > 0
                     error = refused(code, f"delete topic {name}", right="DELETE on the topic", message=message)
                     results[name] = None if not code or gone else error
                     if _later(code):
-                        continue
-                    pending = [other for other in pending if other != name]
+                        pending.append(name)
             retry.unanswered += timed_out
             if pending and not retry.again(str(results[pending[0]])):
                 break

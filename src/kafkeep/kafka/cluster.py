@@ -18,6 +18,8 @@ from kafkeep.kafka.links import Fields
 from kafkeep.kafka.produce import BrokerProducer
 from kafkeep.kafka.routing import LeaderAnswers, by_leader
 from kafkeep.kafka.topology import NO_NODE, Broker, TopicTopology, Topology
+from kafkeep.kafka.wire import list_offsets
+from kafkeep.kafka.wire.primitives import Reader
 from kafkeep.model import TopicPartition
 
 if TYPE_CHECKING:
@@ -122,20 +124,19 @@ class Cluster:
         """
 
         def ask(node: int, mine: Sequence[TopicPartition], known: Topology) -> LeaderAnswers[OffsetAnswer]:
-            answer = self._client.send(LIST_OFFSETS, lambda version: body(version, mine, known), to=node)
+            answer = self._client.send(_LISTING, lambda version: body(version, mine, known), to=node)
             return {
-                TopicPartition(topic.name, p.partition_index): (p.error_code, _offset_answer(p))
-                for topic in answer.topics
-                for p in topic.partitions
+                TopicPartition(topic, partition): (error, OffsetAnswer(offset, leader_epoch, timestamp, error))
+                for topic, partition, error, timestamp, offset, leader_epoch in answer.partitions
             }
 
         def body(version: int, mine: Sequence[TopicPartition], known: Topology) -> Fields:
             if version < _SINCE_VERSION.get(at, 0):
                 raise KafkaUnsupported(f"a broker of {self.config.name} is too old to look up offsets at {at}")
             return {
-                "replica_id": -1,
-                "isolation_level": int(read_committed),
-                "topics": _offset_topics(mine, at, known),
+                "read_committed": read_committed,
+                "topics": _with_epochs(mine, known),
+                "at": at,
                 "timeout_ms": self._client.broker_timeout_ms,
             }
 
@@ -170,20 +171,31 @@ def _ready(topic: TopicTopology) -> bool:
     return not topic.error and bool(topic.partitions) and all(p.leader != NO_NODE for p in topic.partitions)
 
 
-def _offset_answer(partition: Any) -> OffsetAnswer:
-    return OffsetAnswer(partition.offset, partition.leader_epoch, partition.timestamp, partition.error_code)
+class _Listing:
+    """ListOffsets as `ControlClient.send` takes a request."""
+
+    name = LIST_OFFSETS.name
+    key = LIST_OFFSETS.key
+    lowest = list_offsets.LOWEST
+    highest = list_offsets.HIGHEST
+
+    def encode(self, version: int, fields: Fields) -> bytes:
+        """`fields` are the parameters of `encode_list_offsets`."""
+        parameters: dict[str, Any] = dict(fields)
+        return list_offsets.encode_list_offsets(version, **parameters)
+
+    def decode(self, version: int, body: memoryview) -> list_offsets.ListedOffsets:
+        return list_offsets.decode_list_offsets(version, Reader(body, f"answer to {self.name} version {version}"))
 
 
-def _offset_topics(partitions: Sequence[TopicPartition], at: int, topology: Topology) -> list[Fields]:
-    topics: dict[str, list[Fields]] = {}
+_LISTING: Final = _Listing()
+
+
+def _with_epochs(partitions: Sequence[TopicPartition], topology: Topology) -> dict[str, list[tuple[int, int]]]:
+    """The epoch fences an answer from a leader that has been replaced, or that has not heard of its election yet."""
+    topics: dict[str, list[tuple[int, int]]] = {}
     for topic_partition in partitions:
         known = topology.partition(topic_partition)
-        topics.setdefault(topic_partition.topic, []).append(
-            {
-                "partition_index": topic_partition.partition,
-                # Fences an answer from a leader that has been replaced, or that has not heard of its election yet.
-                "current_leader_epoch": -1 if known is None else known.leader_epoch,
-                "timestamp": at,
-            }
-        )
-    return [{"name": topic, "partitions": wanted} for topic, wanted in topics.items()]
+        epoch = -1 if known is None else known.leader_epoch
+        topics.setdefault(topic_partition.topic, []).append((topic_partition.partition, epoch))
+    return topics

@@ -69,7 +69,7 @@ from kafkeep.events import EventSink, ignore
 from kafkeep.kafka.codes import ErrorCode, code_name, request_error, retriable
 from kafkeep.kafka.config import ClusterConfig
 from kafkeep.kafka.connection import Connection
-from kafkeep.kafka.links import Body, Fields, Link, settled_version
+from kafkeep.kafka.links import Body, Fields, Link, Message, settled_version
 from kafkeep.kafka.retry import Retry
 from kafkeep.kafka.topology import NO_NODE, Broker, PartitionTopology, TopicTopology, Topology
 from kafkeep.model import NO_TOPIC_ID, topic_id_text
@@ -256,7 +256,7 @@ class ControlClient:
         budget = self._retry_seconds if seconds is None else seconds
         return Retry(what, seconds=budget, sink=self.sink, wait=self._wait)
 
-    def send(self, api: Api, body: Body, *, to: Target, retry: Retry | None = None) -> Any:
+    def send(self, api: Message, body: Body, *, to: Target, retry: Retry | None = None) -> Any:
         """The answer of the node named by `to`, its error codes unread.
 
         With a `retry`, a lost connection or an unknown node is tried again after asking for the cluster's brokers anew;

@@ -119,7 +119,7 @@ def _prepare(
         )
         files.write_private(layout.properties_file, config.properties_text(settings))
     cluster_id = new_cluster_id()
-    run_all([_format_command(layout, cluster_id, java, home, log_config) for layout in layouts], env=env)
+    run_all([_format_command(layout, cluster_id, java, home, jvm) for layout in layouts], env=env)
     nodes = tuple(
         NodeState(
             node_id=layout.node_id,
@@ -189,8 +189,11 @@ def _security(options: LabOptions, directory: Path, now: datetime) -> SecurityFi
     )
 
 
-def _format_command(layout: NodeLayout, cluster_id: str, java: Java, home: KafkaHome, log_config: Path) -> list[str]:
-    options = ["-Xmx96m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", *java.quiet_options()]
+def _format_command(
+    layout: NodeLayout, cluster_id: str, java: Java, home: KafkaHome, jvm: tuple[str, ...]
+) -> list[str]:
+    shared = [option for option in jvm if option.startswith(config.FOR_EVERY_JVM)]
+    options = ["-Xmx96m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", *shared, *java.quiet_options()]
     tool = ["kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(layout.properties_file)]
     return [str(java.executable), *options, "-cp", home.class_path, *tool]
 

@@ -322,7 +322,8 @@ class Lab:
     def tool_command(self, tool: str, *arguments: str) -> list[str]:
         """The command line of one of Kafka's Java tools (`topics`, `dump-log`, …) or of a main class by name."""
         names = _TOOLS | (_TOOLS_BEFORE_4 if int(self.kafka.split(".")[0]) < 4 else {})
-        quiet = [option for option in self._state.nodes[0].command if option.startswith(("--enable", "--sun"))]
+        wanted = ("--enable", "--sun", *config.FOR_EVERY_JVM)
+        quiet = [option for option in self._state.nodes[0].command if option.startswith(wanted)]
         options = ["-Xmx256m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", *quiet]
         return [self._state.java, *options, "-cp", self._state.class_path, names.get(tool, tool), *arguments]
 

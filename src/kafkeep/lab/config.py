@@ -50,6 +50,7 @@ class LabOptions:
     """Broker settings of single nodes by node id; they win over `properties`."""
     heap_mb: int = 384
     jvm_options: tuple[str, ...] = ()
+    """Of the brokers; those of `FOR_EVERY_JVM` are given to Kafka's tools as well."""
     quick_start: bool = True
     """Only the quick compiler: starts sooner, runs slower under load. False for benchmarks."""
     log_dirs: int = 1
@@ -62,6 +63,10 @@ class LabOptions:
             raise UsageError(f"a lab's security is {', '.join(SECURITY)}, not {self.security}")
         if self.heap_mb < 128 or self.log_dirs < 1:
             raise UsageError("a lab's node needs at least 128 MB of heap and one log directory")
+
+
+FOR_EVERY_JVM: Final = ("-XX:SharedArchiveFile=", "-Xlog:disable")
+"""How options begin that depend on the runtime and the class path alone, not on what runs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

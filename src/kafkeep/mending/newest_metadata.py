@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from kafkeep.errors import CorruptionError, ObjectNotFound, UnknownFormat
 from kafkeep.mending.rebuild_plan import LogStep
@@ -14,6 +15,9 @@ from kafkeep.repository.state import State
 from kafkeep.repository.stores.base import Store
 from kafkeep.times import rfc3339
 
+if TYPE_CHECKING:
+    from kafkeep.repository.sealing import DocumentSeal
+
 
 @dataclass(frozen=True, slots=True)
 class ChosenMetadata:
@@ -22,7 +26,7 @@ class ChosenMetadata:
     why: str
 
 
-def newest_metadata(store: Store, base: State, steps: tuple[LogStep, ...]) -> ChosenMetadata:
+def newest_metadata(store: Store, base: State, steps: tuple[LogStep, ...], seal: DocumentSeal | None) -> ChosenMetadata:
     """The newest document of topics and groups, as far as anything tells: one that no kept point names, that knows most of
     the topics that are there now, by the store's own clock the last."""
     named = {reference for point in base.points for _, reference in point.documents}
@@ -30,7 +34,7 @@ def newest_metadata(store: Store, base: State, steps: tuple[LogStep, ...]) -> Ch
     topics |= {(opened.generation.topic, opened.generation.topic_id) for step in steps for opened in step.opened}
     best: tuple[tuple[bool, int, str, str], ClusterMetadata] | None = None
     count = 0
-    for reference, metadata, moment in _documents(store):
+    for reference, metadata, moment in _documents(store, seal):
         count += 1
         fits = len(topics & {(topic.name, topic.topic_id) for topic in metadata.topics})
         rank = (reference not in named, fits, moment, reference)
@@ -44,11 +48,11 @@ def newest_metadata(store: Store, base: State, steps: tuple[LogStep, ...]) -> Ch
     return ChosenMetadata(reference, metadata, why)
 
 
-def _documents(store: Store) -> Iterator[tuple[str, ClusterMetadata, str]]:
+def _documents(store: Store, seal: DocumentSeal | None) -> Iterator[tuple[str, ClusterMetadata, str]]:
     for info in store.list("doc/"):
         reference = info.name.rpartition("/")[2]
         try:
-            value = read_document(store, "metadata", reference)
+            value = read_document(store, "metadata", reference, seal)
             metadata = cluster_metadata_from_json(value)
         except (CorruptionError, UnknownFormat, ValueError, ObjectNotFound):
             continue  # a document of another kind, or damaged

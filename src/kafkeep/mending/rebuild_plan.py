@@ -2,14 +2,15 @@
 
 Footers say what a commit would say of runs: generation, coverage, facts. They do not say which of two packs counted, why
 offsets are missing, or when a history ended: the first is decided by coverage, the second becomes a gap that says so, the
-third follows from what came after it.
+third follows from what came after it. Runs that nobody can open any more count as little as no run, but say why.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from types import MappingProxyType
 from typing import Final
 
 from kafkeep.model import (
@@ -25,12 +26,24 @@ from kafkeep.model import (
 )
 from kafkeep.repository.names import parse_pack_name
 from kafkeep.repository.state import State
+from kafkeep.repository.topic_keys import RecipientEntry, TopicKey
 
 UNACCOUNTED: Final = "unaccounted"
 """Reason of a gap that no pack answers for, in a log that does not know why."""
 PIECES: Final = 5000
 """Runs, gaps and openings of one commit, unless they cannot be parted."""
 _EVIDENCE: Final = "no pack answers for these offsets, and the log that told why is lost"
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """What runs become that nobody can open: gaps of this reason."""
+
+    reason: str
+    evidence: str
+
+
+_NOTHING_LOST: Final[Mapping[str, Lost]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +82,35 @@ class LogStep:
     closed: tuple[GenerationClosed, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class LockedKey:
+    """A topic key that lies wrapped, and that the identity at hand does not open."""
+
+    key: str
+    topic: str
+    why: str
+    others: tuple[str, ...]
+    """Ids of recipients that it lies wrapped for, the identity's own left out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyPlan:
+    """What becomes of the keys of an encrypted repository."""
+
+    topic_keys: tuple[TopicKey, ...] = ()
+    """Those that the commits to be bring."""
+    gone: tuple[tuple[str, str], ...] = ()
+    """(id, topic) of keys that lie wrapped for nobody any more: their runs become gaps."""
+    locked: tuple[LockedKey, ...] = ()
+    """Keys that were left out because the identity does not open them: their runs become gaps, too."""
+    added: tuple[RecipientEntry, ...] = ()
+    """Recipients that the log does not name and whose identity is at hand."""
+    removed: tuple[RecipientEntry, ...] = ()
+    """Recipients that the log names and that the metadata key is not wrapped for: they were removed in a lost commit."""
+    unknown: tuple[str, ...] = ()
+    """Ids of others that the metadata key lies wrapped for: recipients once, whose public keys nothing tells."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RebuildPlan:
     repository: str
@@ -88,6 +130,9 @@ class RebuildPlan:
     """Packs of which no run counts: left behind by writers that died, or copied into others."""
     failures: tuple[Failure, ...]
     """Objects that could not be read."""
+    keys: KeyPlan = KeyPlan()
+    signed: bool = False
+    """Whether commits are signed: whom lost commits trusted or distrusted, nothing else tells."""
     made: int | None = None
     """Number of the recovery point, where an earlier rebuild has come that far."""
     done: bool = False
@@ -128,26 +173,39 @@ class _Candidate:
     index: int
     generation: Generation
     coverage: OffsetRange
+    lost: Lost | None = None
+    """Why nobody can open it; the coverage is then what others do not answer for."""
+
+    @property
+    def place(self) -> tuple[int, int, int]:
+        return self.rank, self.index, self.coverage.start
 
 
 def plan_steps(
-    base: State, packs: Iterable[PackRef], *, only_young: bool, time: str
+    base: State,
+    packs: Iterable[PackRef],
+    *,
+    only_young: bool,
+    time: str,
+    lost: Mapping[str, Lost] = _NOTHING_LOST,
 ) -> tuple[tuple[LogStep, ...], tuple[LeftOver, ...]]:
     """The commits behind `base` that name what `packs` hold beyond it, and the runs that are left over.
 
-    `only_young`: a pack whose epoch was over when the log of `base` ended counted for nothing then.
+    `only_young`: a pack whose epoch was over when the log of `base` ended counted for nothing then. `lost`: topic keys that
+    open for nobody; of what was sealed for them only the coverage counts.
     """
     known = [pack for pack in packs if pack.name not in base.packs and pack.name not in base.swept]
     ordered = sorted(known, key=pack_order)
     over: list[LeftOver] = []
     candidates: dict[Generation, list[_Candidate]] = {}
     for rank, pack in enumerate(ordered):
-        for index, facts in enumerate(pack.runs):
-            one = _Candidate(rank, pack, index, facts.generation, facts.coverage)
+        for run in pack.run_refs():
+            why = None if run.key is None else lost.get(run.key)
+            one = _Candidate(rank, pack, run.index, run.generation, run.coverage, why)
             if only_young and pack.epoch < base.epoch - 1:
                 over.append(_left_over(one, "no commit could name its pack any more"))
             else:
-                candidates.setdefault(facts.generation, []).append(one)
+                candidates.setdefault(run.generation, []).append(one)
     chosen: dict[Generation, list[_Candidate]] = {}
     for generation, some in candidates.items():
         taken, others = _chosen(base, generation, some)
@@ -163,18 +221,23 @@ def _left_over(one: _Candidate, why: str) -> LeftOver:
 
 
 def _chosen(base: State, generation: Generation, some: Sequence[_Candidate]) -> tuple[list[_Candidate], list[LeftOver]]:
-    """Of runs that overlap those that together cover most; of equals the earliest."""
+    """Of runs that overlap those that together cover most; of equals the earliest. Between and behind them those that
+    nobody can open, cut to what nothing else answers for."""
     known = base.generations.get(generation)
     over: list[LeftOver] = []
     able: list[_Candidate] = []
+    dead: list[_Candidate] = []
     seen: dict[OffsetRange, _Candidate] = {}
     for one in sorted(some, key=lambda one: one.rank):
         if known is not None and not known.open:
             over.append(_left_over(one, "its history is closed"))
-        elif known is not None and one.coverage.start < known.next_offset:
+        elif known is not None and _covered(one, known.next_offset):
             over.append(_left_over(one, "the log covers these offsets already"))
         elif not one.coverage:
             over.append(_left_over(one, "it covers nothing"))
+        elif one.lost is not None:
+            over.append(_left_over(one, one.lost.evidence))
+            dead.append(one)
         elif one.coverage in seen:
             over.append(_left_over(one, f"pack {seen[one.coverage].pack.name} holds the same offsets"))
         else:
@@ -187,7 +250,36 @@ def _chosen(base: State, generation: Generation, some: Sequence[_Candidate]) -> 
         for one in able
         if (one.pack.name, one.index) not in names
     ]
-    return taken, over
+    reached = None if known is None else known.next_offset
+    return sorted([*taken, *_between(taken, dead, reached)], key=lambda one: one.coverage.start), over
+
+
+def _covered(one: _Candidate, reached: int) -> bool:
+    """A run is named whole or not at all; of one that nobody can open any rest tells something."""
+    return (one.coverage.start if one.lost is None else one.coverage.stop - 1) < reached
+
+
+def _between(taken: Sequence[_Candidate], dead: Sequence[_Candidate], reached: int | None) -> Iterator[_Candidate]:
+    """What only runs answer for that nobody can open, in pieces that do not overlap."""
+    busy = [one.coverage for one in taken]
+    if reached is not None:
+        busy.append(OffsetRange(0, reached))
+    for one in dead:
+        for piece in _less(one.coverage, busy):
+            yield replace(one, coverage=piece)
+            busy.append(piece)
+
+
+def _less(whole: OffsetRange, parts: Iterable[OffsetRange]) -> Iterator[OffsetRange]:
+    start = whole.start
+    for part in sorted(parts, key=lambda part: part.start):
+        if part.start >= whole.stop:
+            break
+        if part.start > start:
+            yield OffsetRange(start, part.start)
+        start = max(start, part.stop)
+    if start < whole.stop:
+        yield OffsetRange(start, whole.stop)
 
 
 def _covering_most(able: Sequence[_Candidate]) -> list[_Candidate]:
@@ -244,9 +336,9 @@ class _Steps:
         self._time = time
         self._runs: dict[int, list[_Candidate]] = {}
         self._before: dict[int, set[int]] = {}
-        self._gaps: dict[tuple[int, int], Gap] = {}
-        self._opened: dict[tuple[int, int], GenerationOpened] = {}
-        self._closed: dict[tuple[int, int], GenerationClosed] = {}
+        self._gaps: dict[tuple[int, int, int], list[Gap]] = {}
+        self._opened: dict[tuple[int, int, int], GenerationOpened] = {}
+        self._closed: dict[tuple[int, int, int], GenerationClosed] = {}
         for histories in tracks.values():
             self._walk(histories)
 
@@ -258,7 +350,7 @@ class _Steps:
             known = self._base.generations.get(generation)
             reached = runs[0].coverage.start if known is None else known.next_offset
             if known is None:
-                first = (runs[0].rank, runs[0].index)
+                first = runs[0].place
                 self._opened[first] = GenerationOpened(generation, reached, _why(open_now, generation))
                 if open_now is not None:
                     self._closed[first] = GenerationClosed(open_now, _why(open_now, generation))
@@ -266,11 +358,18 @@ class _Steps:
             for one in runs:
                 if one.coverage.start > reached:
                     hole = OffsetRange(reached, one.coverage.start)
-                    self._gaps[one.rank, one.index] = Gap(generation, hole, UNACCOUNTED, _EVIDENCE, self._time)
+                    self._gap(one, hole, Lost(UNACCOUNTED, _EVIDENCE))
+                if one.lost is not None:
+                    self._gap(one, one.coverage, one.lost)
                 self._runs.setdefault(one.rank, []).append(one)
                 if before is not None:
                     self._before.setdefault(one.rank, set()).add(before)
                 before, reached = one.rank, one.coverage.stop
+
+    def _gap(self, at: _Candidate, offsets: OffsetRange, why: Lost) -> None:
+        """In the commit that names the pack of `at`."""
+        made = Gap(at.generation, offsets, why.reason, why.evidence, self._time)
+        self._gaps.setdefault(at.place, []).append(made)
 
     def all(self) -> tuple[LogStep, ...]:
         steps: list[LogStep] = []
@@ -307,20 +406,20 @@ class _Steps:
         return sum(3 * len(self._runs[rank]) for rank in ranks)
 
     def _step(self, ranks: Sequence[int], epoch: int) -> LogStep:
-        runs = [(one.rank, one.index) for rank in ranks for one in self._runs[rank]]
-        parts = [self._part(rank) for rank in sorted(ranks)]
+        runs = [one.place for rank in ranks for one in self._runs[rank]]
+        parts = [part for rank in sorted(ranks) if (part := self._part(rank)).taken]
         return LogStep(
             epoch=epoch,
             packs=tuple(part for part in parts if part.epoch >= epoch - 1),
             stale=tuple(part for part in parts if part.epoch < epoch - 1),
-            gaps=tuple(self._gaps[run] for run in runs if run in self._gaps),
+            gaps=tuple(gap for run in runs for gap in self._gaps.get(run, ())),
             opened=tuple(self._opened[run] for run in runs if run in self._opened),
             closed=tuple(self._closed[run] for run in runs if run in self._closed),
         )
 
     def _part(self, rank: int) -> PackPart:
         pack = self._ordered[rank]
-        taken = tuple(sorted(one.index for one in self._runs[rank]))
+        taken = tuple(sorted(one.index for one in self._runs[rank] if one.lost is None))
         return PackPart(**{each.name: getattr(pack, each.name) for each in fields(pack)}, taken=taken)
 
 

@@ -6,7 +6,9 @@ there is no log that could tell. Each is proved by its own root, which stands in
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
@@ -14,36 +16,56 @@ import kafkeep
 from kafkeep.copying.run import copy_pack, put_same
 from kafkeep.errors import (
     CorruptObject,
+    ObjectExists,
     ObjectNotFound,
     PlanRefused,
     RepositoryNotFound,
     UnknownFormat,
 )
 from kafkeep.events import EventSink, Stage, ignore
-from kafkeep.mending.filling import for_writing, read_log
+from kafkeep.mending.filling import for_writing, read_log, whole_object
 from kafkeep.mending.newest_metadata import newest_metadata
-from kafkeep.mending.rebuild_plan import LogStep, PackPart, RebuildPlan, RebuildResult, plan_steps
-from kafkeep.model import Failure, PackRef, PartitionCut
+from kafkeep.mending.rebuild_keys import (
+    KEYS,
+    UNREADABLE,
+    KeyObjects,
+    changed_recipients,
+    check_locked,
+    gone_keys,
+    opened_keys,
+    topics_of_keys,
+)
+from kafkeep.mending.rebuild_log import REBUILT, LogBuilder, entry_of
+from kafkeep.mending.rebuild_plan import (
+    KeyPlan,
+    LeftOver,
+    LockedKey,
+    LogStep,
+    Lost,
+    RebuildPlan,
+    RebuildResult,
+    plan_steps,
+)
+from kafkeep.model import Failure, PackRef
 from kafkeep.repository import chain, layout, names
 from kafkeep.repository.catalogue import PackEntry
-from kafkeep.repository.changes import RaiseEpoch
-from kafkeep.repository.drafts import Draft, PointDraft
 from kafkeep.repository.envelope import digest
 from kafkeep.repository.format import NO_COMMIT, Commit, RepositoryDocument, encode_commit, encode_repository
-from kafkeep.repository.moving import PackMover, stored_chunks
 from kafkeep.repository.objects import read_audit, read_repository_document
 from kafkeep.repository.packing import Randomness
 from kafkeep.repository.reader import read_footer
 from kafkeep.repository.repository import Repository
 from kafkeep.repository.state import State
 from kafkeep.repository.stores.base import ObjectInfo, Store
+from kafkeep.repository.topic_keys import TopicKey
+from kafkeep.repository.unlocking import unlocked
 from kafkeep.times import rfc3339
 
 if TYPE_CHECKING:
-    from kafkeep.repository.keyring import Access
+    from kafkeep.repository.keyring import Access, Keyring
+    from kafkeep.repository.sealing import DocumentSeal
+    from kafkeep.repository.signing import SigningKey
 
-REBUILT: Final = "rebuilt"
-"""Name of the recovery point, and kind of the report."""
 _ANOTHER: Final = "Name an empty place, or the one where a rebuild of this repository was stopped."
 
 
@@ -53,34 +75,56 @@ def prepare(
     *,
     cluster_id: str | None = None,
     without: frozenset[str] = frozenset(),
+    leave_locked: bool = False,
     now: Callable[[], datetime],
+    access: Access | None = None,
     sink: EventSink = ignore,
 ) -> RebuildPlan:
     """Reads what is left of the log, and the footer of every pack that it does not name; changes nothing.
 
     `target` None builds in place, where the log has to be gone altogether. Packs in `without` are taken for unreadable.
-    Raises `PlanRefused` when there is nothing wrong, when the target holds something else, or when nothing tells the
-    cluster's id; `RepositoryNotFound`, `UnknownFormat`, `StoreError`.
+    `access` opens a repository that is encrypted; with `leave_locked` runs become gaps whose keys it does not open.
+    Raises `PlanRefused` when there is nothing wrong, when the target holds something else, when nothing tells the
+    cluster's id or a key does not open; `RepositoryNotFound`, `UnknownFormat`, `KeyRefused`, `StoreError`.
     """
+    keyring = unlocked(source, read_repository_document(source), access)
+    given = _Given(cluster_id, without, leave_locked)
+    return _planned(source, target, given, keyring, now=now, sink=sink)
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    cluster_id: str | None
+    without: frozenset[str]
+    leave_locked: bool
+
+
+def _planned(
+    source: Store,
+    target: Store | None,
+    given: _Given,
+    keyring: Keyring | None,
+    *,
+    now: Callable[[], datetime],
+    sink: EventSink = ignore,
+) -> RebuildPlan:
     document = read_repository_document(source)
-    if document.encryption is not None:
-        raise PlanRefused(
-            "the log of an encrypted repository also tells which keys there are, which no pack does",
-            hint="Only a copy brings it back: `kafkeep repair --from`.",
-        )
-    kept = read_log(source)
-    base = _in_place(source, kept) if target is None else _base(source, target, document, kept)
+    seal = None if keyring is None else keyring.seal
+    kept = read_log(source, seal)
+    base = _in_place(source, kept) if target is None else _base(source, target, document, kept, seal)
     broken = _broken(source, kept)
     if broken is None and target is not None:
         raise PlanRefused(
             "nothing is wrong with the log", hint="`kafkeep copy` keeps a whole repository a second time."
         )
     sink(Stage("packs", "reading the footer of every pack that the log does not name"))
-    packs, failures = _found_packs(source, document, base, without)
-    steps, over = plan_steps(base, packs, only_young=bool(kept.points), time=rfc3339(now()))
+    packs, failures = _found_packs(source, document, base, given.without, seal)
+    steps, over, keys = _steps(
+        source, document, base, packs, keyring, only_young=bool(kept.points), time=rfc3339(now()), given=given
+    )
     taken = {pack.name for step in steps for pack in (*step.packs, *step.stale)}
-    chosen = newest_metadata(source, base, steps)
-    known = _cluster(base.cluster_id, cluster_id, None if chosen.metadata is None else chosen.metadata.cluster_id)
+    chosen = newest_metadata(source, base, steps, seal)
+    known = _cluster(base.cluster_id, given.cluster_id, None if chosen.metadata is None else chosen.metadata.cluster_id)
     first = kept.head + 1 if target is not None else 0
     made = next((point.number for point in base.points if point.name == REBUILT and point.number >= first), None)
     return RebuildPlan(
@@ -96,9 +140,50 @@ def prepare(
         over=over,
         unnamed=tuple(pack.name for pack in packs if pack.name not in taken),
         failures=failures,
+        keys=keys,
+        signed=bool(document.admins),
         made=made,
         done=made is not None and (target is None or _is_repository(target)),
     )
+
+
+def _steps(
+    source: Store,
+    document: RepositoryDocument,
+    base: State,
+    packs: Sequence[PackRef],
+    keyring: Keyring | None,
+    *,
+    only_young: bool,
+    time: str,
+    given: _Given,
+) -> tuple[tuple[LogStep, ...], tuple[LeftOver, ...], KeyPlan]:
+    """The commits to be; of an encrypted repository also what they say of keys. A run that nobody opens may let
+    another one count, whose key is opened then."""
+    if document.encryption is None or keyring is None:
+        steps, over = plan_steps(base, packs, only_young=only_young, time=time)
+        return steps, over, KeyPlan()
+    objects = KeyObjects.of(source)
+    topics = topics_of_keys(base, packs)
+    used = {key for pack in packs for key in pack.keys}
+    lost: dict[str, Lost] = gone_keys(base, objects, used, document.encryption, keyring)
+    gone = tuple((key, topics[key][0]) for key in lost)
+    opened: dict[str, TopicKey] = {}
+    locked: list[LockedKey] = []
+    while True:
+        steps, over = plan_steps(base, packs, only_young=only_young, time=time, lost=lost)
+        more = opened_keys(base, steps, topics, objects, keyring, opened)
+        if not more:
+            break
+        locked += more
+        lost |= {each.key: Lost(UNREADABLE, f"topic key {each.key} was opened by nobody at hand") for each in more}
+    if not given.leave_locked:
+        check_locked(locked)
+    named = {run.key for step in steps for pack in (*step.packs, *step.stale) for run in pack.run_refs()}
+    brought = tuple(key for key in opened.values() if key.id in named)
+    added, removed, unknown = changed_recipients(base, objects, brought, document.encryption, keyring)
+    plan = KeyPlan(topic_keys=brought, gone=gone, locked=tuple(locked), added=added, removed=removed, unknown=unknown)
+    return steps, over, plan
 
 
 def _cluster(*told: str | None) -> str:
@@ -129,7 +214,7 @@ def _in_place(store: Store, kept: State) -> State:
     return kept
 
 
-def _base(source: Store, target: Store, document: RepositoryDocument, kept: State) -> State:
+def _base(source: Store, target: Store, document: RepositoryDocument, kept: State, seal: DocumentSeal | None) -> State:
     """What the target's log will begin with: what is left of the source's, or what a rebuild that was stopped has made
     of it."""
     try:
@@ -138,7 +223,7 @@ def _base(source: Store, target: Store, document: RepositoryDocument, kept: Stat
         theirs = document
     if theirs.id != document.id:
         raise PlanRefused(f"{target.url} holds repository {theirs.id}, not {document.id}", hint=_ANOTHER)
-    made = read_log(target)
+    made = read_log(target, seal)
     common = min(made.head, kept.head)
     if common >= 0 and chain.read_commit(target, common) != chain.read_commit(source, common):
         raise PlanRefused(f"commit {common} in {target.url} is not the source's", hint=_ANOTHER)
@@ -158,7 +243,7 @@ def _broken(store: Store, kept: State) -> str | None:
 
 
 def _found_packs(
-    store: Store, document: RepositoryDocument, base: State, without: frozenset[str]
+    store: Store, document: RepositoryDocument, base: State, without: frozenset[str], seal: DocumentSeal | None
 ) -> tuple[list[PackRef], tuple[Failure, ...]]:
     packs: list[PackRef] = []
     failures: list[Failure] = []
@@ -166,14 +251,14 @@ def _found_packs(
         if info.name in base.packs or info.name in base.swept or info.name in without:
             continue
         try:
-            packs.append(_pack(store, info, document.id))
+            packs.append(_pack(store, info, document.id, seal))
         except (CorruptObject, UnknownFormat, ObjectNotFound) as error:
             failures.append(Failure(info.name, error.slug, error.message))
     failures += [Failure(name, CorruptObject.slug, "a part of it is damaged") for name in sorted(without)]
     return packs, tuple(failures)
 
 
-def _pack(store: Store, info: ObjectInfo, repository_id: str) -> PackRef:
+def _pack(store: Store, info: ObjectInfo, repository_id: str, seal: DocumentSeal | None) -> PackRef:
     """A pack as a commit would name it, proved by the root in its trailer and its name."""
     what = f"pack {info.name}"
     parsed = names.parse_pack_name(info.name)
@@ -183,7 +268,7 @@ def _pack(store: Store, info: ObjectInfo, repository_id: str) -> PackRef:
     _, _, root = layout.decode_trailer(store.get(info.name, start, layout.TRAILER_SIZE), info.size, what)
     if root[:16] != parsed.h16:
         raise CorruptObject(f"{what}: its trailer does not fit its name")
-    footer = read_footer(store, PackEntry(info.name, info.size, root, parsed.epoch, -1, ()), repository_id)
+    footer = read_footer(store, PackEntry(info.name, info.size, root, parsed.epoch, -1, ()), repository_id, seal)
     keys = tuple(run.seal.topic_key for run in footer.runs if run.seal is not None)
     return PackRef(info.name, info.size, root, parsed.epoch, tuple(run.facts for run in footer.runs), keys)
 
@@ -202,21 +287,26 @@ def rebuild(
     repository yet, because its document comes last.
 
     A pack that turns out to be damaged is left out, and the plan made anew without it. Raises `PlanRefused` when
-    the target has changed meanwhile, and what the stores raise.
+    the target has changed meanwhile, `KeyRefused` unless an admin signs where commits are signed, and what the stores raise.
     """
     document = read_repository_document(source)
+    keyring = unlocked(source, document, access)
+    key = None if access is None else access.signing_key
+    _check_signer(source, document, keyring, key)
     where = for_writing(source if target is None else target, document, rng)
     failures: tuple[Failure, ...] = ()
     if target is not None:
-        plan, failures = _bring(source, where, document, plan, now=now, rng=rng, sink=sink)
+        readable = Repository(source, document, now=now, rng=rng, keyring=keyring)
+        plan, failures = _bring(readable, where, plan, now=now, sink=sink)
     _begin(source, where, document, plan, rng=rng, in_place=target is None)
     sink(Stage("log", f"{len(plan.steps)} commit(s)"))
-    key = None if access is None else access.signing_key
-    repository = Repository(where, document, now=now, rng=rng, sink=sink, signing_key=key)
+    repository = Repository(where, document, now=now, rng=rng, sink=sink, keyring=keyring, signing_key=key)
     state = repository.refresh()
-    builder = _Builder(repository, source, plan, now=now, rng=rng)
+    builder = LogBuilder(repository, source, plan, now=now, rng=rng)
     for step in plan.steps:
         builder.commit(step)
+    if keyring is not None and plan.made is None:
+        builder.end_keys()
     everything = (*plan.failures, *failures)
     point = builder.point(everything) if plan.made is None else plan.made
     if plan.made is None:
@@ -233,20 +323,23 @@ def rebuild(
     )
 
 
+def _check_signer(source: Store, document: RepositoryDocument, keyring: Keyring | None, key: SigningKey | None) -> None:
+    """Before anything is brought: raises `KeyRefused` unless an admin signs, where commits are signed."""
+    if not document.admins:
+        return
+    from kafkeep.repository.signing import allowed  # loads cryptography
+
+    kept = read_log(source, None if keyring is None else keyring.seal)
+    allowed(key, document.admins if kept.head < 0 else kept.trusted, REBUILT, source.url)
+
+
 def _bring(
-    source: Store,
-    target: Store,
-    document: RepositoryDocument,
-    plan: RebuildPlan,
-    *,
-    now: Callable[[], datetime],
-    rng: Randomness,
-    sink: EventSink,
+    readable: Repository, target: Store, plan: RebuildPlan, *, now: Callable[[], datetime], sink: EventSink
 ) -> tuple[RebuildPlan, tuple[Failure, ...]]:
-    """Packs, documents and reports, each checked on its way."""
-    kept = read_log(source)
-    readable = Repository(source, document, now=now, rng=rng)
-    failures: list[Failure] = []
+    """Keys, packs, documents and reports, each checked on its way."""
+    source = readable.store
+    kept = read_log(source, readable.seal)
+    failures = [*_bring_keys(source, target)]
     sink(Stage("copy", f"{len(kept.packs) + len(plan.packs)} pack(s)"))
     for entry in kept.packs:
         if entry.runs:
@@ -259,17 +352,13 @@ def _bring(
         if not bad:
             break
         known = {failure.subject for failure in plan.failures}
-        plan = prepare(
-            source,
-            target,
-            cluster_id=plan.cluster_id,
-            without=frozenset({*bad, *(name for name in known if name.startswith("pack/"))}),
-            now=now,
-        )
+        without = frozenset({*bad, *(name for name in known if name.startswith("pack/"))})
+        given = _Given(plan.cluster_id, without, leave_locked=bool(plan.keys.locked))
+        plan = _planned(source, target, given, readable.keyring, now=now)
     for prefix in ("doc/", "audit/"):
         for info in source.list(prefix):
             try:
-                put_same(target, info.name, _checked(source, info.name, document.id))
+                put_same(target, info.name, _checked(source, info.name, readable.id, readable.seal))
             except (CorruptObject, UnknownFormat) as error:
                 failures.append(Failure(info.name, error.slug, error.message))
     return plan, tuple(failures)
@@ -281,20 +370,28 @@ def _bring_packs(source: Repository, target: Store, plan: RebuildPlan) -> set[st
     for step in plan.steps:
         for pack in step.packs:
             try:
-                copy_pack(source, target, _entry(pack))
+                copy_pack(source, target, entry_of(pack))
             except CorruptObject:
                 bad.add(pack.name)
     return bad
 
 
-def _entry(pack: PackRef) -> PackEntry:
-    return PackEntry(pack.name, pack.size, pack.blake3, pack.epoch, -1, pack.run_refs())
+def _bring_keys(source: Store, target: Store) -> Iterator[Failure]:
+    """Also those of recipients that the log does not name: whoever is added anew needs nothing wrapped then."""
+    for info in source.list(KEYS):
+        try:
+            data = whole_object(source, info.name)
+        except (CorruptObject, UnknownFormat) as error:
+            yield Failure(info.name, error.slug, error.message)
+            continue
+        with suppress(ObjectExists):  # a key may be wrapped twice with other bytes that open to the same
+            target.put_new(info.name, data)
 
 
-def _checked(store: Store, name: str, repository_id: str) -> bytes:
+def _checked(store: Store, name: str, repository_id: str, seal: DocumentSeal | None) -> bytes:
     data = store.get(name)
     if name.startswith("audit/"):
-        read_audit(store, name, repository_id)
+        read_audit(store, name, repository_id, seal)
     elif names.document_name(digest(data)) != name:
         raise CorruptObject(f"{name} does not match the digest it is named by")
     return data
@@ -325,94 +422,11 @@ def _begin(
     put_same(target, names.log_name(0), encode_commit(commit))
 
 
-class _Builder:
-    def __init__(
-        self,
-        repository: Repository,
-        source: Store,
-        plan: RebuildPlan,
-        *,
-        now: Callable[[], datetime],
-        rng: Randomness,
-    ) -> None:
-        self._repository = repository
-        self._source = source
-        self._plan = plan
-        self._now = now
-        self._rng = rng
-        self._started = rfc3339(now())
-        self.rewritten = 0
-
-    def commit(self, step: LogStep) -> None:
-        while self._repository.state.epoch < step.epoch:
-            self._repository.decide(RaiseEpoch(self._repository.state.epoch + 1), started=self._started)
-        packs: list[PackRef] = [*step.packs, *(self._rewrite(pack) for pack in step.stale)]
-        outcome = self._repository.commit(
-            Draft(
-                cluster_id=self._plan.cluster_id,
-                started=self._started,
-                packs=tuple(packs),
-                gaps=step.gaps,
-                opened=step.opened,
-                closed=step.closed,
-            )
-        )
-        if outcome.dropped_runs:
-            raise PlanRefused("the target has changed meanwhile", hint="Run the command again.")
-
-    def _rewrite(self, pack: PackPart) -> PackRef:
-        """The runs that count, byte for byte, in a pack of the epoch at hand."""
-        self.rewritten += 1
-        entry = _entry(pack)
-        footer = read_footer(self._source, entry, self._repository.id)
-        store, about = self._repository.store, self._repository.about
-        with PackMover(
-            store.open_new(), about, epoch=self._repository.state.epoch, now=self._now, rng=self._rng
-        ) as mover:
-            for index in pack.taken:
-                run = footer.runs[index]
-                mover.add(run, stored_chunks(self._source, pack.name, run))
-            return mover.finish()
-
-    def point(self, failures: tuple[Failure, ...]) -> int:
-        """The recovery point over everything that is covered now."""
-        state = self._repository.state
-        cuts = tuple(
-            PartitionCut(
-                known.generation,
-                known.next_offset,
-                known.start,
-                known.next_offset,
-                known.next_offset,
-                known.runs[-1].facts.leader_epochs[-1][0] if known.runs and known.runs[-1].facts.leader_epochs else -1,
-            )
-            for known in state.generations.values()
-            if known.open
-        )
-        documents = () if self._plan.metadata is None else (("metadata", self._plan.metadata),)
-        outcome = self._repository.commit(
-            Draft(
-                kind="recovery-point",
-                cluster_id=self._plan.cluster_id,
-                started=self._started,
-                point=PointDraft(
-                    name=REBUILT,
-                    tags=((REBUILT, str(self._plan.kept + 1)),),
-                    cuts=cuts,
-                    documents=documents,
-                    complete=not failures and not self._plan.gaps,
-                    failures=failures,
-                ),
-            )
-        )
-        if outcome.point is None:
-            raise PlanRefused("the target has changed meanwhile", hint="Run the command again.")
-        return outcome.point.number
-
-
 def _report(plan: RebuildPlan, point: int) -> dict[str, object]:
     return {
         "broken": plan.broken,
+        "keys_gone": [list(each) for each in plan.keys.gone],
+        "keys_locked": [each.key for each in plan.keys.locked],
         "kept": plan.kept,
         "left_over": [[over.pack, over.index, over.why] for over in plan.over],
         "metadata": plan.metadata,

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 
+from kafkeep.elsewhere import HERE, Workforce
 from kafkeep.errors import KafkaError, PlanRefused
 from kafkeep.events import EventSink, Warned, ignore
 from kafkeep.kafka.cluster import Cluster
@@ -73,6 +74,7 @@ def recover(
     now: Callable[[], datetime],
     rng: Random,
     services: Services = NO_SERVICES,
+    workers: Workforce = HERE,
     sink: EventSink = ignore,
     stop: threading.Event | None = None,
 ) -> RecoveryResult:
@@ -92,7 +94,7 @@ def recover(
     if plan.records is not None:
         beside = None if settings is None else settings_to_beside(settings)
         restored = records.restore(
-            cluster, repository, plan.records, options, now=now, sink=sink, stop=stop, beside=beside
+            cluster, repository, plan.records, options, now=now, workers=workers, sink=sink, stop=stop, beside=beside
         )
     if plan.settings is None or (restored is not None and restored.interrupted):
         due = plan.settings is not None

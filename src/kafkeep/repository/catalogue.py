@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from kafkeep.model import RunRef
@@ -20,8 +20,9 @@ class PackEntry:
     epoch: int
     number: int
     """The commit that named it."""
-    runs: tuple[RunRef, ...]
-    moved: tuple[RunRef, ...] = ()
+    runs: Sequence[RunRef]
+    """Those that lie on pages of the local cache are read when they are asked for; so with `moved`."""
+    moved: Sequence[RunRef] = ()
     """Runs that lay here when a compaction gave them another location, as they lay here."""
 
 

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Final
 from kafkeep.model import Generation, RunFacts, RunRef
 from kafkeep.repository.catalogue import PackEntry
 from kafkeep.repository.changes import Compact, MovedRun
+from kafkeep.repository.fold.rope import Rope
 from kafkeep.repository.format import Commit
 from kafkeep.repository.invalid import Invalid
-from kafkeep.repository.shared import Shared
 
 if TYPE_CHECKING:
     from kafkeep.repository.state import GenerationState, State
@@ -88,13 +88,13 @@ def compacted(state: State, commit: Commit, change: Compact) -> State:
             run = replace(known[row.pack, row.there], pack=pack.name, index=row.index)
             moved[row.pack, row.there] = run
             runs.append(run)
-        entries.append(PackEntry(pack.name, pack.size, pack.blake3, pack.epoch, commit.seq, tuple(runs)))
+        entries.append(PackEntry(pack.name, pack.size, pack.blake3, pack.epoch, commit.seq, Rope.of(runs)))
     relocated: dict[Generation, list[RunRef]] = {}
-    for run in moved.values():
+    for run in sorted(moved.values(), key=lambda run: run.coverage.start):
         relocated.setdefault(run.generation, []).append(run)
     generations = dict(state.generations)
-    for generation, found in relocated.items():
-        generations[generation] = _relocated(generations[generation], found)
+    for generation in sorted(relocated):  # their histories lie on pages in this order
+        generations[generation] = _relocated(generations[generation], relocated[generation])
     left = [entry for name in {pack for pack, _ in moved} if (entry := state.packs.get(name)) is not None]
     return replace(
         state,
@@ -109,13 +109,14 @@ def _sources(change: Compact) -> Iterator[str]:
 
 def _relocated(known: GenerationState, moved: Iterable[RunRef]) -> GenerationState:
     """The history with these of its runs where they lie from here on."""
-    runs = list(known.runs)
+    found = {}
     for run in moved:
-        runs[bisect_left(runs, run.coverage.start, key=lambda each: each.coverage.start)] = run
-    return replace(known, runs=Shared(runs))
+        place = bisect_left(known.runs, run.coverage.start, key=lambda each: each.coverage.start)
+        found[place] = (known.history[place][0], run)
+    return replace(known, history=known.history.replaced(found))
 
 
 def _without(entry: PackEntry, moved: Mapping[Location, RunRef]) -> PackEntry:
-    gone = tuple(run for run in entry.runs if (run.pack, run.index) in moved)
-    left = tuple(run for run in entry.runs if (run.pack, run.index) not in moved)
-    return replace(entry, runs=left, moved=(*entry.moved, *gone))
+    runs = Rope.of(entry.runs)
+    gone = [place for place, run in enumerate(runs) if (run.pack, run.index) in moved]
+    return replace(entry, runs=runs.without(gone), moved=Rope.of(entry.moved).joined(runs.picked(gone)))

@@ -120,7 +120,11 @@ def _refuse_floats(value: object) -> None:
                 raise ValueError("keys of a document must be text")
             waiting.extend(item.values())
         elif isinstance(item, (list, tuple)):
-            waiting.extend(item)
+            kinds = set(map(type, item))
+            if kinds == {int}:
+                waiting.extend((min(item), max(item)))
+            elif kinds != {str}:
+                waiting.extend(item)
         elif type(item) is int:
             if not -(2**63) <= item < 2**64:
                 raise ValueError(f"integer of a document out of range: {item.bit_length()} bits")

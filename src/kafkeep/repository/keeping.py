@@ -10,10 +10,12 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from kafkeep.model import Gap, Generation, OffsetRange, RecoveryPoint, RunRef
+from kafkeep.model import Gap, Generation, OffsetRange, RecoveryPoint
 from kafkeep.repository.catalogue import PackCatalogue
 from kafkeep.repository.changes import Change, Compact, Lose, Pin, RaiseEpoch, Retag, Retire, Sweep, Unpin, Unretire
 from kafkeep.repository.compacting import Location, check_compact, compacted
+from kafkeep.repository.fold.codecs import Numbered
+from kafkeep.repository.fold.rope import Rope
 from kafkeep.repository.format import Commit
 from kafkeep.repository.invalid import Invalid
 from kafkeep.repository.shared import Shared
@@ -121,12 +123,16 @@ def _check_lose(state: State, change: Lose) -> None:
 
 
 def runs_of(state: State, packs: Iterable[str]) -> dict[Generation, list[OffsetRange]]:
-    """What the packs cover, generation by generation."""
+    """What the packs cover, generation by generation; neighbours that follow one another are one range."""
     found: dict[Generation, list[OffsetRange]] = {}
     for name in packs:
         entry = state.packs.get(name)
         for run in () if entry is None else entry.runs:
-            found.setdefault(run.generation, []).append(run.coverage)
+            ranges = found.setdefault(run.generation, [])
+            if ranges and ranges[-1].stop == run.coverage.start:
+                ranges[-1] = OffsetRange(ranges[-1].start, run.coverage.stop)
+            else:
+                ranges.append(run.coverage)
     return found
 
 
@@ -182,9 +188,8 @@ def _keys_changed(state: State, commit: Commit, change: KeyChange) -> State:
     """Runs that nobody can open any more are gaps, whoever asks."""
     if isinstance(change, Shred):
         topics = set(change.topics)
-        gone = {
-            (entry.name, run.index) for entry in state.packs for run in entry.runs if topic_of(run.generation) in topics
-        }
+        shredded = (known for of, known in state.generations.items() if topic_of(of) in topics)
+        gone = {(run.pack, run.index) for known in shredded for run in known.runs}
         state = _lost(state, commit, gone, SHREDDED, change.reason)
     return replace(state, keys=with_change(state.keys, change, commit.seq))
 
@@ -198,28 +203,25 @@ def shredded_topics(state: State) -> tuple[str, ...]:
 
 def _lost(state: State, commit: Commit, gone: Collection[Location], why: str, evidence: str) -> State:
     """The state with gaps in the places of these runs."""
-    entries = [
-        replace(entry, runs=kept) if len(kept) != len(entry.runs) else entry
-        for entry in state.packs
-        for kept in [tuple(run for run in entry.runs if (entry.name, run.index) not in gone)]
-    ]
-    touched = {
-        run.generation
-        for name in {name for name, _ in gone}
-        if (entry := state.packs.get(name)) is not None
-        for run in entry.runs
-        if (name, run.index) in gone
-    }
+    touched: set[Generation] = set()
+    entries = []
+    for name in {name for name, _ in gone}:
+        entry = state.packs.get(name)
+        if entry is not None:
+            runs = Rope.of(entry.runs)
+            places = [place for place, run in enumerate(runs) if (name, run.index) in gone]
+            touched.update(run.generation for run in runs.picked(places))
+            entries.append(replace(entry, runs=runs.without(places)))
     generations = dict(state.generations)
-    for generation in touched:
-        pieces: list[tuple[int, Gap | RunRef]] = [
-            (number, Gap(generation, piece.coverage, why, evidence, commit.finished))
-            if isinstance(piece, RunRef) and (piece.pack, piece.index) in gone
-            else (number, piece)
-            for number, piece in _pieces(generations[generation])
+    for generation in sorted(touched):
+        known = generations[generation]
+        places = [place for place, (_, run) in enumerate(known.history) if (run.pack, run.index) in gone]
+        gaps = [
+            (number, Gap(generation, run.coverage, why, evidence, commit.finished))
+            for number, run in known.history.picked(places)
         ]
-        generations[generation] = _made_of(generations[generation], pieces)
-    return replace(state, packs=PackCatalogue().extended(entries), generations=MappingProxyType(generations))
+        generations[generation] = _with_gaps(known, known.history.without(places), gaps)
+    return replace(state, packs=state.packs.replaced(entries), generations=MappingProxyType(generations))
 
 
 def _retired(state: State, commit: Commit, change: Retire) -> State:
@@ -252,7 +254,7 @@ def _swept(state: State, commit: Commit, numbers: tuple[int, ...]) -> State:
             if cut.generation in touched:
                 lowest[cut.generation] = min(cut.start, lowest.get(cut.generation, cut.start))
     generations = dict(state.generations)
-    for generation in touched:
+    for generation in sorted(touched):
         known = generations[generation]
         generations[generation] = _without_packs(known, packs, commit, lowest.get(generation, known.next_offset))
     return replace(
@@ -267,43 +269,38 @@ def _swept(state: State, commit: Commit, numbers: tuple[int, ...]) -> State:
 def _without_packs(known: GenerationState, packs: frozenset[str], commit: Commit, lowest: int) -> GenerationState:
     """The history without the runs of `packs`: it begins later, or has gaps that say so. `lowest` is the first offset that
     a recovery point holds."""
-    start = known.start
-    kept: list[tuple[int, Gap | RunRef]] = []
-    for number, piece in _pieces(known):
-        offsets = _offsets(piece)
-        if isinstance(piece, RunRef) and piece.pack in packs:
-            piece = Gap(known.generation, offsets, PRUNED, f"swept by commit {commit.seq}", commit.finished)
-        if not kept and isinstance(piece, Gap) and offsets.stop <= lowest:
-            start = offsets.stop
-        else:
-            kept.append((number, piece))
-    return replace(_made_of(known, kept), start=start)
-
-
-def _pieces(known: GenerationState) -> list[tuple[int, Gap | RunRef]]:
-    """Gaps and runs in offset order, each with the number of its commit."""
-    pieces: list[tuple[int, Gap | RunRef]] = [
-        *zip(known.gap_numbers, known.gaps, strict=True),
-        *zip(known.run_numbers, known.runs, strict=True),
+    places = [place for place, (_, run) in enumerate(known.history) if run.pack in packs]
+    kept = known.history.without(places)
+    why = f"swept by commit {commit.seq}"
+    swept = [
+        (number, Gap(known.generation, run.coverage, PRUNED, why, commit.finished))
+        for number, run in known.history.picked(places)
     ]
-    return sorted(pieces, key=lambda piece: _offsets(piece[1]).start)
+    first = kept[0][1].coverage.start if kept else known.next_offset
+    start, dropped = known.start, 0
+    for _, gap in (gaps := _sorted_gaps(known, swept)):
+        if gap.offsets.start >= first or gap.offsets.stop > lowest:
+            break
+        start, dropped = gap.offsets.stop, dropped + 1
+    return replace(_made_of(known, kept, gaps[dropped:]), start=start)
 
 
-def _made_of(known: GenerationState, pieces: list[tuple[int, Gap | RunRef]]) -> GenerationState:
-    """The history with these pieces, which lie in offset order."""
-    gaps = [(number, piece) for number, piece in pieces if isinstance(piece, Gap)]
-    runs = [(number, piece) for number, piece in pieces if isinstance(piece, RunRef)]
+def _sorted_gaps(known: GenerationState, more: Iterable[tuple[int, Gap]]) -> list[tuple[int, Gap]]:
+    """The gaps of a history and others, each with the number of its commit, in offset order."""
+    return sorted([*zip(known.gap_numbers, known.gaps, strict=True), *more], key=lambda gap: gap[1].offsets.start)
+
+
+def _with_gaps(known: GenerationState, history: Rope[Numbered], more: Iterable[tuple[int, Gap]]) -> GenerationState:
+    return _made_of(known, history, _sorted_gaps(known, more))
+
+
+def _made_of(known: GenerationState, history: Rope[Numbered], gaps: list[tuple[int, Gap]]) -> GenerationState:
     return replace(
         known,
+        history=history,
         gaps=Shared([gap for _, gap in gaps]),
         gap_numbers=Shared([number for number, _ in gaps]),
-        runs=Shared([run for _, run in runs]),
-        run_numbers=Shared([number for number, _ in runs]),
     )
-
-
-def _offsets(piece: Gap | RunRef) -> OffsetRange:
-    return piece.offsets if isinstance(piece, Gap) else piece.coverage
 
 
 def _without(table: Mapping[K, V], keys: Iterable[K]) -> Mapping[K, V]:

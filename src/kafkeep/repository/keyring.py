@@ -318,6 +318,12 @@ class Keyring:
         with self._lock:
             return tuple(made.key for made in self._made.values() if made.serves(keys))
 
+    def keys_for(self, keys: KeyRing, topics: Iterable[TopicName]) -> tuple[TopicKey, ...]:
+        """The keys that the next runs of these topics are sealed under, made where there are none: for writers elsewhere,
+        whose runs only this one's commits bring. Raises `StoreError`."""
+        with self._lock:
+            return tuple(self._topic_key(keys, topic) for topic in sorted(set(topics)))
+
     def forget(self, keys: KeyRing) -> None:
         """Lets go of data keys that nothing is sealed under any more, and of all that opens topics that were shredded."""
         with self._lock:

@@ -18,6 +18,10 @@ from typing import Final, NamedTuple
 
 REPOSITORY: Final = "kafkeep.json"
 HINT_HEAD: Final = "hint/head"
+HINT_PROBE: Final = "hint/probe-"
+"""What the names begin with that a look at the store gives, each to one object of its own."""
+HINT_VERIFIED: Final = "hint/verified"
+"""Name of the newest report that all was found whole: who believes no listing reads that report."""
 LAST_NUMBER: Final = 10**12 - 1
 LONGEST_NAME: Final = 255
 
@@ -27,6 +31,7 @@ _PREFIX: Final = re.compile(rf"(?:|(?:key|log|pack|doc|audit|hint)/(?:{_PART}/){
 _LOG: Final = re.compile(r"log/([0-9]{12})\Z")
 _PACK: Final = re.compile(r"pack/([0-9a-f]{2})/(0|[1-9][0-9]{0,9})-([0-7][0-9a-hjkmnp-tv-z]{25})-([0-9a-f]{16})\Z")
 _KEY: Final = re.compile(r"key/([0-9a-f]{32}|slot)/([0-9a-f]{16})\Z")
+_AUDIT: Final = re.compile(r"audit/[0-9]{4}-[0-9]{2}-[0-9]{2}/([0-7][0-9a-hjkmnp-tv-z]{9})[0-9a-hjkmnp-tv-z]{16}\Z")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _CROCKFORD: Final = "0123456789abcdefghjkmnpqrstvwxyz"
 
@@ -99,6 +104,20 @@ def key_of(name: str) -> str | None:
     """The id of the key that an object holds for a recipient, None when it holds none."""
     parsed = parse_key_name(name)
     return None if parsed is None or parsed[0] == "slot" else parsed[0]
+
+
+def audit_moment(name: str) -> datetime | None:
+    """When a report was written by its name, to the millisecond; None for a name that no report is given."""
+    found = _AUDIT.match(name)
+    if found is None:
+        return None
+    number = 0
+    for letter in found[1]:
+        number = number << 5 | _CROCKFORD.index(letter)
+    try:
+        return _EPOCH + timedelta(milliseconds=number)
+    except OverflowError:
+        return None
 
 
 def audit_name(moment: datetime, unique: str) -> str:

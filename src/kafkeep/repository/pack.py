@@ -5,7 +5,6 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from itertools import accumulate
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Protocol, Self
 
@@ -13,11 +12,13 @@ import structlog
 import zstandard
 from blake3 import blake3
 
+from kafkeep.batch_check import check_again
+from kafkeep.batch_rows import ends as batch_ends
 from kafkeep.errors import CorruptionError
 from kafkeep.model import AbortedTransaction, BatchInfo, ChunkRef, Generation, OffsetRange, PackRef, RunFacts
 from kafkeep.repository import layout
 from kafkeep.repository.envelope import CODEC_NONE, CODEC_ZSTD, decompress
-from kafkeep.repository.facts import BATCH_OVERHEAD, FactsBuilder, PieceFacts
+from kafkeep.repository.facts import FactsBuilder, PieceFacts
 from kafkeep.repository.format import RepositoryDocument
 from kafkeep.repository.layout import RunIndex, RunSeal
 from kafkeep.repository.nouns import Malformed, decode_generation, encode_generation
@@ -110,21 +111,23 @@ class PackWriter:
         if self._sealer is not None:
             run.cipher, run.seal = self._sealer.seal_run(generation, start)
 
-    def append(self, batches: memoryview, infos: Sequence[BatchInfo]) -> None:
-        """Take whole batches, `infos` their headers in order. Nothing of `batches` is kept after the return.
+    def append(self, batches: memoryview, infos: Sequence[BatchInfo]) -> int:
+        """Take whole batches, `infos` their headers in order; how many data records they hold, as far as headers tell.
+
+        Nothing of `batches` is kept after the return.
 
         Raises `CorruptBatch` when they do not follow one another, ValueError when `infos` does not describe `batches`
         or the pack is full (see `fits`), `StoreError`.
         """
         run = self._open_run()
         if not infos:
-            return
+            return 0
         if not self.fits(len(batches)) or (len(batches) > self.limit and len(infos) > 1):
             raise ValueError(f"pack of {self.size} bytes has no room for {len(batches)} more")
-        ends = list(accumulate([info[1] + BATCH_OVERHEAD for info in infos]))
+        ends = batch_ends(infos)
         if ends[-1] != len(batches):
             raise ValueError(f"headers tell of {ends[-1]} bytes of batches, there are {len(batches)}")
-        position = index = 0
+        position = index = records = 0
         while index < len(infos):
             room = self._target - run.raw_length
             stop = bisect_right(ends, position + room, index)
@@ -134,12 +137,16 @@ class PackWriter:
                     continue
                 stop = index + 1  # a batch larger than a chunk makes its own
             piece = batches[position : ends[stop - 1]]
-            facts = run.facts.add(infos[index:stop])
+            taken = infos[index:stop]
+            facts = run.facts.add(taken)
+            records += facts.records
             if run.cipher is not None and not run.raw_length and stop < len(infos):
-                self._end_sealed_chunk(run, run.cipher, run.alone(piece, facts))  # a chunk by itself: nothing to gather
+                # a chunk by itself: nothing to gather
+                self._end_sealed_chunk(run, run.cipher, run.alone(piece, taken, facts))
             else:
-                self._add(run, piece, facts)
+                self._add(run, piece, taken, facts)
             position, index = ends[stop - 1], stop
+        return records
 
     def end_run(
         self,
@@ -206,12 +213,12 @@ class PackWriter:
         if not run.position:
             run.position = self._output.begin_run(len(self._runs), run.facts.generation, run.facts.start)
 
-    def _add(self, run: _OpenRun, piece: memoryview, facts: PieceFacts) -> None:
+    def _add(self, run: _OpenRun, piece: memoryview, infos: Sequence[BatchInfo], facts: PieceFacts) -> None:
         """Add a piece to the chunk at hand: gathered while the chunk may be compressed, written through otherwise."""
         if self._sealer is not None or (
             self._compressor is not None and facts.plain and (run.gathering or not run.raw_length)
         ):
-            run.gather(piece, facts)
+            run.gather(piece, infos, facts)
             return
         self._begin_output(run)
         if run.gathering:
@@ -220,12 +227,14 @@ class PackWriter:
             run.chunk_position = self._output.position
         run.through(piece, facts)
         self._output.write(piece)
+        check_again(piece, infos)
 
     def _spill(self, run: _OpenRun) -> None:
         """The chunk got a batch that its producer compressed: what was gathered is stored as it is."""
         run.chunk_position = self._output.position
         run.hasher.update(run.buffer)
         self._output.write(run.buffer)
+        run.check_again(run.buffer)
         run.buffer = bytearray()
         run.gathering = False
 
@@ -244,6 +253,8 @@ class PackWriter:
                 run.chunk_position = self._output.position
                 run.hasher.update(packed)
                 self._output.write(packed)
+                _check_packed(packed, run.buffer)
+                run.check_again(run.buffer)
         run.end_chunk(self._output.position, codec)
 
     def _end_sealed_chunk(self, run: _OpenRun, cipher: RunCipher, raw: bytearray | memoryview) -> None:
@@ -253,22 +264,29 @@ class PackWriter:
 
             self._chunk_sealer = ChunkSealer()
         packed = self._compressed(raw) if run.plain else None
-        sealed = self._chunk_sealer.seal(cipher, len(run.chunks), raw if packed is None else packed)
+        what = raw if packed is None else packed
+        sealed = self._chunk_sealer.seal(cipher, len(run.chunks), what)
         run.chunk_position = self._output.position
         run.hasher.update(sealed)
         self._output.write(sealed)
+        self._chunk_sealer.check(cipher, len(run.chunks), what)
+        if packed is not None:
+            _check_packed(packed, raw)
+        run.check_again(raw)
         run.end_chunk(self._output.position, CODEC_NONE if packed is None else CODEC_ZSTD)
 
     def _compressed(self, raw: bytearray | memoryview) -> bytes | None:
-        """The chunk as one zstd frame, None when that is no gain. What is returned has been opened and compared."""
+        """The chunk as one zstd frame, None when that is no gain. It counts once `_check_packed` has opened it."""
         if self._compressor is None:
             return None
         packed = self._compressor.compress(raw)
-        if len(packed) >= len(raw):
-            return None
-        if not decompress(packed, len(raw), "a chunk just compressed").startswith(raw):
-            raise CorruptionError("a chunk just compressed does not open to what went in; check this host's memory")
-        return packed
+        return None if len(packed) >= len(raw) else packed
+
+
+def _check_packed(packed: bytes, raw: bytearray | memoryview) -> None:
+    """Behind its hash, so that a bit that changes in front of it is found. Raises `CorruptionError`."""
+    if not decompress(packed, len(raw), "a chunk just compressed").startswith(raw):
+        raise CorruptionError("a chunk just compressed does not open to what went in; check this host's memory")
 
 
 def _overhead(runs: int, chunks: int) -> int:
@@ -294,6 +312,8 @@ class _OpenRun:
         self.plain = True
         """Whether all batches gathered are uncompressed."""
         self.buffer = bytearray()
+        self.gathered: list[tuple[int, Sequence[BatchInfo]]] = []
+        """Of each piece that waits its bytes and its headers, for the second check."""
         self.hasher = blake3()
         self._first = self._stop = self._batches = self._records = 0
         self._max_timestamp: int | None = None
@@ -303,17 +323,30 @@ class _OpenRun:
         """Bytes gathered and not yet written."""
         return len(self.buffer)
 
-    def gather(self, piece: memoryview, facts: PieceFacts) -> None:
+    def gather(self, piece: memoryview, infos: Sequence[BatchInfo], facts: PieceFacts) -> None:
         self._count(len(piece), facts)
+        self.gathered.append((len(piece), infos))
         self.gathering = True
         self.plain = self.plain and facts.plain
         self.buffer += piece
 
-    def alone(self, piece: memoryview, facts: PieceFacts) -> memoryview:
+    def alone(self, piece: memoryview, infos: Sequence[BatchInfo], facts: PieceFacts) -> memoryview:
         """The piece, which is a whole chunk."""
         self._count(len(piece), facts)
+        self.gathered.append((len(piece), infos))
         self.plain = facts.plain
         return piece
+
+    def check_again(self, raw: bytearray | memoryview) -> None:
+        """After the last use of what was gathered: a bit that changed before it was hashed is found here. Raises
+        `CorruptionError`."""
+        position = 0
+        with memoryview(raw) as view:
+            for size, infos in self.gathered:
+                with view[position : position + size] as piece:
+                    check_again(piece, infos)
+                position += size
+        self.gathered = []
 
     def through(self, piece: memoryview, facts: PieceFacts) -> None:
         self._count(len(piece), facts)

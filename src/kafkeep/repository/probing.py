@@ -24,6 +24,8 @@ ROUNDS: Final = 20
 LARGE_BYTES: Final = 16 * 1024 * 1024
 APART: Final = frozenset({"create-only", "one-winner"})
 """Probes of what keeps several writers apart."""
+LOOKS: Final = 3
+"""How often a clock is looked at anew that moved much meanwhile."""
 SKEW_SECONDS: Final = 30.0
 """How far this host's clock and the store's may be apart without a remark; a service's times have whole seconds."""
 
@@ -39,6 +41,19 @@ class Probe:
     """What was seen, in a sentence without a full stop."""
     needed: bool = True
     """Whether a repository cannot be trusted to a store that fails this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Skew:
+    """How two clocks differ at least, by what was seen of an object that was made between two looks at ours."""
+
+    seconds: float
+    """0 or more."""
+    ahead: bool
+    """Whether this host's clock is ahead of the store's."""
+
+    def __str__(self) -> str:
+        return f"this host's clock is {self.seconds:.0f} s {'ahead of' if self.ahead else 'behind'} the store's"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +89,7 @@ class _Names:
 
     def __init__(self, store: Store, now: Callable[[], datetime], rng: Randomness) -> None:
         self._store = store
-        self._base = f"hint/probe-{names.ulid(now(), rng.randbytes(10))}"
+        self._base = f"{names.HINT_PROBE}{names.ulid(now(), rng.randbytes(10))}"
         self._made: list[str] = []
 
     def new(self) -> str:
@@ -116,10 +131,11 @@ def probe_store(store: Store, *, now: Callable[[], datetime], rng: Randomness) -
         _tried("absence", lambda: _absence(store, own.new())),
         _tried("listing", lambda: _listing(store, second, len(data)), needed=False),
         _tried("large-object", lambda: _large(store, own.new(), rng)),
-        _tried("clock", lambda: _clock(store, own.new(), now), needed=False),
+        _tried("clock", lambda: _clock(store, own, now), needed=False),
     ]
     if store.capabilities.decided_elsewhere:
         probes.append(_tried("lock", lambda: _lock(store), needed=False))
+        probes.append(_tried("versions", lambda: _versions(store), needed=False))
     left = own.clean()
     probes.append(Probe("delete", left is None, "this login may delete" if left is None else left, needed=False))
     return StoreReport(store.url, tuple(probes))
@@ -221,15 +237,52 @@ def _lock(store: Store) -> tuple[bool, str]:
     )
 
 
-def _clock(store: Store, name: str, now: Callable[[], datetime]) -> tuple[bool, str]:
-    before = now()
-    store.put_new(name, b"")
-    after = now()
-    made = store.modified(name)
-    if made is None:
+def _versions(store: Store) -> tuple[bool, str]:
+    kept = store.versioning()
+    if kept is None:
+        return True, "this kind of store is not asked about versions"
+    if kept == "enabled":
+        return True, "versions are kept: it can be read as it was"
+    return True, "no versions are kept: what is deleted is gone"
+
+
+def measure_clock(store: Store, *, now: Callable[[], datetime], rng: Randomness) -> Skew | None:
+    """This host's clock against the store's, by an object that is made for it under `hint/` and deleted if the login may:
+    what lay there before, or under a name that others use, tells the time of something else. None where the store has no
+    clock. Raises `StoreError`.
+    """
+    with _names(store, now, rng) as own:
+        return _skew(store, own, now)
+
+
+def _skew(store: Store, own: _Names, now: Callable[[], datetime]) -> Skew | None:
+    for number in range(LOOKS):
+        before = now()
+        name = own.new()
+        store.put_new(name, b"")
+        after = now()
+        made = store.modified(name)
+        if made is None:
+            return None
+        # a clock that jumps between two looks would seem right whatever it says
+        if number == LOOKS - 1 or abs((after - before).total_seconds()) <= SKEW_SECONDS:
+            return _between(before, made, after)
+    raise ValueError("there is at least one look")
+
+
+def _between(before: datetime, made: datetime, after: datetime) -> Skew:
+    """A service's times are cut to whole seconds: what was made may be up to one younger than it says."""
+    first, last = min(before, after), max(before, after)
+    if (last - first).total_seconds() > SKEW_SECONDS:
+        # nobody knows which look was right, so the worse one counts
+        first, last = last, first
+    ahead = (first - made).total_seconds() - 1.0
+    behind = (made - last).total_seconds()
+    return Skew(max(ahead, behind, 0.0), ahead > behind)
+
+
+def _clock(store: Store, own: _Names, now: Callable[[], datetime]) -> tuple[bool, str]:
+    skew = _skew(store, own, now)
+    if skew is None:
         return True, "the store has no clock of its own"
-    ahead = max((made - after).total_seconds(), 0.0)
-    behind = max((before - made).total_seconds() - 1.0, 0.0)
-    skew = max(ahead, behind)
-    text = f"this host's clock and the store's are {skew:.0f} s apart"
-    return skew <= SKEW_SECONDS, text if skew else "this host's clock and the store's agree"
+    return skew.seconds <= SKEW_SECONDS, str(skew) if skew.seconds else "this host's clock and the store's agree"

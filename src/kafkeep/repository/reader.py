@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
@@ -27,6 +28,12 @@ TAIL_BYTES: Final = 64 * 1024
 """Read from a pack's end in one go: trailer and, most times, the whole footer."""
 READ_BYTES: Final = 1024 * 1024
 """Neighbouring chunks are fetched together up to this size."""
+AHEAD: Final = 4
+"""So many fetches of a run are under way or wait for their turn while one is worked on, where answers take their time."""
+MOST_AHEAD: Final = 16
+"""The same for all runs that a reader has open: this many times READ_BYTES of memory, or a chunk where that is larger."""
+
+NumberedChunk = tuple[int, ChunkRef]
 
 
 class RunOpener(Protocol):
@@ -126,6 +133,8 @@ class PackReader:
         self._most = footers
         self._footers: OrderedDict[str, Footer] = OrderedDict()
         self._lock = threading.Lock()
+        self._places_ahead = threading.Semaphore(MOST_AHEAD)
+        self._pool: ThreadPoolExecutor | None = None
 
     def footer(self, entry: PackEntry) -> Footer:
         """The footer of a pack, read twice before it is called damaged. Raises `CorruptObject`, `StoreError`."""
@@ -193,22 +202,65 @@ class PackReader:
         if index.seal is not None and self._opener is None:
             raise ValueError("a reader that was given no keys reads no sealed run")
         cipher = None if index.seal is None or self._opener is None else self._opener.open_run(index)
-        for group in neighbours(wanted):
-            yield from self._read_group(entry, run, group, verify, cipher)
+        reads = self._store.capabilities.parallel_reads
+        for group, stored in self._fetched_ahead(entry, wanted, reads) if reads > 1 else self._fetched(entry, wanted):
+            yield from self._opened(entry, run, group, stored, verify, cipher)
 
-    def _read_group(
+    def _fetched(
+        self, entry: PackEntry, chunks: Iterable[NumberedChunk]
+    ) -> Iterator[tuple[list[NumberedChunk], memoryview]]:
+        for group in neighbours(chunks):
+            yield group, self._fetch(entry, group)
+
+    def _fetched_ahead(
+        self, entry: PackEntry, chunks: Iterable[NumberedChunk], reads: int
+    ) -> Iterator[tuple[list[NumberedChunk], memoryview]]:
+        """The same, with what comes next on its way already."""
+        pool = self._readers(reads)
+        waiting: deque[tuple[list[NumberedChunk], Future[memoryview] | None]] = deque()
+
+        def following() -> tuple[list[NumberedChunk], memoryview]:
+            group, future = waiting.popleft()
+            if future is None:
+                return group, self._fetch(entry, group)
+            try:
+                return group, future.result()
+            finally:
+                self._places_ahead.release()
+
+        try:
+            for group in neighbours(chunks):
+                free = self._places_ahead.acquire(blocking=False)
+                waiting.append((group, pool.submit(self._fetch, entry, group) if free else None))
+                while waiting and (len(waiting) > AHEAD or not free):
+                    yield following()
+            while waiting:
+                yield following()
+        finally:
+            for _, future in waiting:
+                if future is not None:
+                    future.cancel()
+                    future.add_done_callback(lambda _: self._places_ahead.release())
+
+    def _readers(self, reads: int) -> ThreadPoolExecutor:
+        with self._lock:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(min(reads, MOST_AHEAD), thread_name_prefix="read-ahead")
+            return self._pool
+
+    def _opened(
         self,
         entry: PackEntry,
         run: RunRef,
-        group: Sequence[tuple[int, ChunkRef]],
+        group: Sequence[NumberedChunk],
+        stored: memoryview,
         verify: bool,
         cipher: RunCipher | None,
     ) -> Iterator[memoryview]:
-        chunks = [chunk for _, chunk in group]
-        stored = self._fetch(entry, chunks)
+        first = group[0][1].position
         for number, chunk in group:
             what = f"pack {entry.name}: {run.generation} {run.coverage}: chunk {chunk.offsets}"
-            offset = chunk.position - chunks[0].position
+            offset = chunk.position - first
             sealed = None if cipher is None else (cipher, number)
             try:
                 found = stored[offset : offset + chunk.stored_length]
@@ -216,20 +268,20 @@ class PackReader:
             except CorruptObject as error:
                 # what was damaged on its way is whole the second time
                 log.warning("chunk read again", pack=entry.name, reason=error.message)
-                opened = open_chunk(self._fetch(entry, (chunk,)), chunk, what, verify=verify, sealed=sealed)
+                opened = open_chunk(self._fetch(entry, ((number, chunk),)), chunk, what, verify=verify, sealed=sealed)
             yield opened
 
-    def _fetch(self, entry: PackEntry, group: Sequence[ChunkRef]) -> memoryview:
-        start = group[0].position
+    def _fetch(self, entry: PackEntry, group: Sequence[NumberedChunk]) -> memoryview:
+        start, last = group[0][1].position, group[-1][1]
         try:
-            return memoryview(self._store.get(entry.name, start, group[-1].position + group[-1].stored_length - start))
+            return memoryview(self._store.get(entry.name, start, last.position + last.stored_length - start))
         except ObjectNotFound as error:
             raise CorruptObject(f"pack {entry.name}, named by commit {entry.number}, is missing") from error
 
 
-def neighbours(chunks: Iterable[tuple[int, ChunkRef]]) -> Iterator[list[tuple[int, ChunkRef]]]:
+def neighbours(chunks: Iterable[NumberedChunk]) -> Iterator[list[NumberedChunk]]:
     """Those that lie one behind the other together, up to READ_BYTES: numbered chunks in the order of the pack."""
-    group: list[tuple[int, ChunkRef]] = []
+    group: list[NumberedChunk] = []
     size = 0
     for number, chunk in chunks:
         if group and (size + chunk.stored_length > READ_BYTES or chunk.position != group[0][1].position + size):

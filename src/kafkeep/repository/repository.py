@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Final, Self
 
 import structlog
 
-import kafkeep
 from kafkeep.errors import (
     CorruptChain,
     CorruptObject,
@@ -29,8 +28,9 @@ from kafkeep.repository.catalogue import PackEntry
 from kafkeep.repository.changes import KIND_OF, Change
 from kafkeep.repository.creation import create
 from kafkeep.repository.drafts import CommitOutcome, Draft, Fitted, fit
-from kafkeep.repository.envelope import TooLarge, digest
+from kafkeep.repository.envelope import TooLarge
 from kafkeep.repository.finding import find_point
+from kafkeep.repository.fold.settling import Limits
 from kafkeep.repository.format import (
     MANY,
     SINGLE,
@@ -44,9 +44,11 @@ from kafkeep.repository.format import (
 from kafkeep.repository.objects import read_repository_document
 from kafkeep.repository.pack import PackWriter
 from kafkeep.repository.packing import Randomness
+from kafkeep.repository.page_store import PageLost
 from kafkeep.repository.reader import PackReader, chunk_coverage
+from kafkeep.repository.remembering import TOOL, Remembered
 from kafkeep.repository.shelf import Shelf
-from kafkeep.repository.state import EMPTY, PointView, State, fold, recovery_point, validate
+from kafkeep.repository.state import PointView, State, fold, recovery_point, validate
 from kafkeep.repository.stores.base import Store
 from kafkeep.repository.stores.single import SingleWriterStore
 from kafkeep.repository.trust import Signature, TrustedKey, is_trusted_report, report_text, signed_text
@@ -58,8 +60,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-TOOL: Final = f"kafkeep {kafkeep.__version__}"
 CACHE_BATCH: Final = 256
+CACHE_BYTES: Final = 32 * 1024 * 1024
+"""So many commits, or bytes of commits, are folded in one go."""
 
 
 class Repository(Shelf):
@@ -81,17 +84,18 @@ class Repository(Shelf):
         pause: Callable[[float], None] = time.sleep,
         keyring: Keyring | None = None,
         signing_key: SigningKey | None = None,
+        limits: Limits = Limits(),
     ) -> None:
         super().__init__(store, document.id, seal=None if keyring is None else keyring.seal, now=now, rng=rng)
         self.keyring = keyring
         self._signing_key = signing_key
         self.about = document
-        self._cache = cache
         self._sink = sink
         self._pause = pause
         self._writer = rng.randbytes(16).hex()
         self._lock = threading.RLock()
-        self._state = EMPTY
+        self._remembered = Remembered(cache, self.seal, limits)
+        self._state = self._remembered.nothing
         self._reader = PackReader(store, document.id, seal=self.seal, opener=keyring)
 
     @classmethod
@@ -142,8 +146,10 @@ class Repository(Shelf):
         sink: EventSink = ignore,
         pause: Callable[[float], None] = time.sleep,
         access: Access | None = None,
+        limits: Limits = Limits(),
     ) -> Repository:
-        """Read the commit log to its end; `access` opens a repository that is encrypted.
+        """Read the commit log to its end; `access` opens a repository that is encrypted. Without `cache_dir` what is too
+        much for memory goes into a temporary file.
 
         Raises `RepositoryNotFound`, `UnknownFormat`, `KeyRefused`, `CorruptObject`, `CorruptChain`, `StoreError`, and
         `UsageError` for a signing key where commits are not signed.
@@ -158,7 +164,8 @@ class Repository(Shelf):
                 f"commits of {store.url} are not signed, and a signing key was given for it",
                 hint="Leave the key out; or check that this is the repository you mean.",
             )
-        cache = None if cache_dir is None else CommitCache(cache_dir, document.id, store.url)
+        seal = None if keyring is None else keyring.seal
+        cache = None if cache_dir is None else CommitCache(cache_dir, document.id, store.url, seal=seal, pause=pause)
         repository = cls(
             store,
             document,
@@ -169,6 +176,7 @@ class Repository(Shelf):
             pause=pause,
             keyring=keyring,
             signing_key=signing_key,
+            limits=limits,
         )
         repository._load()
         return repository
@@ -179,9 +187,9 @@ class Repository(Shelf):
         return self._state
 
     def close(self) -> None:
-        """Close the cache and the store."""
-        if self._cache is not None:
-            self._cache.close()
+        """Close the cache and the store. States that were handed out can still be read."""
+        self._state = self._remembered.keep(self._state, at_rest=True)
+        self._remembered.close()
         self.store.close()
 
     def __enter__(self) -> Self:
@@ -202,50 +210,52 @@ class Repository(Shelf):
             return self._state
 
     def _load(self) -> None:
-        self._load_cache()
-        head = chain.find_head(self.store, self._state.head)
-        waiting: list[tuple[int, bytes]] = []
-        for number, data in chain.read_commits(self.store, self._state.head + 1, head):
-            waiting.append((number, data))
-            if len(waiting) >= CACHE_BATCH:
-                self._extend(waiting)
-                waiting = []
-        self._extend(waiting)
+        try:
+            self._state = self._remembered.recall(self.store, self.about, self._slots)
+            self._read_on()
+        except PageLost as error:
+            self._begin_anew(error)
         if self.refresh().head < 0:
             raise CorruptChain(f"{self.store.url} has a repository document and no commit 0")
         if self._state.repository != self.about:
             raise CorruptChain(f"the commit log in {self.store.url} belongs to another repository")
 
-    def _load_cache(self) -> None:
-        """Begin with the cached commits, if the last of them is what the store holds at its number."""
-        if self._cache is None:
-            return
-        try:
-            state = fold(EMPTY, self._slots(EMPTY, self._cache.commits()))
-        except CorruptChain as error:
-            log.info("cache thrown away", reason=error.message)
-            self._cache.clear()
-            return
-        if state.head < 0:
-            return
-        data = chain.read_commit(self.store, state.head)
-        if data is None or digest(data) != state.head_digest:
-            raise CorruptChain(
-                f"commit {state.head} in {self.store.url} is {'gone' if data is None else 'another one'}:"
-                " this host has read it before, so the store was rolled back or replaced",
-                hint=f"If that was on purpose, remove {self._cache.path} and run the command again.",
-            )
-        self._state = state
+    def _begin_anew(self, error: PageLost) -> None:
+        """Losing what was remembered costs time only."""
+        log.info("cache thrown away", reason=error.message)
+        self._remembered.forget()
+        self._state = self._remembered.nothing
+        self._read_on()
+
+    def _read_on(self) -> None:
+        head = chain.find_head(self.store, self._state.head)
+        waiting: list[tuple[int, bytes]] = []
+        size = 0
+        for number, data in chain.read_commits(self.store, self._state.head + 1, head):
+            waiting.append((number, data))
+            size += len(data)
+            if len(waiting) >= CACHE_BATCH or size >= CACHE_BYTES:
+                self._fold_in(waiting)
+                waiting, size = [], 0
+        self._fold_in(waiting)
+        self._state = self._remembered.keep(self._state, at_rest=True)
 
     def _extend(self, commits: list[tuple[int, bytes]]) -> None:
+        """With commits that lie in the store and follow what is known."""
+        try:
+            self._fold_in(commits)
+        except PageLost as error:
+            self._begin_anew(error)
+
+    def _fold_in(self, commits: list[tuple[int, bytes]]) -> None:
         before = len(self._state.alarms)
         self._state = fold(self._state, self._slots(self._state, commits))
         if self.keyring is not None:
             self.keyring.forget(self._state.keys)
         for alarm in self._state.alarms[before:]:
             log.warning("commit counts for nothing", number=alarm.number, reason=alarm.reason)
-        if self._cache is not None:
-            self._cache.add(commits)
+        self._remembered.add(commits)
+        self._state = self._remembered.keep(self._state, at_rest=False)
 
     def _slots(self, state: State, commits: Iterable[tuple[int, bytes]]) -> Iterator[Slot]:
         prev = state.head_digest
@@ -337,7 +347,9 @@ class Repository(Shelf):
                 self.refresh()
 
     def _with_keys(self, draft: Draft) -> Draft:
-        return draft if self.keyring is None else replace(draft, topic_keys=self.keyring.made(self._state.keys))
+        if self.keyring is None:
+            return draft
+        return replace(draft, topic_keys=(*draft.topic_keys, *self.keyring.made(self._state.keys)))
 
     def _commit_halves(self, draft: Draft) -> CommitOutcome:
         """Gaps and openings go with the first half that has room for them: what is there already is dropped."""
@@ -393,11 +405,15 @@ class Repository(Shelf):
 
     # --- packs -----------------------------------------------------------------------------------------------
 
-    def pack_writer(self) -> PackWriter:
-        """A new pack, written with the epoch of the state at hand. Raises `UnknownFormat`, `StoreError`."""
+    def check_may_add(self) -> None:
+        """Before anything is uploaded that could not be committed. Raises `UnknownFormat`, `KeyRefused`."""
         self.about.require("append", self.store.url)
         if self.about.admins:
-            self._signing_key_for("add")  # before anything is uploaded that could not be committed
+            self._signing_key_for("add")
+
+    def pack_writer(self) -> PackWriter:
+        """A new pack, written with the epoch of the state at hand. Raises `UnknownFormat`, `StoreError`."""
+        self.check_may_add()
         sealer = None if self.keyring is None else StateSealer(self.keyring, lambda: self._state.keys)
         return PackWriter(
             self.store.open_new(), self.about, epoch=self._state.epoch, now=self._now, rng=self._rng, sealer=sealer

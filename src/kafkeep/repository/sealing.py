@@ -118,25 +118,32 @@ class RunCipher:
 
 
 class ChunkSealer:
-    """Seals chunks, and opens each again before it counts. One thread uses it; it keeps its buffers."""
+    """Seals chunks, and opens each again before it counts. One thread uses it; it keeps its buffers.
+
+    `check` comes behind the hash of what was sealed: so it also finds a bit that changed in between.
+    """
 
     def __init__(self) -> None:
         self._sealed = bytearray()
         self._opened = bytearray()
 
     def seal(self, cipher: RunCipher, index: int, raw: bytes | bytearray | memoryview) -> memoryview:
-        """Ciphertext and tag, good until the next call. Raises `CorruptionError` when they do not open to `raw`."""
+        """Ciphertext and tag, good until the next call; they count once `check` has opened them."""
         size = len(raw)
         if len(self._sealed) < size + TAG_BYTES:
             self._sealed = bytearray(size + TAG_BYTES)
             self._opened = bytearray(size)
         sealed = memoryview(self._sealed)[: size + TAG_BYTES]
-        opened = memoryview(self._opened)[:size]
         cipher.seal_into(index, raw, sealed)
+        return sealed
+
+    def check(self, cipher: RunCipher, index: int, raw: bytes | bytearray | memoryview) -> None:
+        """Raises `CorruptionError` when what `seal` made last does not open to `raw`."""
+        size = len(raw)
+        sealed, opened = memoryview(self._sealed)[: size + TAG_BYTES], memoryview(self._opened)[:size]
         # memory views are compared byte by byte in Python's own slow way, the beginning of a bytearray at once
         if not cipher.open_into(index, sealed, opened) or not self._opened.startswith(raw):
             raise CorruptionError("a chunk just sealed does not open to what went in; check this host's memory")
-        return sealed
 
 
 def run_cipher(

@@ -7,9 +7,11 @@ the alarms, for every reader alike: slots are immutable, so a bad commit must no
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from operator import attrgetter, itemgetter
 from types import MappingProxyType
+from typing import Final
 
 from kafkeep.errors import CorruptChain
 from kafkeep.model import (
@@ -24,6 +26,9 @@ from kafkeep.model import (
 from kafkeep.repository.catalogue import PackCatalogue, PackEntry
 from kafkeep.repository.changes import Change, Pin
 from kafkeep.repository.compacting import check_pack
+from kafkeep.repository.fold.codecs import Numbered
+from kafkeep.repository.fold.rope import Deferred, Mapped, Rope
+from kafkeep.repository.fold.settling import Layers, settled
 from kafkeep.repository.format import NO_COMMIT, Commit, CommittedPack, RepositoryDocument, Slot
 from kafkeep.repository.invalid import Invalid
 from kafkeep.repository.keeping import Retirement, changed, check_change
@@ -58,10 +63,8 @@ class GenerationState:
     opened_why: str
     closed_at: int | None = None
     closed_why: str | None = None
-    runs: Shared[RunRef] = field(default_factory=Shared)
-    """In offset order."""
-    run_numbers: Shared[int] = field(default_factory=Shared)
-    """The commit of each run."""
+    history: Rope[Numbered] = field(default_factory=Rope)
+    """The runs in offset order, each with the number of its commit."""
     gaps: Shared[Gap] = field(default_factory=Shared)
     """In offset order."""
     gap_numbers: Shared[int] = field(default_factory=Shared)
@@ -70,17 +73,38 @@ class GenerationState:
     def open(self) -> bool:
         return self.closed_at is None
 
-    def runs_at(self, number: int, offsets: OffsetRange) -> tuple[RunRef, ...]:
+    @property
+    def runs(self) -> Sequence[RunRef]:
+        """In offset order; those that lie on pages are read when they are asked for."""
+        return Mapped(self.history, _RUN)
+
+    @property
+    def run_numbers(self) -> Sequence[int]:
+        """The commit of each run."""
+        return Mapped(self.history, _NUMBER)
+
+    def runs_at(self, number: int, offsets: OffsetRange) -> Sequence[RunRef]:
         """The runs that commits up to `number` brought and that overlap `offsets`, in offset order."""
-        last = bisect_right(self.run_numbers, number)
-        first = bisect_right(self.runs, offsets.start, 0, last, key=lambda run: run.coverage.stop)
-        stop = bisect_right(self.runs, offsets.stop - 1, first, last, key=lambda run: run.coverage.start)
-        return tuple(self.runs[first:stop]) if offsets else ()
+        if not offsets or not self.history:
+            return ()
+        stop, newest = len(self.history), self.history.known_last
+        # what a newest point holds ends with the last run, which is at hand
+        if newest is None or newest[0] > number or newest[1].coverage.start >= offsets.stop:
+            last = bisect_right(self.run_numbers, number)
+            stop = bisect_right(self.runs, offsets.stop - 1, 0, last, key=lambda run: run.coverage.start)
+        first = 0
+        if offsets.start > self.start:
+            first = bisect_right(self.runs, offsets.start, 0, stop, key=lambda run: run.coverage.stop)
+        return self.runs[first:stop]
 
     def gaps_at(self, number: int, offsets: OffsetRange) -> tuple[Gap, ...]:
         """The gaps that commits up to `number` brought and that overlap `offsets`, in offset order."""
         known = self.gaps[: bisect_right(self.gap_numbers, number)]
         return tuple(gap for gap in known if gap.offsets.intersection(offsets) is not None)
+
+
+_NUMBER: Final = itemgetter(0)
+_RUN: Final = itemgetter(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +120,7 @@ class PartitionView:
     """What a recovery point holds of one partition: `[cut.start, cut.stop)` joined up from runs and gaps."""
 
     cut: PartitionCut
-    slices: tuple[RunSlice, ...]
+    slices: Sequence[RunSlice]
     gaps: tuple[Gap, ...]
 
     @property
@@ -104,16 +128,16 @@ class PartitionView:
         return self.cut.generation
 
     @property
-    def runs(self) -> tuple[RunRef, ...]:
-        return tuple(part.run for part in self.slices)
+    def runs(self) -> Sequence[RunRef]:
+        return Mapped(self.slices, attrgetter("run"))
 
 
 @dataclass(frozen=True, slots=True)
 class PointView:
-    """The content of a recovery point, partition by partition in the order of its cuts."""
+    """The content of a recovery point, partition by partition in the order of its cuts; each is made when it is asked for."""
 
     point: RecoveryPoint
-    partitions: tuple[PartitionView, ...]
+    partitions: Sequence[PartitionView]
 
     def packs(self) -> tuple[str, ...]:
         """Names of the packs needed, each once, sorted."""
@@ -149,6 +173,13 @@ class State:
     """Of an encrypted repository."""
     trusted: tuple[TrustedKey, ...] = ()
     """Whose signatures count, in a repository whose commits are signed."""
+    layers: Layers = field(default_factory=Layers, compare=False, repr=False)
+    """Where that lies which is not in memory; no part of what the commits say."""
+
+    @property
+    def runs(self) -> int:
+        """How many there are."""
+        return sum(len(known.history) for known in self.generations.values())
 
     def latest_generation(self, topic_partition: TopicPartition) -> GenerationState | None:
         """The generation opened last for this partition, open or closed; None when it was never seen."""
@@ -161,17 +192,18 @@ class State:
 
     def view(self, point: RecoveryPoint) -> PointView:
         """The content of a point of this state: only what commits up to its number brought."""
-        return PointView(point, tuple(self._partition_view(cut, point.number) for cut in point.cuts))
+        return PointView(point, Mapped(point.cuts, lambda cut: self._partition_view(cut, point.number)))
 
     def _partition_view(self, cut: PartitionCut, number: int) -> PartitionView:
         offsets = OffsetRange(cut.start, cut.stop)
         known = self.generations[cut.generation]
-        slices = []
-        for run in known.runs_at(number, offsets):
-            common = run.coverage.intersection(offsets)
-            if common is not None:
-                slices.append(RunSlice(run, common))
-        return PartitionView(cut, tuple(slices), known.gaps_at(number, offsets))
+
+        def part(run: RunRef) -> RunSlice:
+            start, stop = max(run.coverage.start, cut.start), min(run.coverage.stop, cut.stop)
+            return RunSlice(run, OffsetRange(start, stop))
+
+        runs = Deferred(lambda: known.runs_at(number, offsets))
+        return PartitionView(cut, Mapped(runs, part), known.gaps_at(number, offsets))
 
 
 EMPTY = State()
@@ -257,9 +289,10 @@ class Overlay:
 def covering(gaps: Iterable[Gap], runs: Iterable[RunRef]) -> list[Gap | RunRef]:
     """Gaps and runs in the one order in which they may extend the coverage: by generation, then by offset."""
 
-    def place(item: Gap | RunRef) -> tuple[Generation, int, int]:
+    def place(item: Gap | RunRef) -> tuple[str, str, int, int, int, int]:
         offsets = item.offsets if isinstance(item, Gap) else item.coverage
-        return item.generation, offsets.start, offsets.stop
+        of = item.generation
+        return of.topic, of.topic_id, of.partition, of.lineage, offsets.start, offsets.stop
 
     return sorted([*gaps, *runs], key=place)
 
@@ -347,6 +380,16 @@ class _Folder:
         )
 
     def apply(self, slot: Slot) -> None:
+        self._apply(slot)
+        self.state = replace(self.state, layers=self.state.layers.after(slot.commit))
+        if self.state.layers.loose >= self.state.layers.limits.loose:
+            self._take(settled(self.state))
+
+    def _take(self, following: State) -> None:
+        self._generations = dict(following.generations)
+        self.state = replace(following, generations=MappingProxyType(self._generations))
+
+    def _apply(self, slot: Slot) -> None:
         state = self.state
         if slot.seq != state.head + 1:
             raise CorruptChain(f"commit {slot.seq} where commit {state.head + 1} belongs")
@@ -376,7 +419,7 @@ class _Folder:
             self._apply_change(commit, commit.change, head)
             return
         self._apply_generations(commit)
-        entries = [PackEntry(p.name, p.size, p.blake3, p.epoch, commit.seq, p.runs) for p in commit.packs]
+        entries = [PackEntry(p.name, p.size, p.blake3, p.epoch, commit.seq, Rope.of(p.runs)) for p in commit.packs]
         point = recovery_point(commit)
         self.state = replace(
             state,
@@ -389,9 +432,7 @@ class _Folder:
         )
 
     def _apply_change(self, commit: Commit, change: Change, head: Mapping[str, object]) -> None:
-        following = changed(self.state, commit, change)
-        self._generations = dict(following.generations)
-        self.state = replace(following, **head, generations=MappingProxyType(self._generations))  # type: ignore[arg-type]
+        self._take(replace(changed(self.state, commit, change), **head))  # type: ignore[arg-type]
 
     def _apply_generations(self, commit: Commit) -> None:
         for opened in commit.opened:
@@ -420,11 +461,19 @@ def _covered(known: GenerationState, item: Gap | RunRef, number: int) -> Generat
             gaps=known.gaps.extended([item]),
             gap_numbers=known.gap_numbers.extended([number]),
         )
-    return replace(
-        known,
+    # `replace` takes twice as long, and this is done for every run of every commit
+    return GenerationState(
+        generation=known.generation,
+        start=known.start,
         next_offset=item.coverage.stop,
-        runs=known.runs.extended([item]),
-        run_numbers=known.run_numbers.extended([number]),
+        opened_at=known.opened_at,
+        opened_time=known.opened_time,
+        opened_why=known.opened_why,
+        closed_at=known.closed_at,
+        closed_why=known.closed_why,
+        history=known.history.extended([(number, item)]),
+        gaps=known.gaps,
+        gap_numbers=known.gap_numbers,
     )
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from kafkeep.kafka.wire.batch import HEADER_SIZE, rewrite
-from kafkeep.kafka.wire.repack import Slices, put_together
-from kafkeep.playback import play
+from kafkeep.kafka.wire.growing import Growing
+from kafkeep.kafka.wire.repack import put_together, ranges_of
+from kafkeep.playback import PlayedBatch, Stretch, play, play_by_chunk
 from kafkeep.repository.repository import Repository
+from kafkeep.restore.options import SMALL_ONES
 from kafkeep.restore.passage import Passage
 from kafkeep.restore.plan import PartitionRestore, ProducerIdentity
-from kafkeep.restore.repack import Stored, Together, gathered
+from kafkeep.restore.repack import Stored, StoredStretch, Together, gathered, gathered_up_to_full
 
 SEQUENCES = 2**31
 """Producer sequences count 0 … 2^31-1 and start again at 0 (clients/common/record/DefaultRecordBatch.java)."""
@@ -38,19 +40,27 @@ def ready_batches(
     sequence: int,
     identity: ProducerIdentity,
     repack_bytes: int,
+    repack_rule: int = SMALL_ONES,
 ) -> Iterator[ReadyBatch]:
     """What is left of a partition from `source_start` on, as batches with running sequences; small neighbours together
-    in batches of up to `repack_bytes`, 0 for none.
+    in batches of up to `repack_bytes`, 0 for none, by one of the rules of `restore.options`.
 
     The same arguments give the same batches, and so does every `next_source` with the sequence behind it. What was sent
     before a broken connection can be sent again and is recognised by the broker.
     """
     start = max(part.start, source_start)
-    for together in gathered(stored_batches(repository, part, start), repack_bytes):
-        if together.only is None:
-            ready = _put_together(together, sequence, identity)
-        else:
+    together_by_rule = (
+        gathered(stored_batches(repository, part, start), repack_bytes)
+        if repack_rule == SMALL_ONES or repack_bytes <= HEADER_SIZE
+        else gathered_up_to_full(stored_stretches(repository, part, start), repack_bytes)
+    )
+    for together in together_by_rule:
+        if together.only is not None:
             ready = _with_new_header(together.only, sequence, identity)
+        elif together.growing is not None:
+            ready = _sealed(together, together.growing, sequence, identity)
+        else:
+            ready = _put_together(together, sequence, identity)
         yield ready
         sequence = (sequence + ready.records) % SEQUENCES
 
@@ -74,6 +84,28 @@ def stored_batches(repository: Repository, part: PartitionRestore, start: int) -
             yield Stored(played.info, played.batch, following, records)
         if passage.is_over:
             return
+
+
+def stored_stretches(repository: Repository, part: PartitionRestore, start: int) -> Iterator[Stored | StoredStretch]:
+    """The same batches as `stored_batches`, those of a chunk together where nothing is to be left out of it."""
+    if not part.window.is_open:
+        yield from stored_batches(repository, part, start)
+        return
+    passage = Passage(part.window, begun=start > part.start)
+
+    def stored(played: PlayedBatch | None) -> Stored | None:
+        if played is None:
+            return None
+        records = passage.take(played)
+        if records is None or records.bodies:
+            return Stored(played.info, played.batch, played.info.next_offset, records)
+        return None
+
+    for found in play_by_chunk(repository, part.runs, start=start, stop=part.stop, held_back=part.held_back):
+        if isinstance(found, Stretch):
+            yield StoredStretch(found, lambda stretch=found: stored(stretch.take()))  # type: ignore[misc]
+        elif (batch := stored(found)) is not None:
+            yield batch
 
 
 def _with_new_header(stored: Stored, sequence: int, identity: ProducerIdentity) -> ReadyBatch:
@@ -103,21 +135,16 @@ def _put_together(together: Together, sequence: int, identity: ProducerIdentity)
         producer_epoch=identity.epoch,
         base_sequence=sequence,
     )
-    pieces = _pieces(together.records)
+    pieces = tuple(ranges_of(together.records))
     return ReadyBatch((body,), len(body), sum(count for _, count in pieces), pieces, together.next_source, sequence)
 
 
-def _pieces(parts: Iterable[Slices]) -> tuple[tuple[int, int], ...]:
-    pieces: list[tuple[int, int]] = []
-    first = following = -1
-    for part in parts:
-        offsets = part.offsets
-        whole = offsets if isinstance(offsets, range) else None
-        for start, stop in [(whole.start, whole.stop)] if whole is not None else ((at, at + 1) for at in offsets):
-            if start != following:
-                if following > first:
-                    pieces.append((first, following - first))
-                first = start
-            following = stop
-    pieces.append((first, following - first))
-    return tuple(pieces)
+def _sealed(together: Together, growing: Growing, sequence: int, identity: ProducerIdentity) -> ReadyBatch:
+    records = growing.records
+    batch = growing.seal(
+        together.codec,
+        producer_id=identity.producer_id,
+        producer_epoch=identity.epoch,
+        base_sequence=sequence,
+    )
+    return ReadyBatch((batch,), len(batch), records, tuple(together.pieces), together.next_source, sequence)

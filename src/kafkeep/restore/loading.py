@@ -5,17 +5,19 @@ target wherever it is not clear how much of a partition is there.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
-from kafkeep.errors import KafkaUnreachable
-from kafkeep.events import EventSink, Progress, Retried
+from kafkeep.elsewhere import HERE, Workforce, reach_of
+from kafkeep.errors import KafkaUnreachable, WorkerError
+from kafkeep.events import Event, EventSink, Progress, Retried
 from kafkeep.kafka.cluster import Cluster
 from kafkeep.kafka.produce import BrokerProducer
 from kafkeep.kafka.topology import NO_NODE, Topology
 from kafkeep.repository.repository import Repository
-from kafkeep.restore.batches import ReadyBatch, ready_batches
+from kafkeep.restore.batches import ReadyBatch
+from kafkeep.restore.elsewhere import Producing, RestoreSetup, TravellingProduce
 from kafkeep.restore.options import RestoreOptions
 from kafkeep.restore.plan import ProducerIdentity, TopicRestore
 from kafkeep.restore.produce import (
@@ -30,7 +32,8 @@ from kafkeep.restore.produce import (
 from kafkeep.restore.reading_back import ReadingBack
 from kafkeep.restore.repack import repack_limit
 from kafkeep.restore.spreading import SpreadTopic
-from kafkeep.work.threads import Finished, run_on_threads
+from kafkeep.work.executor import Job
+from kafkeep.work.messages import Emitted, Finished, Lost
 
 _LONGEST_PAUSE_SECONDS = 5.0
 _MOST_READINGS = 10
@@ -49,6 +52,7 @@ class Loading:
         *,
         topics: Sequence[TopicRestore],
         spread: Mapping[str, SpreadTopic],
+        workers: Workforce = HERE,
         sink: EventSink,
         stop: threading.Event,
     ) -> None:
@@ -58,7 +62,15 @@ class Loading:
         self._repository = repository
         self._options = options
         self._identity = identity
-        self._repack_bytes = {topic.target: repack_limit(options.repack_bytes, topic.configs) for topic in topics}
+        self._workers = workers
+        self._producing = Producing(
+            identity=identity,
+            repack_bytes={
+                topic.target: repack_limit(options.repack_bytes, topic.configs, options.repack_rule) for topic in topics
+            },
+            repack_rule=options.repack_rule,
+        )
+        self._source = self._producing.source(repository)
         self._spread = spread
         self._sink = sink
         self._stop = stop
@@ -116,14 +128,7 @@ class Loading:
             return spread.ready_batches(
                 progress.part, first=progress.source_next, sequence=progress.sequence, identity=self._identity
             )
-        return ready_batches(
-            self._repository,
-            progress.part,
-            source_start=progress.source_next,
-            sequence=progress.sequence,
-            identity=self._identity,
-            repack_bytes=self._repack_bytes[progress.part.target.topic],
-        )
+        return self._source(progress)
 
     def _pass(self, todo: Sequence[PartitionProgress]) -> list[PartitionProgress]:
         working = [state for state in todo if state.status == WORKING]
@@ -132,20 +137,57 @@ class Loading:
             return results
         topology = self._cluster.topology(sorted({state.part.target.topic for state in working}))
         placed, waiting = _place(working, topology)
-        tasks = cut_into_tasks(placed, connections_per_broker=self._options.connections_per_broker)
-        worker = partial(
-            produce_partitions,
+        # The spool of what is repartitioned lies in files of this process.
+        spread = [state for state in placed if state.part.target.topic in self._spread]
+        stored = [state for state in placed if state.part.target.topic not in self._spread]
+        results += waiting
+        for workers, states in (
+            [(self._workers, stored), (HERE, spread)] if self._workers.elsewhere else [(HERE, placed)]
+        ):
+            for message in workers.executor.run(self._job(workers, states, topology)):
+                if isinstance(message, Finished):
+                    results += message.result
+                elif isinstance(message, Lost):
+                    results += [_of_lost(state, message.reason) for state in message.task.partitions]
+                elif isinstance(message, Emitted):
+                    self._sink(message.item)
+        return results
+
+    def _job(
+        self, workers: Workforce, states: Sequence[PartitionProgress], topology: Topology
+    ) -> Job[ProduceTask, Event, tuple[PartitionProgress, ...]]:
+        leaders = len({state.leader for state in states})
+        share = -(-workers.executor.workers // max(leaders, 1))
+        tasks = cut_into_tasks(states, connections_per_broker=max(self._options.connections_per_broker, share))
+        return Job(
+            tasks=sorted(tasks, key=lambda task: -sum(state.part.raw_bytes for state in task.partitions)),
+            here=partial(self._produce, topology),
+            setup=self._setup,
+            travelling=partial(self._travelling, topology),
+            stop=self._stop,
+            threads=len(tasks),
+        )
+
+    def _produce(
+        self, topology: Topology, task: ProduceTask, emit: Callable[[Event], None], cancelled: threading.Event
+    ) -> tuple[PartitionProgress, ...]:
+        return produce_partitions(
+            task,
+            lambda partition: None,
+            cancelled,
             batches=self._batches,
             open_producer=partial(self._open_producer, topology),
             request_bytes=self._options.request_bytes,
             sink=self._sink,
             stop=self._stop,
         )
-        results += waiting
-        for message in run_on_threads(tasks, worker, threads=len(tasks)):
-            if isinstance(message, Finished):
-                results += message.result
-        return results
+
+    def _setup(self) -> RestoreSetup:
+        return RestoreSetup(reach_of(self._workers, self._cluster, self._repository, opens_records=True))
+
+    def _travelling(self, topology: Topology, task: ProduceTask) -> TravellingProduce:
+        broker = topology.brokers[task.broker]
+        return TravellingProduce(task, broker, self._producing, self._options.request_bytes)
 
     def _open_producer(self, topology: Topology, node_id: int) -> BrokerProducer:
         return self._cluster.producer(topology.brokers[node_id])
@@ -154,6 +196,11 @@ class Loading:
         delay = min(0.1 * 2**attempt, _LONGEST_PAUSE_SECONDS)
         self._sink(Retried(str(state.part.target), state.reason, attempt + 1, delay))
         self._stop.wait(delay)
+
+
+def _of_lost(state: PartitionProgress, reason: str) -> PartitionProgress:
+    """What a worker had got in before it was gone is found on the target; the broker recognises what comes twice."""
+    return replace(state, status=UNCLEAR, reason=WorkerError.slug, message=f"{state.part.target}: {reason}")
 
 
 def _place(

@@ -16,6 +16,11 @@ DEFAULT_REPACK: Final = 256 * 1024
 LARGEST_REPACK: Final = 1_000_000
 """Kafka takes batches of 1 048 588 bytes unless a topic or a broker says otherwise."""
 
+SMALL_ONES: Final = 1
+UP_TO_FULL: Final = 2
+"""Which batches a restore puts together: those of few records, which cost little even as Python's own; or all of which
+several fit into one, which is a gain where the C helper moves their records."""
+
 EXISTING: Final = ("fail", "append")
 RETENTION: Final = ("restore", "hold")
 PREFLIGHT: Final = ("data", "exist")
@@ -66,6 +71,9 @@ class RestoreOptions:
     repack_bytes: int = DEFAULT_REPACK
     """Neighbouring small batches go out as one batch of up to this much, at most LARGEST_REPACK; 0 sends every batch as it
     was. Batches of repartitioned topics are made anew in any case."""
+    repack_rule: int = SMALL_ONES
+    """Which batches are small: `SMALL_ONES` or `UP_TO_FULL`. Part of what decides which batches are sent, so a job keeps the
+    one that it was begun with."""
     attempts: int = 10
 
     @property

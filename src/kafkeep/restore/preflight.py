@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from kafkeep.errors import CorruptObject, ObjectNotFound
 from kafkeep.events import EventSink, Progress, WorkPlanned
@@ -16,14 +16,23 @@ from kafkeep.restore.passage import Passage
 from kafkeep.restore.plan import PartitionRestore, RestorePlan
 from kafkeep.work.threads import run_on_threads
 
-_THREADS = 4
+THREADS = 4
+CheckAll = Callable[[Sequence[PartitionRestore]], None]
+"""Reads all that is needed of these partitions and raises what is wrong with them."""
 
 
 def check_everything_needed(
-    repository: Repository, plan: RestorePlan, options: RestoreOptions, *, sink: EventSink
+    repository: Repository,
+    plan: RestorePlan,
+    options: RestoreOptions,
+    *,
+    sink: EventSink,
+    check_all: CheckAll | None = None,
 ) -> None:
     """Raises `CorruptionError` when a pack is missing or shorter than its commit says, or (level `data`) when anything of
     a run that the plan needs fails its digest or CRC; `KeyRefused` when any of them cannot be opened here.
+
+    `check_all` gets the partitions, the largest first, where they are to be read elsewhere than in this process.
     """
     require_keys(repository, (run for part in plan.partitions for run in _needed(part)))
     for name in sorted({run.pack for part in plan.partitions for run in _needed(part)}):
@@ -32,24 +41,35 @@ def check_everything_needed(
         return
     sink(WorkPlanned("check", len(plan.partitions), plan.most_records, plan.raw_bytes))
 
-    def check_partition(part: PartitionRestore, emit: Callable[[None], None], cancelled: threading.Event) -> None:
-        passage = Passage(part.window, begun=False)
-        for records, size in check(
-            repository,
-            part.runs,
-            start=part.start,
-            stop=part.stop,
-            held_back=part.held_back,
-            too_early=passage.too_early,
-            is_last=passage.ends_in if part.window.may_end else None,
-        ):
-            if cancelled.is_set():
-                return
-            sink(Progress("check", records, size))
-
     largest_first = sorted(plan.partitions, key=lambda part: -part.raw_bytes)
-    for _ in run_on_threads(largest_first, check_partition, threads=_THREADS):
+    if check_all is not None:
+        check_all(largest_first)
+        return
+
+    def check_one(part: PartitionRestore, emit: Callable[[None], None], cancelled: threading.Event) -> None:
+        check_partition(repository, part, cancelled, sink)
+
+    for _ in run_on_threads(largest_first, check_one, threads=THREADS):
         pass
+
+
+def check_partition(
+    repository: Repository, part: PartitionRestore, cancelled: threading.Event, sink: EventSink
+) -> None:
+    """Every byte that is needed of one partition. Raises `CorruptionError`, `KeyRefused`, `StoreError`."""
+    passage = Passage(part.window, begun=False)
+    for records, size in check(
+        repository,
+        part.runs,
+        start=part.start,
+        stop=part.stop,
+        held_back=part.held_back,
+        too_early=passage.too_early,
+        is_last=passage.ends_in if part.window.may_end else None,
+    ):
+        if cancelled.is_set():
+            return
+        sink(Progress("check", records, size))
 
 
 def _needed(part: PartitionRestore) -> tuple[RunRef, ...]:

@@ -28,6 +28,8 @@ MOST_OPEN: Final = 32
 """Partitions of a task that are read at the same time: each holds a chunk or two of the repository in memory, and more
 in one request bring no more speed.
 """
+_REQUESTS_READY: Final = MOST_IN_FLIGHT + 1
+"""No more partitions are opened while those that are open have enough for so many requests."""
 _TRIES_IN_PLACE: Final = 3
 _FIRST_SEQUENCE = 0
 _SEQUENCES: Final = 2**31
@@ -93,7 +95,7 @@ class _Stream:
         self._next: ReadyBatch | None = None
         self._map = OffsetMapBuilder(progress.rows)
         self.in_flight: deque[ReadyBatch] = deque()
-        """Sent and not acknowledged, oldest first."""
+        """Sent and not acknowledged, oldest first; without their bytes, which are read again if need be."""
         self.unanswered = 0
         """Sent over this connection and not answered at all."""
         self.rewinding = False
@@ -122,11 +124,16 @@ class _Stream:
             self._next = next(self._batches, None)
         return self._next
 
+    def ready_bytes(self, now: float) -> int:
+        """Of the batch that comes next; 0 while none may be sent."""
+        batch = None if self.rewinding or self.retry_at > now else self.peek()
+        return 0 if batch is None else batch.size
+
     def take(self) -> ReadyBatch:
         batch, self._next = self.peek(), None
         if batch is None:
             raise RuntimeError("take() without a batch: peek() tells whether there is one")
-        self.in_flight.append(batch)
+        self.in_flight.append(batch._replace(parts=()))
         self.unanswered += 1
         return batch
 
@@ -204,10 +211,16 @@ class PartitionProducer:
         return tuple(self._ended)
 
     def _open_more(self) -> None:
-        while self._waiting and len(self._streams) < MOST_OPEN:
+        if not self._waiting or len(self._streams) >= MOST_OPEN:
+            return
+        enough = _REQUESTS_READY * self._request_bytes
+        now = time.monotonic()
+        ready = sum(stream.ready_bytes(now) for stream in self._streams.values())
+        while self._waiting and len(self._streams) < MOST_OPEN and ready < enough:
             progress = self._waiting.popleft()
-            self._streams[progress.part.target] = _Stream(progress, self._batches)
+            stream = self._streams[progress.part.target] = _Stream(progress, self._batches)
             self._order.append(progress.part.target)
+            ready += stream.ready_bytes(now)
 
     def _fill(self) -> None:
         while self._producer.outstanding < MOST_IN_FLIGHT:

@@ -73,6 +73,8 @@ class JobRecord:
     """What its caller had kept with it: what was to be done beside the records."""
     finished: bool = False
     """True once a process came to the end with nothing left to do."""
+    unsigned: tuple[str, ...] = ()
+    """Object names of those of its reports that nobody signed who is trusted, in a repository whose commits are signed."""
 
 
 def planned_ranges(plan: RestorePlan) -> tuple[PlannedRange, ...]:

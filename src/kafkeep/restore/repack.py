@@ -2,40 +2,49 @@
 a request of 1 KB.
 
 Which batches go together depends on nothing but themselves and those between the last border and them. So the same
-batches come out from whatever border one begins at.
+batches come out from whatever border one begins at, and whether or not the C helper is there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from kafkeep.errors import CorruptBatch
 from kafkeep.kafka.wire.batch import HEADER_SIZE
-from kafkeep.kafka.wire.codecs import GZIP, LZ4, NONE, SNAPPY, ZSTD
-from kafkeep.kafka.wire.repack import LARGEST_HEAD, Slices, cut_out
+from kafkeep.kafka.wire.codecs import GZIP, LZ4, NONE, SNAPPY, ZSTD, decompress
+from kafkeep.kafka.wire.growing import HEAD_GROWTH, Growing
+from kafkeep.kafka.wire.repack import LARGEST_HEAD, Slices, cut_out, ranges_of
 from kafkeep.model import BatchInfo
+from kafkeep.playback import Stretch
 from kafkeep.restore.guard import MAX_MESSAGE_BYTES
-from kafkeep.restore.options import LARGEST_REPACK
+from kafkeep.restore.options import LARGEST_REPACK, UP_TO_FULL
 
+SEGMENT_BYTES: Final = "segment.bytes"
 MOST_RECORDS: Final = 24
 """A batch of more records goes out as it is: moving them costs more than the request it saves."""
 MOST_BYTES: Final = 16 * 1024
 """The same for bytes, which are copied."""
 _MOST_PACKED: Final = {GZIP: (16, 1024), SNAPPY: (16, 8 * 1024), LZ4: (16, 8 * 1024), ZSTD: (16, 1024)}
 """The same for records and stored bytes of compressed batches, which are unpacked and packed anew."""
+MOST_JOINING: Final = 128 * 1024
+"""By the rule `UP_TO_FULL` a larger batch goes out as it is: a broker takes larger ones no faster."""
+_MOST_JOINING_PACKED: Final = {GZIP: 1024, SNAPPY: 8 * 1024, LZ4: 8 * 1024, ZSTD: 4 * 1024}
+"""The same for stored bytes of compressed batches: packing anew costs more than what is sent less often."""
 _INFLATION: Final = 6
 _INFLATION_BYTES: Final = 256
 """What no codec can pack takes at most a sixth and some bytes more (Snappy's own bound, the worst of them)."""
 
 
-def repack_limit(asked: int, configs: Iterable[tuple[str, str]]) -> int:
+def repack_limit(asked: int, configs: Iterable[tuple[str, str]], rule: int) -> int:
     """Most bytes of a batch that is put together for a topic that has these overrides in the end: `asked`, and never more
-    than the topic itself allows its producers.
+    than the topic itself allows its producers. By the rule `UP_TO_FULL` no more than a log segment may have either: a
+    broker refuses what is larger (storage/internals/log/UnifiedLog.java).
     """
-    own = dict(configs).get(MAX_MESSAGE_BYTES)
-    return min(asked, LARGEST_REPACK if own is None else min(int(own), LARGEST_REPACK))
+    overrides = dict(configs)
+    names = (MAX_MESSAGE_BYTES, SEGMENT_BYTES) if rule == UP_TO_FULL else (MAX_MESSAGE_BYTES,)
+    return min(asked, LARGEST_REPACK, *(int(overrides[name]) for name in names if name in overrides))
 
 
 @dataclass(slots=True, eq=False)
@@ -78,10 +87,14 @@ class Together:
     codec: int
     next_source: int
     only: Stored | None = None
+    growing: Growing | None = None
+    """The records, where they were put together already."""
+    pieces: Sequence[tuple[int, int]] = ()
+    """Source offsets of those: (first, records)."""
 
 
 def gathered(batches: Iterable[Stored], most_bytes: int) -> Iterator[Together]:
-    """The batches in their order, small neighbours together in up to `most_bytes`, header included.
+    """The batches in their order, neighbours of few records together in up to `most_bytes`, header included.
 
     Never two codecs; but uncompressed ones join those of any codec, because a producer that compresses sends what does
     not get smaller uncompressed (librdkafka does), which among small batches is every other one.
@@ -157,3 +170,172 @@ class _Group:
 def _packed(codec: int, size: int) -> int:
     """Bytes that records of `size` bytes take at most."""
     return size if codec == NONE else size + size // _INFLATION + _INFLATION_BYTES
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StoredStretch:
+    """Stored batches of a chunk, one behind the other."""
+
+    stretch: Stretch
+    take: Callable[[], Stored | None]
+    """The next of them; None for one that holds nothing to send."""
+
+
+def gathered_up_to_full(found: Iterable[Stored | StoredStretch], most_bytes: int) -> Iterator[Together]:
+    """As `gathered`, by the rule that all go together of which several fit into `most_bytes`."""
+    group = _Full(most_bytes)
+    for each in found:
+        while (batch := group.takes_all_of(each)) is not None:
+            if (ended := group.end()) is not None:
+                yield ended
+            group = _Full(most_bytes)
+            group.begin(batch)
+            if isinstance(each, Stored):
+                break
+    if (ended := group.end()) is not None:
+        yield ended
+
+
+class _Full:
+    """Batches that become one by the rule `UP_TO_FULL`. The first is only opened when a second one could join it."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most = most_bytes - HEADER_SIZE
+        self._first: Stored | None = None
+        self._closed = False
+        self._codec = NONE
+        self._growing: Growing | None = None
+        self._batches = 0
+        self._bound = 0
+        """Bytes that the records may take at most, before they are packed."""
+        self._pieces: list[tuple[int, int]] = []
+        self._next_source = 0
+
+    def begin(self, batch: Stored) -> None:
+        self._first = batch
+        self._codec = batch.info.codec
+        self._next_source = batch.next_source
+        self._closed = not _joins(batch)
+
+    def takes_all_of(self, found: Stored | StoredStretch) -> Stored | None:
+        """The first batch that does not join, None when there is none."""
+        if isinstance(found, Stored):
+            return None if self.takes(found) else found
+        while not found.stretch.is_over:
+            if not self._takes_of(found.stretch):
+                batch = found.take()
+                if batch is not None and not self.takes(batch):
+                    return batch
+        return None
+
+    def _takes_of(self, stretch: Stretch) -> bool:
+        """True when at least one batch of the stretch has joined."""
+        growing = self._opened()
+        if growing is None:
+            return False
+        joined = growing.add_batches(
+            stretch.chunk,
+            stretch.position,
+            stretch.next_offset,
+            start=stretch.start,
+            stop=stretch.stop,
+            largest=MOST_JOINING,
+            most=_most_plain(self._codec, self._most),
+            bound=self._bound,
+        )
+        if joined is None:
+            return False
+        self._batches += 1  # or more: what matters is whether the first is alone
+        self._bound = joined.bound
+        self._add_pieces(joined.pieces)
+        self._next_source = stretch.next_offset = joined.next_offset
+        stretch.position = joined.position
+        return True
+
+    def takes(self, batch: Stored) -> bool:
+        """True when the batch has joined."""
+        if self._first is None or self._closed or not _joins(batch):
+            return False
+        if self._codec != batch.info.codec and NONE not in (self._codec, batch.info.codec):
+            return False
+        growing = self._opened()
+        if growing is None or not self._add(growing, batch):
+            return False
+        self._next_source = batch.next_source
+        return True
+
+    def _opened(self) -> Growing | None:
+        """What others can be added to; None where nothing joins the first."""
+        if self._growing is None and self._first is not None and not self._closed:
+            growing = Growing(self._most)
+            if self._add(growing, self._first):
+                self._growing = growing
+            else:
+                self._closed = True
+        return self._growing
+
+    def _add(self, growing: Growing, batch: Stored) -> bool:
+        info, left = batch.info, self._most - self._bound
+        codec = info.codec if self._codec == NONE else self._codec
+        records, payload = batch.records, memoryview(b"")
+        if records is None:
+            try:
+                payload = batch.batch[HEADER_SIZE : info.size]
+                if info.codec != NONE:
+                    payload = memoryview(decompress(info.codec, payload, left))
+            except CorruptBatch:
+                return False
+            bound = self._bound + len(payload) + HEAD_GROWTH * info.record_count
+        else:
+            bound = self._bound + records.size + LARGEST_HEAD * len(records.bodies)
+        if _packed(codec, bound) > self._most:
+            return False
+        if records is None and growing.add_payload(payload, info.record_count, info.base_timestamp):
+            pieces = [(info.base_offset, info.record_count)]
+        else:
+            try:
+                records = cut_out(batch.batch, info, max_bytes=left) if records is None else records
+            except CorruptBatch:
+                return False
+            growing.add(records)
+            pieces = ranges_of([records])
+        self._codec, self._bound = codec, bound
+        self._batches += 1
+        self._add_pieces(pieces)
+        return True
+
+    def _add_pieces(self, pieces: Sequence[tuple[int, int]]) -> None:
+        known = self._pieces
+        if known and known[-1][0] + known[-1][1] == pieces[0][0]:
+            first, count = known.pop()
+            known.append((first, count + pieces[0][1]))
+            known += pieces[1:]
+        else:
+            known += pieces
+
+    def end(self) -> Together | None:
+        first = self._first
+        if first is None:
+            return None
+        if self._batches > 1:
+            return Together((), self._codec, self._next_source, growing=self._growing, pieces=self._pieces)
+        if first.records is None:
+            return Together((), first.info.codec, first.next_source, first)
+        return Together((first.records,), first.info.codec, first.next_source)
+
+
+def _joins(batch: Stored) -> bool:
+    """Whether it may become a part of a larger one, by what is known without opening it."""
+    if batch.records is not None:
+        return batch.records.size <= MOST_JOINING
+    return batch.info.size <= _MOST_JOINING_PACKED.get(batch.info.codec, MOST_JOINING)
+
+
+def _most_plain(codec: int, most: int) -> int:
+    """The most bytes of records that take at most `most` when packed."""
+    if codec == NONE:
+        return most
+    plain = max(0, (most - _INFLATION_BYTES) * _INFLATION // (_INFLATION + 1))
+    while _packed(codec, plain + 1) <= most:
+        plain += 1
+    return plain

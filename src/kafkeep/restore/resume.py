@@ -52,9 +52,19 @@ def resumed(plan: RestorePlan, record: JobRecord, survey: TargetSurvey) -> Resto
         plan,
         topics=topics,
         refusals=(*plan.refusals, *refusals),
+        warnings=(*plan.warnings, *_unsigned(record)),
         job=record.name,
         present=tuple(_present(record, survey)),
     )
+
+
+def _unsigned(record: JobRecord) -> Iterator[str]:
+    """What is said where commits are signed and this job's reports are not."""
+    if record.unsigned:
+        yield (
+            f"how far {record.name} came is believed from {len(record.unsigned)} report(s) that nobody trusted has signed:"
+            f" {', '.join(record.unsigned[:3])}; compare the target with the point when it is done"
+        )
 
 
 def _refusal(topic: TopicRestore, record: JobRecord, survey: TargetSurvey) -> Refusal | None:

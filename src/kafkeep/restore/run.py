@@ -9,12 +9,14 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from kafkeep.elsewhere import HERE, Workforce
 from kafkeep.errors import GroupActive, LossRefused, PlanRefused, TargetNotEmpty
 from kafkeep.events import EventSink, Stage, Warned, WorkPlanned, ignore
 from kafkeep.kafka.cluster import Cluster
 from kafkeep.model import Failure, OffsetRange, RecoveryPoint
 from kafkeep.point_documents import needed_metadata_of
 from kafkeep.repository.repository import Repository
+from kafkeep.restore.elsewhere import checker
 from kafkeep.restore.ends import Outcome, check_ends
 from kafkeep.restore.groups import moved_warnings, restore_groups
 from kafkeep.restore.inspect import survey_target
@@ -32,7 +34,7 @@ from kafkeep.restore.plan import (
     TopicRestore,
 )
 from kafkeep.restore.planning import plan_restore
-from kafkeep.restore.preflight import check_everything_needed
+from kafkeep.restore.preflight import CheckAll, check_everything_needed
 from kafkeep.restore.record import JobRecord
 from kafkeep.restore.result import RepartitionedTopic, RestoredGroup, RestoreResult
 from kafkeep.restore.resume import as_it_began, resumed, with_unfinished
@@ -86,6 +88,7 @@ def restore(
     options: RestoreOptions,
     *,
     now: Callable[[], datetime],
+    workers: Workforce = HERE,
     sink: EventSink = ignore,
     stop: threading.Event | None = None,
     beside: Mapping[str, Any] | None = None,
@@ -103,13 +106,21 @@ def restore(
     """
     began = time.monotonic()
     stop = threading.Event() if stop is None else stop
-    _check(repository, plan, options, sink)
+    _check(repository, plan, options, sink, checker(workers, cluster, repository, sink=sink))
     with spread_topics(repository, plan, options, sink=sink, stop=stop) as spread:
         plan = with_positions(plan, spread)
         job = _job(cluster, repository, plan, options, now=now, beside=beside)
         lost = _put_loss_report(repository, plan, job, now=now)
         loading = Loading(
-            cluster, repository, options, job.producer, topics=plan.topics, spread=spread, sink=sink, stop=stop
+            cluster,
+            repository,
+            options,
+            job.producer,
+            topics=plan.topics,
+            spread=spread,
+            workers=workers,
+            sink=sink,
+            stop=stop,
         )
         result = _carry_out(cluster, plan, job, loading, spread, sink=sink, stop=stop)
     result = replace(result, loss_report=lost, seconds=time.monotonic() - began)
@@ -152,13 +163,15 @@ def _carry_out(
     )
 
 
-def _check(repository: Repository, plan: RestorePlan, options: RestoreOptions, sink: EventSink) -> None:
+def _check(
+    repository: Repository, plan: RestorePlan, options: RestoreOptions, sink: EventSink, check_all: CheckAll | None
+) -> None:
     """All that can go wrong before anything is touched."""
     refuse_if_needed(plan)
     for warning in plan.warnings:
         sink(Warned(warning))
     sink(Stage("check", "checking everything that is needed"))
-    check_everything_needed(repository, plan, options, sink=sink)
+    check_everything_needed(repository, plan, options, sink=sink, check_all=check_all)
 
 
 def _result(plan: RestorePlan, job: RestoreJob, outcome: Outcome, groups: tuple[RestoredGroup, ...]) -> RestoreResult:
@@ -262,7 +275,7 @@ def contents_of(repository: Repository, point: RecoveryPoint, options: RestoreOp
             PartitionContent(
                 cut,
                 known.start,
-                known.runs_at(point.number, offsets),
+                tuple(known.runs_at(point.number, offsets)),
                 known.gaps_at(point.number, OffsetRange(known.start, cut.stop)),
             )
         )

@@ -152,7 +152,7 @@ def _spread(
         {part.source.partition: _source_batches(repository, part) for part in parts},
         topic.partitions,
         spool.put,
-        most_bytes=repack_limit(asked, topic.configs),
+        most_bytes=repack_limit(asked, topic.configs, options.repack_rule),
         marks=marks,
         went_by=went_by,
     )

@@ -15,7 +15,7 @@ from kafkeep.model import Generation, OffsetRange, TopicPartition
 from kafkeep.repository.documents import offset_map_from_json
 from kafkeep.repository.repository import Repository
 from kafkeep.repository.shapes import from_shape
-from kafkeep.restore.options import RestoreOptions
+from kafkeep.restore.options import SMALL_ONES, RestoreOptions
 from kafkeep.restore.record import JobBeginning, JobRecord, LoadedPartition, OpenedTopic
 
 STARTED: Final = "restore-started"
@@ -25,6 +25,8 @@ FINISHED: Final = "restore-finished"
 OFFSET_MAP: Final = "offset-map"
 NEWEST: Final = "newest"
 _LATER: Final = (OPENED, LOADED, FINISHED)
+_BEFORE: Final[Mapping[str, Any]] = {"repack_rule": SMALL_ONES}
+"""What held for jobs whose records do not tell it."""
 
 
 @dataclass(slots=True)
@@ -34,6 +36,8 @@ class _Parts:
     name: str
     started: Mapping[str, Any]
     later: dict[str, list[Mapping[str, Any]]] = field(default_factory=lambda: {kind: [] for kind in _LATER})
+    unsigned: list[str] = field(default_factory=list)
+    """Names of those that do not count as evidence (`Repository.trusts`)."""
 
     @property
     def is_finished(self) -> bool:
@@ -55,7 +59,8 @@ def find_job(repository: Repository, spec: str, point: int, target_cluster: str)
     """An unfinished job by the name of its first report, or `newest`: the newest of this point into this cluster.
 
     A finished one is found as well when something was to be done beside it: that is its caller's to look at. `newest`
-    takes one only where none is unfinished.
+    takes one only where none is unfinished, and where commits are signed none that nobody trusted has signed: such a one
+    is continued by its name, which a person gives.
 
     Raises `UsageError` when there is none, `GuardRefused` for a job into another cluster, `UnknownFormat` for one of
     another version of kafkeep, `CorruptObject`, `StoreError`.
@@ -66,7 +71,10 @@ def find_job(repository: Repository, spec: str, point: int, target_cluster: str)
         found = [job for job in ours if not job.is_finished] or [job for job in ours if job.beside]
         if not found:
             raise _none_unfinished(jobs.values(), point, target_cluster)
-        return _record(repository, max(found, key=lambda job: (str(job.started.get("time")), job.name)))
+        newest = max(found, key=_age)
+        if newest.name in newest.unsigned:
+            raise _unsigned(found)
+        return _record(repository, newest)
     job = jobs.get(spec)
     if job is None or "options" not in job.started:
         raise UsageError(
@@ -83,6 +91,20 @@ def find_job(repository: Repository, spec: str, point: int, target_cluster: str)
     if job.is_finished and not job.beside:
         raise UsageError(f"{spec} is finished: there is nothing to continue")
     return _record(repository, job)
+
+
+def _age(job: _Parts) -> tuple[str, str]:
+    return str(job.started.get("time")), job.name
+
+
+def _unsigned(jobs: Iterable[_Parts]) -> UsageError:
+    found = sorted(jobs, key=_age)
+    names = ", ".join(f"{job.name} (begun {job.started.get('time')})" for job in found[-5:])
+    return UsageError(
+        f"the newest restore that was left unfinished is one that nobody trusted has signed; there are: {names}",
+        hint="Whoever may create objects can put such a report there. Continue the restore that you began by its name: "
+        f"--resume={found[-1].name}",
+    )
 
 
 def _none_unfinished(jobs: Iterable[_Parts], point: int, target_cluster: str) -> UsageError:
@@ -112,27 +134,31 @@ def unfinished_jobs(repository: Repository, point: int, target_cluster: str) -> 
     found = [job for job in _read_all(repository).values() if job.restores(point, target_cluster)]
     return [
         _record(repository, job)
-        for job in sorted(found, key=lambda job: (str(job.started.get("time")), job.name))
+        for job in sorted(found, key=_age)
         if not job.is_finished and _has_our_options(job.started["options"])
     ]
 
 
 def _read_all(repository: Repository) -> dict[str, _Parts]:
     jobs: dict[str, _Parts] = {}
-    later: list[tuple[str, Mapping[str, Any]]] = []
+    later: list[tuple[str, Mapping[str, Any], str | None]] = []
     for info in repository.store.list("audit/"):
         report = repository.audit(info.name)
         kind, value = str(report["kind"]), report["value"]
         if not isinstance(value, dict):
             continue
+        if kind != STARTED and kind not in _LATER:
+            continue
+        unsigned = None if repository.trusts(report) else info.name
         if kind == STARTED:
-            jobs[info.name] = _Parts(info.name, value)
-        elif kind in _LATER:
-            later.append((kind, value))
-    for kind, value in sorted(later, key=lambda part: str(part[1].get("time"))):
+            jobs[info.name] = _Parts(info.name, value, unsigned=[] if unsigned is None else [unsigned])
+        else:
+            later.append((kind, value, unsigned))
+    for kind, value, unsigned in sorted(later, key=lambda part: str(part[1].get("time"))):
         job = jobs.get(str(value.get("started")))
         if job is not None:
             job.later[kind].append(value)
+            job.unsigned += [] if unsigned is None else [unsigned]
     return jobs
 
 
@@ -144,7 +170,9 @@ def _record(repository: Repository, job: _Parts) -> JobRecord:
         )
     try:
         names = [part.name for part in fields(JobBeginning)]
-        beginning = from_shape(JobBeginning, {name: job.started[name] for name in names}, STARTED)
+        started = {name: job.started[name] for name in names}
+        options = {**_BEFORE, **job.started["options"]}
+        beginning = from_shape(JobBeginning, started | {"options": options}, STARTED)
         opened = [from_shape(OpenedTopic, topic, OPENED) for report in job.later[OPENED] for topic in report["topics"]]
         loaded = [
             _loaded(repository, part)
@@ -160,13 +188,14 @@ def _record(repository: Repository, job: _Parts) -> JobRecord:
             positions=dict(_positions(job.later[FINISHED])),
             beside=job.beside,
             finished=job.is_finished,
+            unsigned=tuple(job.unsigned),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise CorruptObject(f"{job.name} is no record of a restore: {error}") from error
 
 
 def _has_our_options(value: Any) -> bool:
-    return isinstance(value, dict) and value.keys() == {part.name for part in fields(RestoreOptions)}
+    return isinstance(value, dict) and {**_BEFORE, **value}.keys() == {part.name for part in fields(RestoreOptions)}
 
 
 def _loaded(repository: Repository, part: Any) -> LoadedPartition:

@@ -50,6 +50,8 @@ class PrunePlan:
     sweeps: tuple[DueSweep, ...]
     waiting: tuple[Waiting, ...]
     refusals: tuple[str, ...]
+    remarks: tuple[str, ...] = ()
+    """What a person should know who carries this out."""
 
     @property
     def retired_points(self) -> tuple[int, ...]:

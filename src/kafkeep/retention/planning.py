@@ -12,9 +12,12 @@ from kafkeep.repository.keeping import Retirement
 from kafkeep.repository.nouns import parse_time
 from kafkeep.repository.state import State
 from kafkeep.retention.plan import DueSweep, PrunePlan, Waiting
-from kafkeep.retention.rules import Circumstances, KeepRules, judge
+from kafkeep.retention.rules import Circumstances, KeepRules, Verdict, judge
 from kafkeep.times import rfc3339
 
+TOLD_SKEW_SECONDS: Final = 30.0
+MOST_SKEW_SECONDS: Final = 300.0
+"""Clocks that are further apart are not believed: docs/retention.md, "Clocks"."""
 MOST_RETIRED: Final = 0.3
 """A larger share of the bytes is retired only when it is confirmed."""
 
@@ -50,6 +53,9 @@ def plan_prune(
     size = sum(entry.size for entry in packs)
     due, waiting = _retirements(state, circumstances, undo_seconds)
     refusals = []
+    late = abs(circumstances.skew_seconds or 0.0) > MOST_SKEW_SECONDS
+    if late and (packs or emptied or due or len(keep) < len(points)):
+        refusals.append(f"{_skew(circumstances)}: ages, and the time to take things back, are not believed")
     if size > MOST_RETIRED * live and not confirmed:
         share = f"{size} of {live} bytes, more than {MOST_RETIRED:.0%}, would be retired"
         refusals.append(f"{share}: confirm with --i-mean-it and the repository's id")
@@ -66,7 +72,30 @@ def plan_prune(
         sweeps=due,
         waiting=waiting,
         refusals=tuple(refusals),
+        remarks=tuple(_remarks(points, verdicts, circumstances)),
     )
+
+
+def _skew(circumstances: Circumstances) -> str:
+    seconds = circumstances.skew_seconds or 0.0
+    return f"this host's clock is {abs(seconds):.0f} s {'ahead of' if seconds > 0 else 'behind'} the store's"
+
+
+def _remarks(
+    points: Sequence[RecoveryPoint], verdicts: Iterable[Verdict], circumstances: Circumstances
+) -> Iterable[str]:
+    if abs(circumstances.skew_seconds or 0.0) > TOLD_SKEW_SECONDS:
+        yield _skew(circumstances)
+    if circumstances.unread_reports:
+        yield (
+            f"{circumstances.unread_reports} report(s) under audit/ cannot be read: what they may say of verifications is"
+            " taken as said, until `kafkeep verify --record` says it anew"
+        )
+    if circumstances.verified_head is None and any(point.cuts for point in points):
+        yield "no verification was found: no point stays for having been verified (`kafkeep verify --record`)"
+    strange = sum(verdict.signer is not None and not verdict.signer.trusted for verdict in verdicts)
+    if strange:
+        yield f"{strange} point(s) were signed by keys that are trusted no more: look at what they push out"
 
 
 def _retirements(

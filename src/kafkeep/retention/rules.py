@@ -65,6 +65,20 @@ POLICIES: Final[Mapping[str, KeepRules]] = {
 """Ready rules by name: a month of days, a quarter of weeks and a year of months; two weeks; one week."""
 
 
+@dataclass(frozen=True, slots=True)
+class Signer:
+    """Whose signature a point carries."""
+
+    key: str
+    """16 hexadecimal digits."""
+    name: str = ""
+    trusted: bool = True
+    """Whether it still is."""
+
+    def __str__(self) -> str:
+        return f"{self.name or self.key}{'' if self.trusted else ', trusted no more'}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
     """What becomes of a point, and why."""
@@ -75,6 +89,8 @@ class Verdict:
     complete: bool
     keep: bool
     reasons: tuple[str, ...]
+    signer: Signer | None = None
+    """None where nothing is signed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +101,14 @@ class Circumstances:
     pins: Mapping[int, Pin] = field(default_factory=dict)
     verified_head: int | None = None
     """The newest commit that a verification without findings has seen."""
+    perhaps_verified: frozenset[int] = frozenset()
+    """Points that a report may speak for which cannot be read."""
+    unread_reports: int = 0
+    """How many reports cannot be read."""
+    skew_seconds: float | None = None
+    """How far this host's clock is ahead of the store's, below zero when it is behind; None where the store has none."""
+    signers: Mapping[int, Signer] = field(default_factory=dict)
+    """Who signed each point, in a repository whose commits are signed."""
 
 
 def judge(points: Sequence[RecoveryPoint], rules: KeepRules, circumstances: Circumstances) -> tuple[Verdict, ...]:
@@ -103,10 +127,11 @@ def judge(points: Sequence[RecoveryPoint], rules: KeepRules, circumstances: Circ
         more = [point for point in newest_first if not reasons[point.number]][: max(0, rules.min_points - len(kept))]
         for point in more:
             reasons[point.number].append(f"never fewer than {rules.min_points}")
-    return tuple(_verdict(point, reasons[point.number]) for point in points)
+    signers = circumstances.signers
+    return tuple(_verdict(point, reasons[point.number], signers.get(point.number)) for point in points)
 
 
-def _verdict(point: RecoveryPoint, reasons: Sequence[str]) -> Verdict:
+def _verdict(point: RecoveryPoint, reasons: Sequence[str], signer: Signer | None) -> Verdict:
     return Verdict(
         point=point.number,
         name=point.name,
@@ -114,6 +139,7 @@ def _verdict(point: RecoveryPoint, reasons: Sequence[str]) -> Verdict:
         complete=point.complete,
         keep=bool(reasons),
         reasons=tuple(reasons) if reasons else ("no rule speaks for it",),
+        signer=signer,
     )
 
 
@@ -193,3 +219,7 @@ def _held(points: Sequence[RecoveryPoint], circumstances: Circumstances) -> Iter
     verified = [point.number for point in points if head is not None and point.number <= head and point.cuts]
     if verified:
         yield verified[-1], "the newest that was verified"
+    yield from (
+        (number, "a report that cannot be read may say that it was verified")
+        for number in sorted(circumstances.perhaps_verified)
+    )

@@ -8,44 +8,65 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+import structlog
+
 from kafkeep.errors import ObjectLocked, PlanRefused, StoreError
 from kafkeep.events import EventSink, Progress, Stage, WorkPlanned, ignore
 from kafkeep.model import Failure
 from kafkeep.repository.changes import RaiseEpoch, Retire, Sweep, Unretire
 from kafkeep.repository.names import parse_pack_name
+from kafkeep.repository.probing import Skew
 from kafkeep.repository.repository import Repository
 from kafkeep.repository.state import State
 from kafkeep.repository.stores.base import ObjectInfo
+from kafkeep.retention.evidence import find_evidence
 from kafkeep.retention.moved import check_moved
 from kafkeep.retention.plan import PrunePlan, PruneResult
 from kafkeep.retention.planning import plan_prune
 from kafkeep.retention.rules import Circumstances, KeepRules
+from kafkeep.retention.signers import find_signers
 from kafkeep.times import rfc3339
+
+log = structlog.get_logger(__name__)
 
 PACKS_IN_A_COMMIT: Final = 50_000
 """Names of packs that one commit has room for, with some to spare."""
 SWEPT_BEHIND: Final = 2
 """A pack that no commit names is deleted when its epoch is so far behind: docs/format.md, "Epochs"."""
-VERIFIED: Final = "verified"
-"""Kind of the report that a verification leaves which was asked to."""
+_REFUSED: Final = (
+    "Read the plan. A share that is large is confirmed with --i-mean-it, if it is what you want; where clocks differ, set"
+    " this host's, or the store's if that is the wrong one."
+)
 BY_RULES: Final = "pruned by rules"
 EMPTIED: Final = "its runs lie in other packs, or nowhere any more"
 """Reasons of retirements."""
 
 
 def prepare(
-    repository: Repository, rules: KeepRules, *, undo_seconds: float, confirmed: bool, now: Callable[[], datetime]
+    repository: Repository,
+    rules: KeepRules,
+    *,
+    undo_seconds: float,
+    confirmed: bool,
+    now: Callable[[], datetime],
+    skew: Skew | None = None,
 ) -> PrunePlan:
-    """Reads the log to its end and plans; changes nothing. Raises `StoreError`, `CorruptChain`."""
+    """Reads the log to its end and plans; changes nothing. `skew`: of this host's clock against the store's, where it was
+    measured (`probing.measure_clock`). Raises `StoreError`, `CorruptChain`."""
     state = repository.refresh()
-    circumstances = Circumstances(now=now(), pins=state.pins, verified_head=verified_head(repository))
+    found = find_evidence(repository)
+    for unread in found.unread:
+        log.warning("report not read", name=unread.name, reason=unread.reason)
+    circumstances = Circumstances(
+        now=now(),
+        pins=state.pins,
+        verified_head=found.head,
+        perhaps_verified=found.perhaps_verified(tuple(state.points)),
+        unread_reports=len(found.unread),
+        skew_seconds=None if skew is None else skew.seconds if skew.ahead else -skew.seconds,
+        signers=find_signers(repository),
+    )
     return plan_prune(state, rules, circumstances, undo_seconds=undo_seconds, confirmed=confirmed)
-
-
-def verified_head(repository: Repository) -> int | None:
-    """The newest commit that a verification of every object has seen without a finding."""
-    heads = (value.get("head") for _, value in repository.audits(VERIFIED, trusted=True) if isinstance(value, dict))
-    return max((head for head in heads if type(head) is int), default=None)
 
 
 def prune(
@@ -57,7 +78,7 @@ def prune(
     out, `CorruptObject` before anything is given up whose moved copy is not whole, and what the rooms raise.
     """
     if plan.refusals:
-        raise PlanRefused("; ".join(plan.refusals), hint="Read the plan; confirm it only if it is what you want.")
+        raise PlanRefused("; ".join(plan.refusals), hint=_REFUSED)
     swept = None
     if plan.sweeps:
         sink(Stage("sweep", f"{len(plan.sweeps)} retirement(s) whose time is over"))

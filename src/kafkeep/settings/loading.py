@@ -204,7 +204,7 @@ def _is_table(path: Path_) -> bool:
     return (
         not path
         or (len(path) == 2 and path[0] in Settings.model_fields)
-        or path[-1] in ("tls", "sasl", "registry", "connect", "s3", "gcs", "azure")
+        or path[-1] in ("tls", "sasl", "registry", "connect", "s3", "gcs", "azure", "workers")
     )
 
 

@@ -254,6 +254,9 @@ class ClusterSettings(Strict):
         None, description="as security, for the controllers' listener; default: the same. tls and sasl serve both"
     )
     client_id: Text = Field("kafkeep", description="client id that brokers see, for their logs and quotas")
+    read_bytes_per_second: Annotated[int, Field(gt=0)] | None = Field(
+        None, description="most that backups read from the brokers; --max-rate goes before it"
+    )
     connect_timeout_seconds: Seconds = Field(
         10.0, description="longest wait for one connection, up to its first answer"
     )
@@ -369,6 +372,25 @@ _BUCKET_KEYS: Final = ("ca_file", "timeout_seconds", "connections", "storage_cla
 _BUCKET_TABLES: Final = {"s3": "s3", "gcs": "gs", "azure": "az"}
 
 
+class WorkersSettings(Strict):
+    """`[repository.NAME.workers]`: who does the work of backups and restores; options go before it."""
+
+    executor: Literal["threads", "processes", "dask"] = Field(description="threads, processes or dask")
+    count: Annotated[int, Field(ge=1, le=1024)] | None = Field(None, description="workers; default: one per core")
+    scheduler: Text | None = Field(None, description="dask: tcp:// or tls:// address; default: workers on this host")
+    worker_key: SecretSource | None = Field(
+        None, description="dask: the key that seals what travels; workers have it too"
+    )
+
+    @model_validator(mode="after")
+    def _no_idle_keys(self) -> Self:
+        if self.executor == "threads" and self.count is not None:
+            raise ValueError("count has no effect with threads")
+        if self.executor != "dask" and (self.scheduler is not None or self.worker_key is not None):
+            raise ValueError(f"scheduler and worker_key have no effect with {self.executor}")
+        return self
+
+
 class RepositorySettings(Strict):
     """`[repository.NAME]`: a place for backups."""
 
@@ -417,6 +439,7 @@ class RepositorySettings(Strict):
     download_bytes_per_second: Annotated[int, Field(gt=0)] | None = Field(
         None, description="most that is read from the store; --limit-download goes before it"
     )
+    workers: WorkersSettings | None = Field(None, description="who does the work; default: threads")
 
     @model_validator(mode="after")
     def _no_idle_keys(self) -> Self:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Final
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 BLOCK_BYTES: Final = 8 * 1024 * 1024
 
-CheckBatches = Callable[[memoryview], tuple[list[BatchInfo], int]]
+CheckBatches = Callable[[memoryview], tuple[Sequence[BatchInfo], int]]
 """Whole batches from the start of a view and the bytes they take; raises `CorruptBatch`."""
 
 

@@ -6,31 +6,10 @@ import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
 
-Task = TypeVar("Task")
-Item = TypeVar("Item")
-Result = TypeVar("Result")
+from kafkeep.work.messages import Emitted, Finished, Item, Message, Result, Task, Tick
 
-
-@dataclass(frozen=True, slots=True)
-class Emitted(Generic[Item]):
-    """Something a task handed over before its end."""
-
-    item: Item
-
-
-@dataclass(frozen=True, slots=True)
-class Finished(Generic[Task, Result]):
-    """A task that returned."""
-
-    task: Task
-    result: Result
-
-
-@dataclass(frozen=True, slots=True)
-class Tick:
-    """Nothing arrived for `tick_seconds`: the caller's chance to look at its clock."""
+__all__ = ["Emitted", "Finished", "Message", "Tick", "run_on_threads"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +17,6 @@ class _Ended:
     """A thread is done; with an error when its worker raised."""
 
     error: BaseException | None
-
-
-Message = Emitted[Item] | Finished[Task, Result] | Tick
 
 
 def _work_off(

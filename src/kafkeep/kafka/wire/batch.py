@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Sequence
 from typing import Final
 
 from fastcrc import crc32
 
+from kafkeep import native
+from kafkeep.batch_rows import ROW, BatchRows
 from kafkeep.errors import CorruptBatch
 from kafkeep.model import BatchInfo
 
 HEADER_SIZE: Final = 61
-HEADER: Final = struct.Struct(">qiibIhiqqqhii")
+HEADER: Final = ROW
 CRC_START: Final = 21
 """First byte the CRC of magic 2 covers."""
 LENGTH_END: Final = 12
@@ -37,7 +40,7 @@ _CONTROL_KEY: Final = struct.Struct(">hh")
 crc32c = crc32.iscsi
 
 
-def walk(view: memoryview, *, verify: bool = True) -> tuple[list[BatchInfo], int]:
+def walk(view: memoryview, *, verify: bool = True) -> tuple[Sequence[BatchInfo], int]:
     """All whole batches from the start of `view`, and the bytes they take.
 
     A partial batch at the end is left alone: brokers cut answers anywhere. The header of a compressed message set of
@@ -50,15 +53,31 @@ def walk(view: memoryview, *, verify: bool = True) -> tuple[list[BatchInfo], int
         CorruptBatch: on a wrong CRC, an impossible length, count or offset delta, an unknown magic, and on offsets that
             do not rise from batch to batch, as they do in every log.
     """
+    if native.walk is not None:
+        return _walk_with_helper(native.walk, view, verify=verify)
     infos: list[BatchInfo] = []
-    position = next_offset = 0
+    return infos, _walk_on(view, 0, 0, infos, verify=verify)
+
+
+def _walk_with_helper(helper: native.Walk, view: memoryview, *, verify: bool) -> tuple[BatchRows, int]:
+    """The helper stops in front of whatever is no sound whole batch of magic 2: what that is, is found out here."""
+    rows, position, next_offset = helper(view, verify, 0, 0)
+    if len(view) - position < LENGTH_END:
+        return BatchRows(rows), position
+    infos: list[BatchInfo] = []
+    position = _walk_on(view, position, next_offset, infos, verify=verify)
+    return BatchRows(b"".join([rows, *(HEADER.pack(*info) for info in infos)]) if infos else rows), position
+
+
+def _walk_on(view: memoryview, position: int, next_offset: int, infos: list[BatchInfo], *, verify: bool) -> int:
+    """Appends the whole batches of every magic from `position` on; where the first partial one begins."""
     while True:
         position = _walk_current(view, position, next_offset, infos, verify=verify)
-        next_offset = infos[-1].next_offset if infos else 0
+        next_offset = infos[-1].next_offset if infos else next_offset
         # Old and new batches lie in one log after an upgrade.
         legacy = _walk_legacy(view, position, next_offset, verify=verify)
         if legacy is None:
-            return infos, position
+            return position
         infos.append(legacy)
         next_offset = legacy.next_offset
         position += legacy.size

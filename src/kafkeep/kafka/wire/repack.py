@@ -7,9 +7,9 @@ clients/common/record/DefaultRecord.java.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
-from itertools import chain, repeat
+from itertools import islice, repeat
 from typing import Final, NamedTuple
 
 from kafkeep.errors import CorruptBatch
@@ -188,18 +188,11 @@ def put_together(
         raise ValueError("a batch needs at least one record")
     base = next(part.timestamps[0] for part in parts if part.bodies)
     latest = max(max(part.timestamps) for part in parts if part.bodies)
-    small, heads = _varints(_TABLE), _time_heads()
     pieces: list[bytes] = []
-    for timestamp, body, offset in zip(
-        chain.from_iterable(part.timestamps for part in parts),
-        chain.from_iterable(part.bodies for part in parts),
-        _varints(count),
-        strict=False,
-    ):
-        delta = timestamp - base
-        head = heads[delta] if 0 <= delta < _TABLE else b"\x00" + zigzag(delta)
-        size = len(head) + len(offset) + len(body)
-        pieces += (small[size] if size < _TABLE else zigzag(size), head, offset, body)
+    written = 0
+    for part in parts:
+        pieces += written_records(part, base, written)
+        written += len(part.bodies)
     return seal(
         b"".join(pieces),
         codec=codec,
@@ -210,6 +203,36 @@ def put_together(
         producer_epoch=producer_epoch,
         base_sequence=base_sequence,
     )
+
+
+def written_records(records: Slices, base_timestamp: int, first: int) -> list[bytes]:
+    """Records as they lie in a batch, in pieces; the first of them is number `first` there."""
+    small, heads = _varints(_TABLE), _time_heads()
+    offsets = _varints(first + len(records.bodies))
+    pieces: list[bytes] = []
+    for timestamp, body, offset in zip(records.timestamps, records.bodies, islice(offsets, first, None), strict=False):
+        delta = timestamp - base_timestamp
+        head = heads[delta] if 0 <= delta < _TABLE else b"\x00" + zigzag(delta)
+        size = len(head) + len(offset) + len(body)
+        pieces += (small[size] if size < _TABLE else zigzag(size), head, offset, body)
+    return pieces
+
+
+def ranges_of(parts: Iterable[Slices]) -> list[tuple[int, int]]:
+    """The records' offsets as (first, records): ranges without holes, in order."""
+    pieces: list[tuple[int, int]] = []
+    first = following = -1
+    for part in parts:
+        offsets = part.offsets
+        whole = offsets if isinstance(offsets, range) else None
+        for start, stop in [(whole.start, whole.stop)] if whole is not None else ((at, at + 1) for at in offsets):
+            if start != following:
+                if following > first:
+                    pieces.append((first, following - first))
+                first = start
+            following = stop
+    pieces.append((first, following - first))
+    return pieces
 
 
 def _varints(count: int) -> tuple[bytes, ...]:

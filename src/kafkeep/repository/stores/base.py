@@ -19,10 +19,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
+
+from kafkeep.errors import StoreError
 
 if TYPE_CHECKING:
-    from kafkeep.repository.stores.object_lock import BucketLock
+    from kafkeep.repository.stores.object_lock import BucketLock, Retention
+
+NO_LOCKS: Final = "Locks are of buckets of S3 and compatible services that were made with object lock."
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +115,25 @@ class Store(ABC):
     def bucket_lock(self) -> BucketLock | None:
         """What the place says about locks on its objects, None where it knows none. Raises `StoreError`."""
         return None
+
+    def versioning(self) -> str | None:
+        """Whether versions of what is deleted or overwritten are kept: `enabled`, `suspended`, `never`.
+
+        None where the place does not tell. Raises `StoreError`.
+        """
+        return None
+
+    def object_lock(self, name: str) -> Retention | None:
+        """Until when the object cannot be deleted, None when it has no lock.
+
+        Raises `ObjectNotFound`, `StoreError`, as for a kind of store that locks nothing.
+        """
+        raise StoreError(f"objects in {self.url} cannot be locked", hint=NO_LOCKS)
+
+    def prolong_lock(self, name: str, lock: Retention) -> None:
+        """Lock the object until later than it is; in place when the call returns. Raises as `object_lock`, and
+        `StoreAccessDenied` for a lock that would end earlier or without the right."""
+        raise StoreError(f"objects in {self.url} cannot be locked", hint=NO_LOCKS)
 
     @abstractmethod
     def list(self, prefix: str) -> Iterator[ObjectInfo]:

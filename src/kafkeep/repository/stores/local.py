@@ -16,6 +16,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -111,6 +112,14 @@ class LocalStore(Store):
     def head(self, name: str) -> ObjectInfo:
         with self._opened(name) as file:
             return ObjectInfo(name, os.fstat(file).st_size)
+
+    def modified(self, name: str) -> datetime | None:
+        with self._opened(name) as file:
+            written = os.fstat(file).st_mtime
+        try:
+            return datetime.fromtimestamp(written, UTC)
+        except (OverflowError, ValueError, OSError):
+            return None  # a file may be given any time, and not all of them are in the calendar
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         check_prefix(prefix)

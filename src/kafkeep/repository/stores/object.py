@@ -24,15 +24,17 @@ import structlog
 from kafkeep.errors import KafkeepError, ObjectLocked, ObjectNotFound, StoreError
 from kafkeep.repository.names import check_hint_name, check_object_name, check_prefix
 from kafkeep.repository.stores.base import Capabilities, ObjectInfo, Store, Upload
-from kafkeep.repository.stores.object_errors import FOREIGN, ObjectChanged, OutsideObject, SlowDown, translate
+from kafkeep.repository.stores.object_errors import FOREIGN, NONE_YET, ObjectChanged, OutsideObject, SlowDown, translate
 from kafkeep.repository.stores.object_lock import (
-    NONE_YET,
     UNLOCKED,
     BucketLock,
+    Retention,
     lock_headers,
     locked_until,
     read_bucket_lock,
     read_retention,
+    read_versioning,
+    retention_text,
 )
 from kafkeep.repository.stores.object_upload import Body, ObjectUpload
 from kafkeep.repository.stores.options import ObjectLock
@@ -52,6 +54,7 @@ RESUMES: Final = 3
 SLOWEST_BYTES_PER_SECOND: Final = 512 * 1024
 """A request gets the time that its bytes take at this rate, and the store's timeout besides."""
 LIST_PAGE: Final = 1000
+NO_E_TAG: Final = "ETag Header missing"
 NO_LOCK: Final = "Make a bucket with object lock, or take object_lock out of the settings."
 PARALLEL_READS: Final = 8
 
@@ -232,8 +235,46 @@ class ObjectStore(Store):
         found = self._resource(f"cannot read the lock of {self.url}", "", "object-lock=")
         return BucketLock(enabled=False) if found is None else read_bucket_lock(found)
 
-    def _resource(self, what: str, key: str, query: str) -> bytes | None:
-        """A small answer of the service about the bucket or a key; None when it has none."""
+    def versioning(self) -> str | None:
+        if self._place.connect_to is None:
+            return None
+        found = self._resource(f"cannot read whether {self.url} keeps versions", "", "versioning=")
+        return None if found is None else read_versioning(found)
+
+    def object_lock(self, name: str) -> Retention | None:
+        check_object_name(name)
+        if self._place.connect_to is None:
+            return super().object_lock(name)
+        found = self._resource(
+            f"cannot read the lock of {name} in {self.url}", self._key(name), "retention=", absent=False
+        )
+        return None if found is None else read_retention(found)
+
+    def prolong_lock(self, name: str, lock: Retention) -> None:
+        connect = self._place.connect_to
+        if connect is None:
+            super().prolong_lock(name, lock)
+            return
+        what = f"cannot lock {check_object_name(name)} in {self.url}"
+        client = connect(self._place.timeout_seconds, self._key(name), "retention=")
+        body = retention_text(lock)
+
+        def put(_: Client) -> None:
+            try:
+                obstore.put(client, _RESOURCE, body, mode="overwrite", use_multipart=False)
+            except FOREIGN as error:
+                # the answer to this request has no ETag, which obstore wants to see
+                if NO_E_TAG not in str(error):
+                    raise
+
+        self._call(what, _RESOURCE, 0, put)
+        found = self.object_lock(name)
+        if found is None or found.until < lock.until:
+            raise StoreError(f"{what}: the service took the request, and the lock is not there")
+
+    def _resource(self, what: str, key: str, query: str, *, absent: bool = True) -> bytes | None:
+        """A small answer of the service about the bucket or a key; None when it has none. `absent`: what is not there has
+        none either, else `ObjectNotFound`."""
         connect = self._place.connect_to
         if connect is None:
             return None
@@ -241,7 +282,9 @@ class ObjectStore(Store):
         try:
             return self._call(what, _RESOURCE, 0, lambda _: obstore.get(client, _RESOURCE).bytes().to_bytes())
         except ObjectNotFound:
-            return None
+            if absent:
+                return None
+            raise
         except StoreError as error:
             if any(code in error.message for code in NONE_YET):
                 return None
@@ -260,6 +303,10 @@ class ObjectStore(Store):
 
     def _key(self, name: str) -> str:
         return self._place.prefix + name
+
+    def _version_of(self, name: str) -> str | None:
+        """Which version of the object is read; None for the newest. Raises `ObjectNotFound`, `StoreError`."""
+        return None
 
     def _attributes(self, name: str) -> dict[Any, str] | None:
         """Packs alone get the storage class: all else is small, read often, and dear in a class for rare reads."""
@@ -312,8 +359,12 @@ class ObjectStore(Store):
     def _read_range(self, name: str, start: int, stop: int, e_tag: str | None) -> tuple[bytes, int, str | None]:
         """Bytes from `start`, the object's size and its ETag; nothing when the object ends before `start`."""
 
+        version = self._version_of(name)
+
         def read(client: Client) -> tuple[bytes, int, str | None]:
             options: dict[str, Any] = {"range": (start, stop)}
+            if version is not None:
+                options["version"] = version
             if e_tag is not None:
                 options["if_match"] = e_tag
             result = obstore.get(client, self._key(name), options=options)  # type: ignore[arg-type]
@@ -333,6 +384,10 @@ class ObjectStore(Store):
 
     def _head(self, name: str) -> Any:
         what = f"cannot look at {name} in {self.url}"
+        version = self._version_of(name)
+        if version is not None:
+            wanted: Any = {"version": version, "head": True}
+            return self._call(what, name, 0, lambda client: obstore.get(client, self._key(name), options=wanted).meta)
         try:
             return self._call(what, name, 0, lambda client: obstore.head(client, self._key(name)))
         except ObjectNotFound:

@@ -13,9 +13,10 @@ from obstore.store import AzureStore, GCSStore, S3Store
 
 from kafkeep.errors import KafkeepError, SettingsError, UsageError
 from kafkeep.repository.names import LONGEST_NAME
+from kafkeep.repository.stores.as_of import AsOfStore
 from kafkeep.repository.stores.object import ObjectStore, Place
 from kafkeep.repository.stores.object_errors import FOREIGN
-from kafkeep.repository.stores.options import AccessKey, AzureOptions, GcsOptions, S3Options, StoreOptions
+from kafkeep.repository.stores.options import AccessKey, AsOf, AzureOptions, GcsOptions, S3Options, StoreOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -32,8 +33,8 @@ _PART: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=-]*")
 _NO_RETRIES: Final[RetryConfig] = {"max_retries": 0, "retry_timeout": timedelta(0)}
 
 
-def open_object_store(url: str, options: StoreOptions) -> ObjectStore:
-    """The store behind `s3://bucket/prefix`, `gs://…` or `az://container/prefix`. Nothing is asked yet.
+def open_object_store(url: str, options: StoreOptions, *, as_of: AsOf | None = None) -> ObjectStore:
+    """The store behind `s3://bucket/prefix`, `gs://…` or `az://container/prefix`, or what it was. Nothing is asked yet.
 
     Raises `UsageError` for a URL without a bucket, `SettingsError` for options that the client refuses.
     """
@@ -70,6 +71,8 @@ def open_object_store(url: str, options: StoreOptions) -> ObjectStore:
         connect_to=functools.partial(_checked_part, bucket, options, login) if parts.scheme == "s3" else None,
     )
     place.connect(options.timeout_seconds)
+    if as_of is not None:
+        return AsOfStore(place, as_of, spool_folder=options.spool_folder)
     return ObjectStore(place, spool_folder=options.spool_folder)
 
 
@@ -169,11 +172,17 @@ def _s3(bucket: str, options: StoreOptions, login: _Login, client: ClientConfig)
         "virtual_hosted_style_request": not path_style,
         "conditional_put": "etag",
         "disable_bulk_delete": True,  # its answer is a list of errors, and some services want another right for it
+        # the client takes whatever begins with AWS_ from the environment: these decide whom it talks to and whether what
+        # it sends is proved
+        "skip_signature": False,
+        "unsigned_payload": False,
+        "s3_express": False,
     }
     if given.region is not None:
         config["region"] = given.region
     if given.endpoint is not None:
         config["endpoint"] = given.endpoint
+        config["aws_endpoint_url_s3"] = given.endpoint  # of the environment it would go before the other
         config.setdefault("region", DEFAULT_REGION)
     if _cheap(given):
         config |= {"checksum_algorithm": "CRC64NVME", "unsigned_payload": True}
@@ -189,7 +198,7 @@ def _cheap(given: S3Options) -> bool:
 
 def _gcs(bucket: str, options: StoreOptions, login: _Login, client: ClientConfig) -> Client:
     given: GcsOptions = options.gcs
-    config: dict[str, Any] = {}
+    config: dict[str, Any] = {"skip_signature": False}
     if given.endpoint is not None:
         config["base_url"] = given.endpoint
     if given.service_account_key is not None:
@@ -199,7 +208,7 @@ def _gcs(bucket: str, options: StoreOptions, login: _Login, client: ClientConfig
 
 def _azure(bucket: str, options: StoreOptions, login: _Login, client: ClientConfig) -> Client:
     given: AzureOptions = options.azure
-    config: dict[str, Any] = {}
+    config: dict[str, Any] = {"skip_signature": False, "use_emulator": False}
     if given.account is not None:
         config["account_name"] = given.account
     if given.endpoint is not None:

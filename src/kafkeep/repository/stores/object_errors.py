@@ -25,6 +25,8 @@ from kafkeep.errors import (
     StoreUnavailable,
 )
 
+NONE_YET: Final = frozenset({"NoSuchObjectLockConfiguration", "ObjectLockConfigurationNotFoundError", "InvalidRequest"})
+"""Codes by which services say that an object has no retention, or a bucket no lock."""
 FOREIGN: Final = (BaseError, OSError, ValueError)
 """What calls of obstore raise."""
 
@@ -78,6 +80,9 @@ def translate(error: Exception, what: str, name: str | None = None, *, creating:
         return StoreError(
             f"{what}: there is no such bucket", hint="Create the bucket, or correct the URL: kafkeep makes none."
         )
+    if code in NONE_YET:
+        # said with the status of an absent object, about one that is there and has no lock
+        return StoreError(told)
     if isinstance(error, FileNotFoundError):
         if creating or name is None:
             return StoreError(told)

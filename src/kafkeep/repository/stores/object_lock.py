@@ -11,12 +11,11 @@ from kafkeep.repository.stores.options import ObjectLock
 
 UNLOCKED: Final = ("hint/", "key/")
 """Hints change, and a key that is to be destroyed must be destructible: neither is ever locked by kafkeep."""
-NONE_YET: Final = frozenset({"NoSuchObjectLockConfiguration", "ObjectLockConfigurationNotFoundError", "InvalidRequest"})
-"""Codes by which services say that an object has no retention, or a bucket no lock."""
 
 _HOUR: Final = timedelta(hours=1)
 _MODE: Final = re.compile(r"<Mode>\s*([A-Za-z]+)\s*</Mode>")
 _UNTIL: Final = re.compile(r"<RetainUntilDate>\s*([0-9T:.+-]+Z?)\s*</RetainUntilDate>")
+_STATUS: Final = re.compile(r"<Status>\s*(Enabled|Suspended)\s*</Status>")
 _TIME: Final = re.compile(r"<(Days|Years)>\s*([0-9]{1,6})\s*</(?:Days|Years)>")
 
 
@@ -35,6 +34,7 @@ class Retention:
     """Until when a version of an object stays whatever is asked for."""
 
     mode: str
+    """`GOVERNANCE` or `COMPLIANCE`."""
     until: datetime
 
 
@@ -60,6 +60,12 @@ def read_bucket_lock(answer: bytes) -> BucketLock:
     return BucketLock(">Enabled<" in text, default)
 
 
+def read_versioning(answer: bytes) -> str:
+    """Of GET ?versioning: `enabled`, `suspended`, and `never` for a bucket that it was never switched on for."""
+    found = _STATUS.search(answer.decode("utf-8", "replace"))
+    return "never" if found is None else found[1].lower()
+
+
 def read_retention(answer: bytes) -> Retention | None:
     """Of GET ?retention; None when it names no lock that could be understood."""
     text = answer.decode("utf-8", "replace")
@@ -68,3 +74,12 @@ def read_retention(answer: bytes) -> Retention | None:
         return None
     moment = datetime.fromisoformat(until[1])
     return Retention(mode[1].upper(), moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC))
+
+
+def retention_text(lock: Retention) -> bytes:
+    """Of PUT ?retention."""
+    until = lock.until.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return (
+        '<Retention xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
+        f"<Mode>{lock.mode.upper()}</Mode><RetainUntilDate>{until}</RetainUntilDate></Retention>"
+    ).encode()

@@ -31,6 +31,19 @@ class ObjectLock:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AsOf:
+    """A repository as its bucket was at a time: `stores.as_of`."""
+
+    time: datetime
+    """By the store's clock."""
+    reports: bool = False
+    """Whether reports and documents that came since are there too, and further ones may be left: for verbs that do
+    something to a cluster and say so in the repository."""
+    no_reports: set[str] = field(default_factory=set)
+    """Names under `audit/` that came since and hold no report, added by who has looked: they are not listed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class S3Options:
     """Of `s3://`."""
 

@@ -20,7 +20,7 @@ import structlog
 from blake3 import blake3
 
 from kafkeep.errors import HeldByAnotherWriter, ObjectExists, ObjectNotFound, StoreError, StoreUnavailable
-from kafkeep.repository.names import check_hint_name, check_object_name
+from kafkeep.repository.names import HINT_PROBE, check_hint_name, check_object_name
 from kafkeep.repository.stores.base import ObjectInfo, Store, Upload
 from kafkeep.repository.stores.wrappers import WrappedStore, WrappedUpload
 
@@ -35,7 +35,7 @@ SETTLE_SECONDS: Final = 1.0
 """Two that found the lease free together both write it; after this time the later one has it."""
 BLOCK_BYTES: Final = 8 * 1024 * 1024
 
-_UNSHARED: Final = ("audit/", "doc/")
+_UNSHARED: Final = ("audit/", "doc/", HINT_PROBE)
 """Names that no two writers give to different bytes: these need no lease, so a restore beside a backup leaves its report."""
 
 
@@ -180,9 +180,9 @@ class SingleWriterStore(WrappedStore):
         self.inner.put_hint(name, data)
 
     def delete(self, name: str) -> None:
-        check_object_name(name)
-        self.lease.hold()
-        self.lease.check()
+        if not check_object_name(name).startswith(HINT_PROBE):
+            self.lease.hold()
+            self.lease.check()
         self.inner.delete(name)
 
     def close(self) -> None:

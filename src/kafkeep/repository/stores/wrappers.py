@@ -15,7 +15,7 @@ from kafkeep.events import EventSink, Retried, ignore
 from kafkeep.repository.stores.base import Capabilities, ObjectInfo, Store, Upload
 
 if TYPE_CHECKING:
-    from kafkeep.repository.stores.object_lock import BucketLock
+    from kafkeep.repository.stores.object_lock import BucketLock, Retention
 
 T = TypeVar("T")
 
@@ -54,6 +54,15 @@ class WrappedStore(Store):
 
     def bucket_lock(self) -> BucketLock | None:
         return self.inner.bucket_lock()
+
+    def versioning(self) -> str | None:
+        return self.inner.versioning()
+
+    def object_lock(self, name: str) -> Retention | None:
+        return self.inner.object_lock(name)
+
+    def prolong_lock(self, name: str, lock: Retention) -> None:
+        self.inner.prolong_lock(name, lock)
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         return self.inner.list(prefix)
@@ -153,6 +162,15 @@ class RetryingStore(WrappedStore):
 
     def bucket_lock(self) -> BucketLock | None:
         return self._again("look at the bucket's lock", self.inner.bucket_lock)
+
+    def versioning(self) -> str | None:
+        return self._again("look whether versions are kept", self.inner.versioning)
+
+    def object_lock(self, name: str) -> Retention | None:
+        return self._again(f"look at the lock of {name}", lambda: self.inner.object_lock(name))
+
+    def prolong_lock(self, name: str, lock: Retention) -> None:
+        self._again(f"lock {name}", lambda: self.inner.prolong_lock(name, lock))
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         # taken whole: a listing that breaks off halfway cannot be continued where it was
@@ -258,6 +276,9 @@ class ReadOnlyStore(WrappedStore):
 
     def delete(self, name: str) -> None:
         raise self._refuse(f"delete {name}")
+
+    def prolong_lock(self, name: str, lock: Retention) -> None:
+        raise self._refuse(f"lock {name}")
 
 
 class CountingStore(WrappedStore):

@@ -1,0 +1,159 @@
+"""Where a contest takes place: a broker, a folder, and what is run on them."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from bench import peers, segments
+from bench.measure import Ran, run
+from bench.workloads import PARTITIONS, Workload
+from kafkeep.errors import KafkaError
+from kafkeep.kafka.admin import NewTopic
+from kafkeep.kafka.cluster import LATEST, Cluster
+from kafkeep.lab import Lab
+from kafkeep.model import TopicPartition
+
+_READY_SECONDS: Final = 300.0
+_MOST_CREATED: Final = 1000
+"""Partitions in one request to create topics."""
+_MOST_DELETED: Final = 100
+"""Topics in one request."""
+PEER_SECONDS: Final = 300.0
+"""After so long a peer is taken for stuck."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Field:
+    """A lab with one broker, and what lies beside it."""
+
+    lab: Lab
+    cluster: Cluster
+    folder: Path
+    env: Mapping[str, str]
+    note: Callable[[str], None]
+    oso: str | None = None
+    """The binary of osodevops/kafka-backup, where there is one."""
+    executors: frozenset[str] = frozenset()
+    """Those that kafkeep offers besides its own threads."""
+
+    @property
+    def log_dirs(self) -> tuple[Path, ...]:
+        return self.lab.node(1).log_dirs
+
+    def child(self, *arguments: str) -> Ran:
+        """A verb of `bench.children`."""
+        verb, *rest = arguments
+        command = [sys.executable, "-m", "bench.children", verb, self.lab.bootstrap, *rest]
+        return run(command, folder=self.folder, env=self.env)
+
+    def kafkeep(self, *arguments: str, good: int = 0, sampled: bool = False) -> Ran:
+        """The real command."""
+        command = [sys.executable, "-m", "kafkeep", "--json", *arguments]
+        return run(command, folder=self.folder, env=self.env, good=good, sampled=sampled)
+
+    def peer(self, command: Sequence[str]) -> Ran:
+        """Another program. Raises BenchError when it fails or hangs, with its own words and no list of functions."""
+        env = {**self.env, "RUST_BACKTRACE": "0"}
+        return run(command, folder=self.folder, env=env, seconds=PEER_SECONDS)
+
+    def java(self, tool: str, *arguments: str) -> Ran:
+        """One of Kafka's own tools, with both of Java's compilers."""
+        return self.peer(peers.java_command(self.lab.state.java, self.lab.state.class_path, tool, *arguments))
+
+    def run_oso(self, settings: Mapping[str, object]) -> Ran:
+        """One command of osodevops/kafka-backup. JSON is YAML, too."""
+        path = self.folder / "oso.yaml"
+        path.write_text(json.dumps(settings), encoding="utf-8")
+        return self.peer([self.oso or peers.OSO_PROGRAM, str(settings["mode"]), "--config", str(path)])
+
+    def create_topics(self, names: Sequence[str], partitions: int = PARTITIONS) -> None:
+        create_topics(self.cluster, names, partitions)
+
+    def delete_topics(self, names: Sequence[str]) -> None:
+        """Those that are there; returns when their files are gone."""
+        there = self.cluster.topology().topics
+        doomed = [name for name in names if name in there]
+        for first in range(0, len(doomed), _MOST_DELETED):
+            for answer in self.cluster.admin.delete_topics(doomed[first : first + _MOST_DELETED]).values():
+                if answer is not None:
+                    raise answer
+        segments.await_deleted(self.log_dirs, names)
+
+    def records_in(self, topics: Sequence[str], partitions: int) -> int:
+        """How many the topics hold, from offset 0 to their ends."""
+        return records_in(self.cluster, topics, partitions)
+
+    @contextmanager
+    def scratch(self, name: str) -> Iterator[Path]:
+        """A path that does not exist yet; what is there at the end is removed. Disks are quiet before and after."""
+        path = self.folder / name
+        os.sync()
+        try:
+            yield path
+        finally:
+            shutil.rmtree(path, ignore_errors=True)
+            path.unlink(missing_ok=True)
+            os.sync()
+
+    @contextmanager
+    def target(self, names: Sequence[str], *, partitions: int | None) -> Iterator[None]:
+        """Topics that take records and are gone afterwards, files and all; made beforehand with so many partitions each,
+        or by what runs meanwhile.
+        """
+        if partitions is not None:
+            self.create_topics(names, partitions)
+        os.sync()
+        try:
+            yield
+        finally:
+            self.delete_topics(names)
+            os.sync()
+
+
+def create_topics(cluster: Cluster, names: Sequence[str], partitions: int) -> None:
+    """Returns when their leaders take records."""
+    at_once = max(1, _MOST_CREATED // partitions)
+    for first in range(0, len(names), at_once):
+        some = [
+            NewTopic(name=name, partitions=partitions, replication_factor=1, configs=(("retention.ms", "-1"),))
+            for name in names[first : first + at_once]
+        ]
+        for answer in cluster.admin.create_topics(some).values():
+            if isinstance(answer, KafkaError):
+                raise answer
+    topology = cluster.await_topics(names, seconds=_READY_SECONDS)
+    # A leader may be named before it knows that it is one; this is asked again until it does.
+    everything = [TopicPartition(name, number) for name in names for number in range(partitions)]
+    cluster.offsets(everything, LATEST, topology=topology, retry_seconds=_READY_SECONDS)
+
+
+def records_in(cluster: Cluster, topics: Sequence[str], partitions: int) -> int:
+    everything = [TopicPartition(topic, number) for topic in topics for number in range(partitions)]
+    return sum(end.offset for end in cluster.offsets(everything, LATEST).values())
+
+
+def offered_executors(help_text: str) -> frozenset[str]:
+    """What the help of a command offers behind `--executor`, as far as its libraries are installed."""
+    if "--executor" not in help_text:
+        return frozenset()
+    needed = {"processes": None, "dask": "distributed"}
+    behind = help_text.partition("--executor")[2][:200]
+    return frozenset(
+        name
+        for name, library in needed.items()
+        if name in behind and (library is None or importlib.util.find_spec(library) is not None)
+    )
+
+
+def renamed(workload: Workload, prefix: str) -> dict[str, str]:
+    """From each of the workload's topics to the same under another prefix."""
+    return {topic: prefix + topic.removeprefix("bench") for topic in workload.topics}

@@ -1,0 +1,47 @@
+"""A second look at batches that were checked when they came, once their bytes have been used. Pure.
+
+Between the check of a batch's CRC and the hash of its chunk its bytes lie in memory, where a bit can change unnoticed: the
+hash would vouch for what was never sent. Whoever has hashed, compressed or sealed them looks once more, in the very
+buffer that was read: a change in front of the hash is found here, one behind it by the hash.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Sequence
+from typing import Final
+
+from fastcrc import crc32
+
+from kafkeep import native
+from kafkeep.batch_rows import BATCH_OVERHEAD, ROW, BatchRows
+from kafkeep.errors import CorruptionError
+from kafkeep.model import BatchInfo
+
+_CRC_START: Final = 21
+_OLD_CRC_START: Final = 16
+_PREFIX: Final = struct.Struct(">qi")
+
+
+def check_again(raw: memoryview, infos: Sequence[BatchInfo]) -> None:
+    """Raises `CorruptionError` unless `raw` holds these batches as their headers were, each with its CRC."""
+    if native.walk is not None and isinstance(infos, BatchRows):
+        rows, position, _ = native.walk(raw, True, 0, 0)
+        # memory views are compared byte by byte in Python's own slow way
+        if position == len(raw) and rows == bytes(infos.rows):
+            return
+    unpack, crc, position = ROW.unpack_from, crc32.iscsi, 0
+    for info in infos:
+        stop = position + BATCH_OVERHEAD + info[1]
+        if info[3] == 2:
+            whole = unpack(raw, position) == info and crc(raw[position + _CRC_START : stop]) == info[4]
+        else:  # offset and length stand in front of the CRC of magic 0 and 1
+            whole = _PREFIX.unpack_from(raw, position) == info[:2]
+            whole = whole and zlib.crc32(raw[position + _OLD_CRC_START : stop]) == info[4]
+        if not whole:
+            raise CorruptionError(
+                f"a batch changed in memory behind the check of its CRC: offset {info.base_offset}, {info.size} bytes",
+                hint="Check this host's memory. Nothing of this pack was kept.",
+            )
+        position = stop

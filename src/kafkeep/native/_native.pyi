@@ -1,0 +1,51 @@
+"""What the C helper offers. Only kafkeep.native imports it."""
+
+from typing import Final
+
+from kafkeep.native import Bytes
+
+API: Final[int]
+CRC32C_WAY: Final[str]
+
+# crc32c.c
+
+def crc32c(data: Bytes, before: int = 0, /) -> int: ...
+def crc32c_by_table(data: Bytes, before: int = 0, /) -> int: ...
+def crc32c_by_instruction(data: Bytes, before: int = 0, /) -> int: ...
+
+# walk.c
+
+def walk(view: Bytes, verify: bool, position: int, next_offset: int, /) -> tuple[bytes, int, int]: ...
+def ends(rows: Bytes, /) -> bytes: ...
+def summary(rows: Bytes, /) -> tuple[int, ...] | None: ...
+
+# repack.c
+
+def uninitialised(size: int, /) -> bytearray: ...
+def append_records(
+    out: bytearray,
+    filled: int,
+    records: int,
+    base: int,
+    latest: int,
+    payload: Bytes,
+    count: int,
+    base_timestamp: int,
+    /,
+) -> tuple[int, int, int, int] | None: ...
+def append_batches(
+    out: bytearray,
+    filled: int,
+    records: int,
+    base: int,
+    latest: int,
+    chunk: Bytes,
+    position: int,
+    next_offset: int,
+    start: int,
+    stop: int,
+    largest: int,
+    most: int,
+    bound: int,
+    /,
+) -> tuple[int, int, int, int, int, int, int, list[tuple[int, int]]]: ...

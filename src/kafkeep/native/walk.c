@@ -1,0 +1,203 @@
+/* Batches by their headers: walked and checked. */
+
+#include "crc32c.h"
+#include "native.h"
+
+/* Rows are the headers of the batches themselves, 61 bytes each, one behind the other: kafkeep/batch_rows.py. */
+
+/* Rows that are looked through without giving the interpreter's lock away, which costs more than they do. */
+#define MOST_WITH_LOCK 4096
+
+typedef struct {
+    uint8_t *rows;
+    size_t count;
+    size_t room;
+} Rows;
+
+static int add_row(Rows *found, const uint8_t *header)
+{
+    if (found->count == found->room) {
+        size_t room = found->room ? 2 * found->room : 64;
+        uint8_t *rows = realloc(found->rows, room * HEADER_SIZE);
+        if (rows == NULL)
+            return -1;
+        found->rows = rows;
+        found->room = room;
+    }
+    memcpy(found->rows + found->count++ * HEADER_SIZE, header, HEADER_SIZE);
+    return 0;
+}
+
+/* All sound whole batches of magic 2 from `*position` on; -1 without memory. */
+static int walk_all(const uint8_t *data, size_t size, int verify, size_t *position, int64_t *next_offset, Rows *found)
+{
+    while (size - *position >= HEADER_SIZE) {
+        const uint8_t *header = data + *position;
+        int64_t base = read_i64(header + BASE_OFFSET_AT);
+        int32_t length = read_i32(header + LENGTH_AT);
+        int32_t delta = read_i32(header + LAST_OFFSET_DELTA_AT);
+        if (header[MAGIC_AT] != 2 || length < HEADER_SIZE - LENGTH_END || base < *next_offset || delta < 0
+            || read_i32(header + RECORD_COUNT_AT) < 0 || base >= INT64_MAX - delta)
+            break;
+        size_t whole = (size_t)length + LENGTH_END;
+        if (whole > size - *position)
+            break;
+        if (verify && crc32c(0, header + CRC_START, whole - CRC_START) != read_u32(header + CRC_AT))
+            break;
+        if (add_row(found, header) < 0)
+            return -1;
+        *next_offset = base + delta + 1;
+        *position += whole;
+    }
+    return 0;
+}
+
+static PyObject *walk(PyObject *module, PyObject *arguments)
+{
+    (void)module;
+    Py_buffer buffer;
+    int verify, failed;
+    Py_ssize_t start;
+    long long next_offset;
+    if (!PyArg_ParseTuple(arguments, "y*pnL", &buffer, &verify, &start, &next_offset))
+        return NULL;
+    if (start < 0 || start > buffer.len) {
+        PyBuffer_Release(&buffer);
+        PyErr_SetString(PyExc_ValueError, "the position lies outside of the buffer");
+        return NULL;
+    }
+    Rows found = {NULL, 0, 0};
+    size_t position = (size_t)start;
+    int64_t next = next_offset;
+    Py_BEGIN_ALLOW_THREADS
+    failed = walk_all(buffer.buf, (size_t)buffer.len, verify, &position, &next, &found);
+    Py_END_ALLOW_THREADS
+    PyBuffer_Release(&buffer);
+    PyObject *rows = failed ? PyErr_NoMemory()
+                            : PyBytes_FromStringAndSize((const char *)found.rows, (Py_ssize_t)(found.count * HEADER_SIZE));
+    free(found.rows);
+    return rows == NULL ? NULL : Py_BuildValue("NnL", rows, (Py_ssize_t)position, (long long)next);
+}
+
+/* The rows of an argument that must hold whole ones: how many, -1 with an error set. */
+static Py_ssize_t rows_of(PyObject *argument, Py_buffer *buffer)
+{
+    if (PyObject_GetBuffer(argument, buffer, PyBUF_SIMPLE) < 0)
+        return -1;
+    if (buffer->len % HEADER_SIZE == 0)
+        return buffer->len / HEADER_SIZE;
+    PyBuffer_Release(buffer);
+    PyErr_SetString(PyExc_ValueError, "not a number of whole rows");
+    return -1;
+}
+
+static PyObject *ends(PyObject *module, PyObject *argument)
+{
+    (void)module;
+    Py_buffer buffer;
+    Py_ssize_t count = rows_of(argument, &buffer);
+    if (count < 0)
+        return NULL;
+    PyObject *made = PyBytes_FromStringAndSize(NULL, count * (Py_ssize_t)sizeof(int64_t));
+    char *out = made == NULL ? NULL : PyBytes_AsString(made);
+    if (out != NULL) {
+        PyThreadState *released = count > MOST_WITH_LOCK ? PyEval_SaveThread() : NULL;
+        const uint8_t *row = buffer.buf;
+        int64_t end = 0;
+        for (Py_ssize_t index = 0; index < count; index++, row += HEADER_SIZE) {
+            end += (int64_t)read_i32(row + LENGTH_AT) + LENGTH_END;
+            memcpy(out + index * (Py_ssize_t)sizeof end, &end, sizeof end);
+        }
+        if (released != NULL)
+            PyEval_RestoreThread(released);
+    }
+    PyBuffer_Release(&buffer);
+    return made;
+}
+
+typedef struct {
+    int64_t first, stop, raw_bytes, largest, data_batches, records, oldest, newest;
+    int32_t epoch;
+    unsigned int attributes, kinds;
+    int rises, one_epoch, old_magic, holes;
+} Summary;
+
+/* 0 when an offset is beyond 64 bits, which Python's numbers can hold. */
+static int summarize(const uint8_t *row, Py_ssize_t count, Summary *told)
+{
+    *told = (Summary){
+        .first = read_i64(row + BASE_OFFSET_AT),
+        .epoch = read_i32(row + LEADER_EPOCH_AT),
+        .largest = INT64_MIN,
+        .oldest = INT64_MAX,
+        .newest = INT64_MIN,
+        .rises = 1,
+        .one_epoch = 1,
+    };
+    for (Py_ssize_t index = 0; index < count; index++, row += HEADER_SIZE) {
+        int64_t base = read_i64(row + BASE_OFFSET_AT);
+        int32_t delta = read_i32(row + LAST_OFFSET_DELTA_AT);
+        int64_t size = (int64_t)read_i32(row + LENGTH_AT) + LENGTH_END;
+        unsigned int attributes = read_u16(row + ATTRIBUTES_AT);
+        if (base < 0 || delta < 0 || base < told->stop)
+            told->rises = 0;
+        if (delta >= 0 && base >= INT64_MAX - delta)
+            return 0;
+        if (delta < 0 && base < INT64_MIN - (int64_t)delta)
+            return 0;
+        told->stop = base + delta + 1;
+        told->raw_bytes += size;
+        told->largest = size > told->largest ? size : told->largest;
+        told->one_epoch &= read_i32(row + LEADER_EPOCH_AT) == told->epoch;
+        told->attributes |= attributes;
+        told->old_magic |= row[MAGIC_AT] != 2;
+        if (attributes & CONTROL_BIT)
+            continue;
+        int64_t oldest = read_i64(row + BASE_TIMESTAMP_AT), newest = read_i64(row + MAX_TIMESTAMP_AT);
+        int64_t records = read_i32(row + RECORD_COUNT_AT);
+        told->data_batches++;
+        told->records += records > 0 ? records : 0;
+        told->oldest = oldest < told->oldest ? oldest : told->oldest;
+        told->newest = newest > told->newest ? newest : told->newest;
+        told->kinds |= 1u << (attributes & (CODEC_MASK | LOG_APPEND_TIME_BIT));
+        told->holes |= records - delta != 1 || (attributes & DELETE_HORIZON_BIT) != 0;
+    }
+    return 1;
+}
+
+static PyObject *summary(PyObject *module, PyObject *argument)
+{
+    (void)module;
+    Py_buffer buffer;
+    Py_ssize_t count = rows_of(argument, &buffer);
+    if (count < 0)
+        return NULL;
+    Summary told;
+    int told_all = 0;
+    if (count > 0) {
+        PyThreadState *released = count > MOST_WITH_LOCK ? PyEval_SaveThread() : NULL;
+        told_all = summarize(buffer.buf, count, &told);
+        if (released != NULL)
+            PyEval_RestoreThread(released);
+    }
+    PyBuffer_Release(&buffer);
+    if (!told_all)
+        return Py_NewRef(Py_None);
+    int64_t none = -1;
+    return Py_BuildValue(
+        "LLNnLLiNiNLLLLIN", (long long)told.first, (long long)told.stop, PyBool_FromLong(told.rises), count,
+        (long long)told.raw_bytes, (long long)told.largest, (int)told.epoch, PyBool_FromLong(told.one_epoch),
+        (int)(int16_t)told.attributes, PyBool_FromLong(told.old_magic), (long long)told.data_batches,
+        (long long)told.records, (long long)(told.data_batches ? told.oldest : none),
+        (long long)(told.data_batches ? told.newest : none), told.kinds, PyBool_FromLong(told.holes));
+}
+
+PyMethodDef kafkeep_walk_methods[] = {
+    {"walk", walk, METH_VARARGS,
+     "walk(view, verify, position, next_offset): the headers of all sound whole batches of magic 2 from `position` on,\n"
+     "61 bytes each, then where the first that is none of these begins, and the least offset it may have."},
+    {"ends", ends, METH_O, "ends(rows): where each batch ends, as machine integers of 64 bits."},
+    {"summary", summary, METH_O,
+     "summary(rows): the fields of kafkeep.batch_rows.Summary, or None when that is Python's to find out."},
+    {NULL, NULL, 0, NULL},
+};

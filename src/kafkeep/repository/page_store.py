@@ -1,0 +1,227 @@
+"""Pages of folded states in SQLite: a table of the local cache, or a temporary file that is gone with the process.
+
+A page is a stored document like any other, sealed where the repository is, and named by its digest. It is believed when its
+bytes have that digest.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections import OrderedDict
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import structlog
+from blake3 import blake3
+
+from kafkeep.errors import CorruptionError, StoreError, UnknownFormat
+from kafkeep.repository.envelope import Kind, TooLarge, unwrap, wrap
+from kafkeep.repository.fold.pages import Codec
+
+if TYPE_CHECKING:
+    from kafkeep.repository.sealing import DocumentSeal
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+SCHEMA: Final = "create table if not exists pages (digest blob primary key, data blob not null)"
+UNUSABLE: Final = (sqlite3.Error, UnicodeDecodeError)
+"""What SQLite raises where a file is damaged: it may quote names out of it that are no text."""
+_SELECT: Final = "select data from pages where digest = ?"
+RECENT_ITEMS: Final = 16_384
+"""Decoded items that are kept at hand: of the pages asked for last."""
+_TOGETHER: Final = 64
+"""Pages written in one go, so that other processes get their turn at the file."""
+_WHAT: Final = "a page of the local cache"
+_HINT: Final = "Run the command again: the cache is made anew from the repository, which is as it was."
+
+
+class PageLost(StoreError):
+    """A page is gone or damaged; what refers to it can be had anew from the repository."""
+
+
+@contextmanager
+def together(db: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """Everything inside or nothing."""
+    db.execute("begin immediate")
+    try:
+        yield db
+        db.execute("commit")
+    finally:
+        if db.in_transaction:
+            db.execute("rollback")
+
+
+class PageStore:
+    """Pages by their digests. All methods may be called from many threads.
+
+    `path` is a file of the local cache, None for a temporary one. Whoever holds a state that refers to pages holds the store
+    open; it is closed with the last of them.
+    """
+
+    def __init__(
+        self,
+        path: Path | None,
+        seal: DocumentSeal | None,
+        *,
+        held: object = None,
+        recent_items: int = RECENT_ITEMS,
+    ) -> None:
+        """`held` lives as long as the store does."""
+        self._held = held
+        self._path = path
+        self._seal = seal
+        self._lock = threading.Lock()
+        self._db: sqlite3.Connection | None = None
+        self._recent: OrderedDict[bytes, Sequence[Any]] = OrderedDict()
+        self._recent_count = 0
+        self._most_recent = recent_items
+        self._sound = False
+
+    def _connected(self) -> sqlite3.Connection:
+        """Opens it when it is first needed: small repositories never do."""
+        if self._db is None:
+            place = "" if self._path is None else self._path
+            db = sqlite3.connect(place, timeout=5.0, isolation_level=None, check_same_thread=False)
+            try:
+                # pages that a power cut tears are noticed by their digests; they need not wait for the disk
+                db.execute("pragma synchronous = off")
+                db.execute("pragma cache_size = -8192")
+                db.execute(SCHEMA)
+            except sqlite3.Error:
+                db.close()
+                raise
+            self._db = db
+        return self._db
+
+    def put(self, values: Iterable[object]) -> list[bytes] | None:
+        """Keeps a page for each value and tells their digests in order. None when there is no place for them, or one of them
+        is too large: then they stay where they are. Raises `PageLost` where writing would do harm to what is there.
+        """
+        found: list[bytes] = []
+        documents = self._wrapped(values)
+        try:
+            self._check_structure()
+            while some := list(islice(documents, _TOGETHER)):
+                with self._lock, together(self._connected()) as db:
+                    db.executemany("insert or replace into pages values (?, ?)", some)
+                found.extend(digest for digest, _ in some)
+        except (*UNUSABLE, TooLarge) as error:
+            log.info("pages not written", reason=str(error))
+            return None
+        return found
+
+    def _check_structure(self) -> None:
+        """Once, before the first page is written: a file with a damaged list of free space would overwrite good pages."""
+        with self._lock:
+            if self._sound:
+                return
+            told = self._connected().execute("pragma quick_check(1)").fetchone()
+        if told is None or told[0] != "ok":
+            raise self._lost("the file is damaged")
+        self._sound = True
+
+    def _wrapped(self, values: Iterable[object]) -> Iterator[tuple[bytes, bytes]]:
+        for value in values:
+            data = wrap(Kind.STATE, value, self._seal)
+            yield blake3(data).digest(), data
+
+    def items(self, page: bytes, codec: Codec[T]) -> Sequence[T]:
+        """What lies on a page. Raises `PageLost` when it is lost."""
+        with self._lock:
+            known = self._recent.get(page)
+            if known is not None:
+                self._recent.move_to_end(page)
+                return known
+        try:
+            found = codec.decode(self.value(page))
+        except (ValueError, KeyError, TypeError, IndexError) as error:
+            raise self._lost(f"it holds what no page does: {error}") from error
+        with self._lock:
+            if page not in self._recent:
+                self._recent[page] = found
+                self._recent_count += len(found)
+            while self._recent_count > self._most_recent and len(self._recent) > 1:
+                _, gone = self._recent.popitem(last=False)
+                self._recent_count -= len(gone)
+        return found
+
+    def value(self, page: bytes) -> object:
+        """The value of a page. Raises `PageLost` when it is lost."""
+        try:
+            with self._lock:
+                row = self._connected().execute(_SELECT, (page,)).fetchone()
+        except UNUSABLE as error:
+            raise self._lost(str(error)) from error
+        if row is None or not _is_whole(page, row[0]):
+            raise self._lost("it is gone or damaged")
+        try:
+            return unwrap(row[0], Kind.STATE, _WHAT, self._seal)
+        except (CorruptionError, UnknownFormat) as error:
+            raise self._lost(error.message) from error
+
+    def _lost(self, why: str) -> PageLost:
+        """The next opening looks at all pages and finds the same."""
+        place = "the temporary file of this process" if self._path is None else str(self._path)
+        return PageLost(f"a page in {place} cannot be read: {why}", hint=_HINT)
+
+    def besides(self, pages: Collection[bytes]) -> int | None:
+        """How many others there are; None unless all of these are there and whole, for which each is read."""
+        try:
+            with self._lock:
+                db = self._connected()
+                for page in pages:
+                    row = db.execute(_SELECT, (page,)).fetchone()
+                    if row is None or not _is_whole(page, row[0]):
+                        return None
+                count: int = db.execute("select count(*) from pages").fetchone()[0]
+        except UNUSABLE as error:
+            log.info("pages not readable", reason=str(error))
+            return None
+        return count - len(pages)
+
+    def move(self, path: Path | None) -> None:
+        """Go on with an empty place: no state may refer to a page of the one before."""
+        with self._lock:
+            if self._db is not None:
+                self._db.close()
+            self._db, self._path, self._sound = None, path, False
+            self._recent.clear()
+            self._recent_count = 0
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is none; True where that cannot be told."""
+        try:
+            with self._lock:
+                return self._connected().execute("select 1 from pages limit 1").fetchone() is None
+        except UNUSABLE as error:
+            log.info("pages not readable", reason=str(error))
+            return True
+
+    def keep_only(self, pages: Collection[bytes]) -> None:
+        """Delete all others. Nobody else may be using the file."""
+        kept = set(pages)
+        try:
+            with self._lock:
+                rows = self._connected().execute("select rowid, digest from pages")
+                gone = [(row,) for row, digest in rows if digest not in kept]
+                if gone:
+                    with together(self._connected()) as db:
+                        db.executemany("delete from pages where rowid = ?", gone)
+        except UNUSABLE as error:
+            log.info("pages not cleared", reason=str(error))
+
+    def __del__(self) -> None:
+        db = getattr(self, "_db", None)
+        if db is not None:
+            db.close()
+
+
+def _is_whole(page: bytes, data: object) -> bool:
+    return isinstance(data, bytes) and blake3(data).digest() == page

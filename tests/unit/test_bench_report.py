@@ -1,0 +1,175 @@
+"""What the benchmark makes of its samples: ratios round by round, promises, tables, pictures, and the way back from JSON."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from bench import outcome, plots, report, window
+from bench.__main__ import chosen_names
+from bench.contestants import (
+    ALL,
+    BACKUP,
+    CONSUMER_PERF,
+    COPY,
+    DROP,
+    EXECUTORS,
+    IDLE,
+    OSO_BACKUP,
+    OSO_RESTORE,
+    PRODUCE,
+    PRODUCE_LARGE,
+    RESTORE,
+)
+from bench.field import offered_executors
+from bench.measure import BenchError, Usage
+from bench.outcome import Outcome
+from bench.rounds import Sample, reason
+from bench.window import WindowOutcome, WindowSample
+from bench.workloads import by_name
+
+GB = 1_000_000_000
+
+
+def usage(seconds: float, cpu: float = 1.0, rss_mb: int = 100) -> Usage:
+    return Usage(seconds=seconds, cpu_seconds=cpu, system_seconds=0.1, peak_rss_bytes=rss_mb * 1_000_000, page_faults=1)
+
+
+def outcome_of(*samples: Sample, name: str = "64k") -> Outcome:
+    return Outcome(by_name(name), GB, 65_533.0, samples)
+
+
+WHOLE = outcome_of(
+    Sample(COPY, 1, usage(1.0), GB),
+    Sample(DROP, 1, usage(0.5)),
+    Sample(CONSUMER_PERF, 1, usage(4.0, cpu=4.0, rss_mb=300)),
+    Sample(OSO_BACKUP, 1, usage(9.0, cpu=5.0, rss_mb=90), GB // 3),
+    Sample(BACKUP, 1, usage(1.25, cpu=0.7, rss_mb=80), GB),
+    Sample(IDLE, 1, usage(0.4, cpu=0.4)),
+    Sample(PRODUCE, 1, usage(2.0)),
+    Sample(PRODUCE_LARGE, 1, usage(1.0)),
+    Sample(OSO_RESTORE, 1, usage(9.0, cpu=9.0, rss_mb=90)),
+    Sample(RESTORE, 1, usage(1.5, cpu=1.0, rss_mb=80)),
+)
+
+
+def verdict(found: Outcome, beginning: str) -> tuple[str, bool]:
+    target = next(target for target in found.targets() if target.text.startswith(beginning))
+    return target.found, target.met
+
+
+def test_a_slow_minute_hits_both_sides_of_a_ratio() -> None:
+    found = outcome_of(
+        Sample(COPY, 1, usage(1.0)),
+        Sample(BACKUP, 1, usage(2.0)),
+        Sample(COPY, 2, usage(10.0)),
+        Sample(BACKUP, 2, usage(20.0)),
+    )
+    assert found.ratio(BACKUP, COPY) == outcome.Spread(0.5, 0.5, 0.5)
+
+
+def test_a_peer_that_gave_up_is_compared_where_it_took_part() -> None:
+    found = outcome_of(Sample(BACKUP, 1, usage(1.0)), Sample(BACKUP, 2, usage(2.0)), Sample(OSO_BACKUP, 1, usage(4.0)))
+    assert found.ratio(BACKUP, OSO_BACKUP).median == 4.0
+
+
+def test_promises_are_held_against_bounds_and_peers() -> None:
+    assert verdict(WHOLE, "backup at least 70% of cp") == ("80%", True)
+    assert verdict(WHOLE, "backup at most 0.8 CPU-s/GB") == ("0.70", True)
+    assert verdict(WHOLE, "restore at least 75%") == ("67%", False)
+    assert verdict(WHOLE, "backup ahead of Kafka's ConsumerPerformance, drops, MB/s") == ("800 to 250", True)
+    assert verdict(WHOLE, "backup ahead of osodevops/kafka-backup backup, zstd, MB of memory") == ("80 to 90", True)
+    assert verdict(WHOLE, "backup at least 6 times") == ("7.1", True)
+    assert verdict(WHOLE, "restore at least 6 times") == ("9.0", True)
+
+
+def test_a_restore_is_held_against_what_was_repacked() -> None:
+    small = outcome_of(Sample(PRODUCE, 1, usage(9.0)), Sample(RESTORE, 1, usage(1.0)), name="1m")
+    assert (WHOLE.bound, small.bound) == (PRODUCE_LARGE, PRODUCE)
+    assert verdict(replace(WHOLE, workload=by_name("2k")), "restore at least 75%") == ("67%", False)
+
+
+def test_small_batches_promise_a_part_of_the_fetch_that_drops() -> None:
+    found = replace(WHOLE, workload=by_name("2k"))
+    assert verdict(found, "backup at least 70% of the fetch that only drops") == ("40%", False)
+    assert verdict(found, "backup at least 4 times") == ("7.1", True)
+    assert not any("cp and sync" in target.text for target in found.targets())
+
+
+def test_results_come_back_from_json_as_they_were() -> None:
+    failed = replace(WHOLE, failed={"producer-perf": "it knows one topic only"})
+    again = outcome.from_json(json.loads(json.dumps(outcome.to_json([failed]))))
+    assert again == [failed]
+    seen = WindowOutcome(
+        GB, 512, (WindowSample("kafkeep points", usage(0.5), None), WindowSample("r", usage(2.0), 1.0))
+    )
+    assert window.from_json(json.loads(json.dumps(seen.to_json()))) == seen
+
+
+def test_the_page_has_a_table_and_a_picture_for_each_workload(tmp_path: Path) -> None:
+    failed = replace(WHOLE, failed={"producer-perf": "it knows one topic only"})
+    seen = WindowOutcome(GB, 512, (WindowSample("kafkeep restore", usage(2.0), 1.0),))
+    page = tmp_path / "page.md"
+    page.write_text(f"head {report.BEGIN}former{report.END} tail", encoding="utf-8")
+    text = report.to_markdown([failed], seen, {"cores": "2"})
+    report.replace_in(page, text, begin=report.BEGIN, end=report.END)
+    found = page.read_text(encoding="utf-8")
+    assert found.startswith("head ") and found.endswith(" tail") and "former" not in found
+    assert "| kafkeep backup | 800 (800-800) | 0.70 (0.70-0.70) | 80 | 100% | 80% | 40% |  |" in found
+    assert "| kafkeep restore | 667 (667-667) | 1.00 (1.00-1.00) | 80 |  |  |  | 67% |" in found
+    assert "![1 KB records, 64 KB batches](benchmarks-64k.svg)" in found
+    assert "Kafka's ProducerPerformance is missing: it knows one topic only." in found
+    assert "restore at least 75% of raw produce in large batches: 67%, **missed**" in found
+    assert "first record after 1.00 (1.00-1.00) s, all after 2.00 (2.00-2.00) s" in found
+
+
+def test_a_page_without_marks_is_refused(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("nothing", encoding="utf-8")
+    with pytest.raises(BenchError, match="to replace"):
+        report.replace_in(page, "text", begin=report.BEGIN, end=report.END)
+    assert page.read_text(encoding="utf-8") == "nothing"
+
+
+def test_a_picture_is_well_formed_and_its_bars_are_to_scale() -> None:
+    found = plots.draw(WHOLE)
+    root = ElementTree.fromstring(found)
+    assert root.tag.endswith("svg")
+    texts = ["".join(text.itertext()) for text in root.iter() if text.tag.endswith("text")]
+    taking_part = [each.title for each in ALL if WHOLE.of(each.name)]
+    assert [text for text in texts if text in taking_part] == taking_part
+    widths = [
+        float(rect.get("width", "0"))
+        for rect in root.iter()
+        if rect.tag.endswith("rect") and rect.get("fill") == plots.COLOURS["kafkeep"] and rect.get("height") == "13"
+    ]
+    rate, cpu, _ = widths[:3]
+    # 800 of 2000 MB/s, and 0.7 of 5 CPU-s/GB.
+    assert rate / cpu == pytest.approx((800 / 2000) / (0.7 / 5.0), rel=0.02)
+
+
+def test_bounds_show_no_memory() -> None:
+    row = next(row for row in report.rows(WHOLE) if row[0].startswith("cp "))
+    assert row[3] == "" and re.fullmatch(r"1000 \(1000-1000\)", row[1])
+
+
+def test_a_failed_program_is_quoted_with_what_it_says_of_the_error() -> None:
+    talk = "kafka-backup restore ended with 1:\n INFO starting\nError: message too large\n\nStack backtrace:\n 0: main"
+    assert reason(talk) == "Error: message too large"
+    assert reason("java did not end within 300 s") == "java did not end within 300 s"
+
+
+def test_only_names_some_workloads_and_refuses_others() -> None:
+    assert chosen_names("64k,window") == {"64k", "window"}
+    with pytest.raises(Exception, match="no workload 65k"):
+        chosen_names("64k,65k")
+
+
+def test_executors_are_those_that_the_help_offers() -> None:
+    assert offered_executors("  --connections N") == frozenset()
+    assert offered_executors("  --executor [threads|processes]  how") == {"processes"}
+    assert set(EXECUTORS.values()) == {"processes", "dask"}
