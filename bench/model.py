@@ -79,10 +79,12 @@ class Given:
     """Core-seconds of the coordinator per partition and round: three offsets, its plan and its cut."""
     group_cpu: float = 100e-6
     """Core-seconds per group and round."""
-    state_run_bytes: float = 1300.0
-    """Memory of a run in the coordinator's state."""
-    state_cut_bytes: float = 160.0
-    """Memory of a partition of each recovery point that is kept."""
+    state_base_mb: float = 150.0
+    """Memory of the coordinator that does not depend on the cluster: program, pages at hand, runs that are not on pages yet."""
+    state_run_bytes: float = 0.4
+    """Memory of a run in the coordinator's state, where it is on pages of the local cache."""
+    state_cut_bytes: float = 0.4
+    """The same of a partition of each recovery point that is kept."""
     state_partition_bytes: float = 5000.0
     """Memory of a partition in the coordinator besides: generation, survey, plan, the point that is being made."""
     points: float = 100.0
@@ -269,7 +271,7 @@ def standing(given: Given) -> Standing:
     runs = first_runs + rounds * given.partitions * given.active * given.runs_per_round
     stored = first.stored_gb + rounds * one.stored_gb
     per_partition = given.points * given.state_cut_bytes + given.state_partition_bytes
-    memory = runs * given.state_run_bytes + given.partitions * per_partition
+    memory = given.state_base_mb * 1e6 + runs * given.state_run_bytes + given.partitions * per_partition
     return Standing(
         stored_tb=stored / 1000,
         runs=runs,

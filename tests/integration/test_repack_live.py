@@ -13,7 +13,7 @@ from tests.support.live import RENAME, RESTORED, Filling, Live, contents, new_re
 from kafkeep.compare.report import BY_MAP
 from kafkeep.kafka.cluster import Cluster
 from kafkeep.repository.repository import Repository
-from kafkeep.restore.options import SMALL_ONES, UP_TO_FULL
+from kafkeep.restore.options import LARGEST_REPACK, SMALL_ONES, UP_TO_FULL
 
 pytestmark = pytest.mark.integration
 
@@ -120,7 +120,8 @@ def test_batches_of_many_records_come_back_as_few_large_ones(live: Live) -> None
     repository = new_repository()
     point = live.back_up(repository, *topics.values()).point
     before = batches_of(live, repository, *topics.values())
-    assert live.put_back(repository, point, renames=RENAME, repack_rule=UP_TO_FULL).failures == ()
+    full = {"repack_rule": UP_TO_FULL, "repack_bytes": LARGEST_REPACK}
+    assert live.put_back(repository, point, renames=RENAME, **full).failures == ()
     for topic in topics.values():
         assert contents(live.seen(topic)) == contents(live.seen(RESTORED + topic))
     after = batches_of(live, new_repository(), *(RESTORED + topic for topic in topics.values()))
