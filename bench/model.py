@@ -80,7 +80,7 @@ class Given:
     group_cpu: float = 100e-6
     """Core-seconds per group and round."""
     state_base_mb: float = 150.0
-    """Memory of the coordinator that does not depend on the cluster: program, pages at hand, runs that are not on pages yet."""
+    """Memory of the coordinator whatever the cluster: program, pages at hand, runs that are not on pages yet."""
     state_run_bytes: float = 0.4
     """Memory of a run in the coordinator's state, where it is on pages of the local cache."""
     state_cut_bytes: float = 0.4
