@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
-from kafkeep.work.threads import Emitted, Finished, Tick, run_on_threads
+from kafkeep.work.messages import Emitted, Finished, Tick
+from kafkeep.work.threads import run_on_threads
 
 Emit = Callable[[str], None]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -35,6 +35,7 @@ from kafkeep.errors import UsageError
 from kafkeep.inventory import is_of_settings
 
 if TYPE_CHECKING:
+    from kafkeep.capture.options import BackupOptions
     from kafkeep.capture.result import BackupResult, FollowResult
     from kafkeep.model import Failure, Gap
 
@@ -109,31 +110,8 @@ def backup(run: Run, repo: str, cluster: str, follow: bool, interval: float, **g
     made. With --follow, SIGTERM and SIGINT are the regular end: 0 or 3.
     """
     from kafkeep.capture import run as capture
-    from kafkeep.capture.options import BackupOptions
 
-    _check_sizes(given["fetch_size"], given["pack_size"])
-    if given["max_rate"] == 0:
-        raise UsageError("--max-rate is above zero", hint="Leave the option out to have no limit.")
-    check_metadata_route(given["metadata_route"], given["include_credentials"] and not has_connect(run, cluster))
-    warn_of_credentials(run, given["metadata_route"], given["include_credentials"])
-    if given["metadata_route"] == "controller" and not given["settings"]:
-        raise UsageError("--metadata-route controller has no effect with --no-settings", hint="Give one of the two.")
-    options = BackupOptions(
-        topics=flat(given["topics"], ("*",)),
-        exclude=flat(given["exclude"]),
-        name=given["name"],
-        tags=tuple(given["tags"]),
-        cut=given["cut"],
-        consistent=given["consistent"],
-        consistent_wait_seconds=given["consistent_wait"],
-        settings=given["settings"],
-        credentials=given["include_credentials"],
-        metadata_route=given["metadata_route"],
-        connections_per_broker=given["connections"],
-        fetch_bytes=given["fetch_size"],
-        pack_bytes=given["pack_size"],
-        max_bytes_per_second=_max_rate(run, cluster, given["max_rate"]),
-    )
+    options = _options(run, cluster, given)
     sink = run.output.event
     with (
         stop_on_signals(run.output.note) as stop,
@@ -159,6 +137,35 @@ def backup(run: Run, repo: str, cluster: str, follow: bool, interval: float, **g
             source, repository, options, services=services, workers=workers, now=run.now, sink=sink, stop=stop.event
         )
         return finish(run, "backup", result, backup_parts(result), backup_status(result, stop))
+
+
+def _options(run: Run, cluster: str, given: Mapping[str, Any]) -> BackupOptions:
+    """What the command line asks for. Raises `UsageError` where that does not go together."""
+    from kafkeep.capture.options import BackupOptions
+
+    _check_sizes(given["fetch_size"], given["pack_size"])
+    if given["max_rate"] == 0:
+        raise UsageError("--max-rate is above zero", hint="Leave the option out to have no limit.")
+    check_metadata_route(given["metadata_route"], given["include_credentials"] and not has_connect(run, cluster))
+    warn_of_credentials(run, given["metadata_route"], given["include_credentials"])
+    if given["metadata_route"] == "controller" and not given["settings"]:
+        raise UsageError("--metadata-route controller has no effect with --no-settings", hint="Give one of the two.")
+    return BackupOptions(
+        topics=flat(given["topics"], ("*",)),
+        exclude=flat(given["exclude"]),
+        name=given["name"],
+        tags=tuple(given["tags"]),
+        cut=given["cut"],
+        consistent=given["consistent"],
+        consistent_wait_seconds=given["consistent_wait"],
+        settings=given["settings"],
+        credentials=given["include_credentials"],
+        metadata_route=given["metadata_route"],
+        connections_per_broker=given["connections"],
+        fetch_bytes=given["fetch_size"],
+        pack_bytes=given["pack_size"],
+        max_bytes_per_second=_max_rate(run, cluster, given["max_rate"]),
+    )
 
 
 def _check_sizes(fetch_bytes: int, pack_bytes: int) -> None:

@@ -36,7 +36,8 @@ from kafkeep.repository.openable import require_keys
 from kafkeep.repository.repository import Repository
 from kafkeep.repository.state import PartitionView
 from kafkeep.restore_reports import SpreadRestore, mapped_by_restores, mapped_in_file, spread_by_restores
-from kafkeep.work.threads import Emitted, Finished, run_on_threads
+from kafkeep.work.messages import Emitted, Finished
+from kafkeep.work.threads import run_on_threads
 
 _CLEANUP_POLICY = "cleanup.policy"
 

@@ -25,7 +25,8 @@ from kafkeep.repartition.spool import Spool
 from kafkeep.repository.repository import Repository
 from kafkeep.repository.state import PartitionView
 from kafkeep.restore_reports import SpreadRestore
-from kafkeep.work.threads import Emitted, Finished, run_on_threads
+from kafkeep.work.messages import Emitted, Finished
+from kafkeep.work.threads import run_on_threads
 
 REASON = "repartitioned"
 _BATCH_BYTES = 256 * 1024

@@ -21,7 +21,8 @@ from kafkeep.kafka.admin import Admin
 from kafkeep.kafka.cluster import Cluster
 from kafkeep.kafka.codes import code_name
 from kafkeep.model import Failure, GroupOffset, TopicPartition
-from kafkeep.work.threads import Finished, run_on_threads
+from kafkeep.work.messages import Finished
+from kafkeep.work.threads import run_on_threads
 
 GROUPS_PER_TASK = 100
 """So many groups are read in one request."""

@@ -242,6 +242,13 @@ class PackReader:
                     future.cancel()
                     future.add_done_callback(lambda _: self._places_ahead.release())
 
+    def close(self) -> None:
+        """End the threads that read ahead. Nothing may be read any more."""
+        with self._lock:
+            pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.shutdown(wait=False, cancel_futures=False)
+
     def _readers(self, reads: int) -> ThreadPoolExecutor:
         with self._lock:
             if self._pool is None:

@@ -190,6 +190,7 @@ class Repository(Shelf):
         """Close the cache and the store. States that were handed out can still be read."""
         self._state = self._remembered.keep(self._state, at_rest=True)
         self._remembered.close()
+        self._reader.close()
         self.store.close()
 
     def __enter__(self) -> Self:

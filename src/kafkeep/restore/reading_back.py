@@ -26,7 +26,8 @@ from kafkeep.offset_map import OffsetMapBuilder
 from kafkeep.restore.batches import ReadyBatch
 from kafkeep.restore.plan import ProducerIdentity
 from kafkeep.restore.produce import FAILED, UNCLEAR, WORKING, BatchSource, PartitionProgress, sequence_after
-from kafkeep.work.threads import Finished, run_on_threads
+from kafkeep.work.messages import Finished
+from kafkeep.work.threads import run_on_threads
 
 FOREIGN: Final = "FOREIGN_RECORDS"
 _THREADS: Final = 4

@@ -53,8 +53,8 @@ def plan_prune(
     size = sum(entry.size for entry in packs)
     due, waiting = _retirements(state, circumstances, undo_seconds)
     refusals = []
-    late = abs(circumstances.skew_seconds or 0.0) > MOST_SKEW_SECONDS
-    if late and (packs or emptied or due or len(keep) < len(points)):
+    skew = circumstances.skew_seconds
+    if skew is not None and abs(skew) > MOST_SKEW_SECONDS and (packs or emptied or due or len(keep) < len(points)):
         refusals.append(f"{_skew(circumstances)}: ages, and the time to take things back, are not believed")
     if size > MOST_RETIRED * live and not confirmed:
         share = f"{size} of {live} bytes, more than {MOST_RETIRED:.0%}, would be retired"

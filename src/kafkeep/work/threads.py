@@ -9,8 +9,6 @@ from dataclasses import dataclass
 
 from kafkeep.work.messages import Emitted, Finished, Item, Message, Result, Task, Tick
 
-__all__ = ["Emitted", "Finished", "Message", "Tick", "run_on_threads"]
-
 
 @dataclass(frozen=True, slots=True)
 class _Ended:

@@ -19,9 +19,8 @@ from urllib.parse import quote
 
 from kafkeep.errors import ObjectNotFound, RepositoryNotFound, StoreAccessDenied, StoreError
 from kafkeep.repository.names import REPOSITORY, check_object_name, check_prefix
-from kafkeep.repository.stores.base import ObjectInfo, Upload
+from kafkeep.repository.stores.base import ObjectInfo, Unchanging
 from kafkeep.repository.stores.object import ObjectStore, Place
-from kafkeep.repository.stores.object_lock import Retention
 from kafkeep.repository.stores.object_upload import Body
 from kafkeep.repository.stores.options import AsOf
 from kafkeep.times import rfc3339
@@ -115,7 +114,7 @@ def _order(version: Version) -> tuple[datetime, bool]:
     return version.modified.replace(microsecond=0), version.latest
 
 
-class AsOfStore(ObjectStore):
+class AsOfStore(Unchanging, ObjectStore):
     """See the module's text. Creations are refused, but for what `AsOf.reports` lets through. Safe for many threads.
 
     A bucket that keeps no versions is a `StoreError` at the first question.
@@ -241,18 +240,6 @@ class AsOfStore(ObjectStore):
         if not self._lets(check_object_name(name)):
             raise self._refuse(f"create {name}")
         super().create(name, body, size)
-
-    def open_new(self) -> Upload:
-        raise self._refuse("begin an object")
-
-    def put_hint(self, name: str, data: bytes) -> None:
-        raise self._refuse(f"write {name}")
-
-    def delete(self, name: str) -> None:
-        raise self._refuse(f"delete {name}")
-
-    def prolong_lock(self, name: str, lock: Retention) -> None:
-        raise self._refuse(f"lock {name}")
 
 
 def _quoted(text: str) -> str:

@@ -150,3 +150,23 @@ class Store(ABC):
     @abstractmethod
     def close(self) -> None:
         """Give back what the store holds open."""
+
+
+class Unchanging(Store):
+    """Refuses changes. Goes in front of the store that it is of: how objects are made differs, so that is refused there."""
+
+    @abstractmethod
+    def _refuse(self, what: str) -> StoreError:
+        """The error for a change."""
+
+    def open_new(self) -> Upload:
+        raise self._refuse("begin an object")
+
+    def put_hint(self, name: str, data: bytes) -> None:
+        raise self._refuse(f"write {name}")
+
+    def delete(self, name: str) -> None:
+        raise self._refuse(f"delete {name}")
+
+    def prolong_lock(self, name: str, lock: Retention) -> None:
+        raise self._refuse(f"lock {name}")

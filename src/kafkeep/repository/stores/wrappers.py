@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from kafkeep.errors import ObjectExists, StoreAccessDenied, StoreError, StoreUnavailable
 from kafkeep.events import EventSink, Retried, ignore
-from kafkeep.repository.stores.base import Capabilities, ObjectInfo, Store, Upload
+from kafkeep.repository.stores.base import Capabilities, ObjectInfo, Store, Unchanging, Upload
 
 if TYPE_CHECKING:
     from kafkeep.repository.stores.object_lock import BucketLock, Retention
@@ -259,7 +259,7 @@ class _ThrottledUpload(WrappedUpload):
         self.inner.write(data)
 
 
-class ReadOnlyStore(WrappedStore):
+class ReadOnlyStore(Unchanging, WrappedStore):
     """Refuses every change before it reaches the store."""
 
     def _refuse(self, what: str) -> StoreAccessDenied:
@@ -267,18 +267,6 @@ class ReadOnlyStore(WrappedStore):
 
     def put_new(self, name: str, data: bytes | bytearray | memoryview) -> None:
         raise self._refuse(f"create {name}")
-
-    def open_new(self) -> Upload:
-        raise self._refuse("begin an object")
-
-    def put_hint(self, name: str, data: bytes) -> None:
-        raise self._refuse(f"write {name}")
-
-    def delete(self, name: str) -> None:
-        raise self._refuse(f"delete {name}")
-
-    def prolong_lock(self, name: str, lock: Retention) -> None:
-        raise self._refuse(f"lock {name}")
 
 
 class CountingStore(WrappedStore):
