@@ -13,7 +13,7 @@ SECONDS ?= 60
 TEST_WORKERS ?= auto
 PARALLEL := -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup kafka stores demo test test-stores check fuzz bench bench-idle bench-model bench-recovery bench-metadata bench-state bench-stores exactness faults kills soak clean
+.PHONY: help setup kafka stores demo test test-stores check fuzz bench bench-idle bench-model bench-recovery bench-metadata bench-state bench-stores bench-workers bench-startup exactness faults kills soak clean
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 
@@ -69,6 +69,12 @@ bench-metadata: kafka ## figures of `kafkeep metadata` on a cluster of 10 000 pa
 
 bench-state: $(READY) ## opening a repository of 10 000 partitions and 10 million runs, hours of one core; ARGS="--quick"
 	$(BIN)/python -m bench.state_scale $(ARGS)
+
+bench-workers: $(READY) ## what a second thread, process or Dask worker brings with one large partition; ARGS="--mib 128 --rounds 1"
+	@$(BIN)/python -m bench.workers $(ARGS)
+
+bench-startup: kafka ## processor time of commands that have next to nothing to do; ARGS="--markdown --rounds 20"
+	@$(BIN)/python -m bench.startup $(ARGS)
 
 bench-stores: kafka ## what a bucket of MinIO takes and gives, with and without encryption, beside rclone; ARGS="--quick"
 	$(BIN)/python -m bench.store_rates $(ARGS)

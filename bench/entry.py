@@ -10,7 +10,6 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-import structlog
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -26,7 +25,6 @@ def run(contest: Callable[[Console], None], *, width: int) -> int:
         raise SystemExit(128 + number)
 
     signal.signal(signal.SIGTERM, ended)
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(30))
     try:
         contest(Console(width=None if sys.stdout.isatty() else width))
     except (BenchError, KafkeepError) as error:

@@ -14,13 +14,12 @@ import resource
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
-import structlog
-
+from kafkeep import logger
 from kafkeep.capture.options import BackupOptions
 from kafkeep.capture.result import BackupResult
 from kafkeep.capture.run import backup
@@ -39,10 +38,9 @@ class Requests:
     def __init__(self) -> None:
         self.counted: Counter[str] = Counter()
 
-    def __call__(self, _: object, __: str, event: Any) -> NoReturn:
-        if event["event"] == _REQUEST:
-            self.counted[event["api"]] += 1
-        raise structlog.DropEvent
+    def __call__(self, _: str, __: str, message: str, values: Mapping[str, object]) -> None:
+        if message == _REQUEST:
+            self.counted[str(values["api"])] += 1
 
 
 def measured(work: Callable[[], BackupResult], requests: Requests) -> dict[str, Any]:
@@ -70,7 +68,7 @@ def clock() -> datetime:
 def main() -> None:
     bootstrap, folder, *profile = sys.argv[1:]
     requests = Requests()
-    structlog.configure(processors=[requests])
+    logger.send_to(requests)
     profiler = cProfile.Profile(time.thread_time)
     config = ClusterConfig(name="bench", bootstrap=tuple(bootstrap.split(",")), request_timeout_seconds=120.0)
     store = LocalStore(Path(folder))

@@ -12,15 +12,12 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-import structlog
-
 from kafkeep.repository.repository import Repository
 from kafkeep.repository.stores.local import LocalStore
 
 
 def main() -> None:
     place, cache, what = sys.argv[1:]
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(30))
     began = time.monotonic()
     with Repository.open(
         LocalStore(Path(place)),

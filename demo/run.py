@@ -7,7 +7,6 @@ when everything is equal.
 
 from __future__ import annotations
 
-import logging
 import os
 import shlex
 import subprocess
@@ -21,7 +20,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import structlog
 from confluent_kafka import KafkaException
 from demo import clients
 from demo.clients import Content, Settings
@@ -51,7 +49,6 @@ class Verdict:
 
 
 def main() -> int:
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     out = Console(highlight=False, soft_wrap=True)
     began = time.monotonic()
     try:

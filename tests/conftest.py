@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
-import structlog
 from hypothesis import settings
 from tests.support import examples, workers
 from tests.support.kafka import Clusters, KafkaCluster, NewKafka, running_clusters, start_cluster
@@ -16,6 +16,7 @@ from tests.support.native import WAYS, in_way
 from tests.support.operations import without_pauses
 from tests.support.sweep import Scene, make_scene
 
+from kafkeep import logger
 from kafkeep.kafka.cluster import Cluster
 from kafkeep.lab import files as lab_files
 from kafkeep.repository.repository import Repository
@@ -50,8 +51,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture(autouse=True)
 def own_logging() -> Iterator[None]:
     """A test that runs the command line in this process sets up logging to its own streams: it ends with the test."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
     yield
-    structlog.reset_defaults()
+    logger.send_to(None)
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 @pytest.fixture(scope="module", params=WAYS)

@@ -7,6 +7,7 @@ function here takes any sequence of `BatchInfo` and gives the same for both.
 from __future__ import annotations
 
 import struct
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, repeat
 from operator import add, gt, sub
@@ -164,3 +165,35 @@ def ends(infos: Sequence[BatchInfo]) -> Sequence[int]:
     if native.ends is not None and isinstance(infos, BatchRows):
         return memoryview(native.ends(infos.rows)).cast("q")
     return list(accumulate([info[1] + BATCH_OVERHEAD for info in infos]))
+
+
+class Piece(NamedTuple):
+    """Batches in a row that go into one chunk together."""
+
+    stop: int
+    """Number of the batch behind its last."""
+    end: int
+    """Where its last batch ends, in bytes from the beginning of the first batch of all."""
+    told: Summary
+
+
+def pieces(infos: Sequence[BatchInfo], room: int, target: int) -> list[Piece]:
+    """Cuts the batches for chunks of at most `target` bytes, of which the one at hand still has `room`.
+
+    The first piece is what fits into that room, every other one, and the first when nothing fits, what fits into a chunk
+    of its own; a batch larger than a chunk is a piece alone.
+    """
+    if native.pieces is not None and isinstance(infos, BatchRows):
+        found = native.pieces(infos.rows, room, target)
+        if found is not None:
+            return [Piece(stop, end, Summary._make(told)) for stop, end, told in found]
+    stops = ends(infos)
+    made: list[Piece] = []
+    index = position = 0
+    while index < len(infos):
+        stop = bisect_right(stops, position + room, index)
+        if stop == index:
+            stop = max(index + 1, bisect_right(stops, position + target, index))
+        made.append(Piece(stop, stops[stop - 1], summary(infos[index:stop])))
+        index, position, room = stop, stops[stop - 1], target
+    return made

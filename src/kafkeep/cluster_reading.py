@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from kafkeep.errors import KafkaAccessDenied, KafkaError, KafkaRequestError, KafkaUnsupported
@@ -14,6 +13,7 @@ from kafkeep.kafka.codes import ErrorCode
 from kafkeep.kafka.groups import GroupListing
 from kafkeep.kafka.topology import TopicTopology
 from kafkeep.model import Failure, Group, GroupOffset, TopicMetadata
+from kafkeep.records import dataclass
 
 DEFAULT_DELETE_RETENTION_MS: Final = 24 * 3600 * 1000
 """Kafka's default of log.cleaner.delete.retention.ms."""

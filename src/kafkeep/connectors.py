@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
+from kafkeep.records import dataclass
 from kafkeep.secret import Secret
 
 CONNECTORS: Final = "connectors"

@@ -7,7 +7,7 @@ do not run, tokens of others. What only brokers know stays theirs: values from t
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from kafkeep.errors import KafkaUnsupported, SettingsError
@@ -18,6 +18,7 @@ from kafkeep.kafka.cluster import Cluster
 from kafkeep.kafka.metadata_log import MetadataLog, read_metadata_log
 from kafkeep.kafka.wire.metadata_fold import LoggedMetadata
 from kafkeep.model import Failure
+from kafkeep.records import dataclass
 
 ADMIN, CONTROLLER = "admin", "controller"
 ROUTES: Final = (ADMIN, CONTROLLER)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -17,6 +17,7 @@ from typing import Final
 from kafkeep.errors import CorruptObject, SettingsError, UsageError
 from kafkeep.kafka.cluster import Cluster
 from kafkeep.kafka.config import ClusterConfig
+from kafkeep.records import dataclass
 from kafkeep.repository.format import SINGLE
 from kafkeep.repository.remote_packs import PackMaker
 from kafkeep.repository.repository import Repository
@@ -56,6 +57,8 @@ class StorePlace:
     download: int | None = None
     as_of: AsOf | None = None
     """Where the repository is read as it was at a time."""
+    cache_dir: Path | None = None
+    """Of the local cache, for workers on the coordinator's host: they need not fold the log anew."""
 
     def for_workers(self, workers: int) -> StorePlace:
         """One worker's part, in a form that travels. Raises `UsageError` where no other process can get to the store,
@@ -123,6 +126,8 @@ class Reach:
     writer_key: Secret | None
     identity: Secret | None
     """Only for workers that open records."""
+    admins: frozenset[str] = frozenset()
+    """Public keys of those at whose saved states reading may begin (`Repository.open`)."""
 
     @contextmanager
     def packs(self) -> Iterator[PackMaker]:
@@ -145,13 +150,20 @@ class Reach:
             access = Access(identities=identities, writer_key=WriterKey.parse(self.writer_key))
         store = self.place.open()
         try:
-            repository = Repository.open(store, now=worker_now, rng=random.SystemRandom(), access=access)
-            if repository.id != self.repository_id:
-                raise CorruptObject(
-                    f"{store.url} holds repository {repository.id} where a worker looks, not {self.repository_id}",
-                    hint="Workers must reach the repository at the same place as the coordinator.",
-                )
-            yield repository
+            with Repository.open(
+                store,
+                now=worker_now,
+                rng=random.SystemRandom(),
+                cache_dir=self.place.cache_dir,
+                access=access,
+                admins=self.admins,
+            ) as repository:
+                if repository.id != self.repository_id:
+                    raise CorruptObject(
+                        f"{store.url} holds repository {repository.id} where a worker looks, not {self.repository_id}",
+                        hint="Workers must reach the repository at the same place as the coordinator.",
+                    )
+                yield repository
         finally:
             store.close()
 
@@ -173,4 +185,5 @@ def reach_of(workforce: Workforce, cluster: Cluster, repository: Repository, *, 
         repository_id=repository.id,
         writer_key=None if keyring is None else Secret(keyring.writer_key.reveal()),
         identity=None if identity is None else Secret(identity.reveal()),
+        admins=repository.acceptable,
     )

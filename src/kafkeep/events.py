@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import ClassVar
 
 from kafkeep.model import Gap, GenerationClosed, GenerationOpened, TopicPartition
+from kafkeep.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,10 @@ Words of Kafka's own tools are used wherever there are any: `TOPIC`, `LITERAL`, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
+from kafkeep.records import dataclass
 from kafkeep.secret import Secret
 
 BROKER, CLUSTER, CLIENT_METRICS, GROUP = "broker", "cluster", "client-metrics", "group"

@@ -5,7 +5,6 @@ silence.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
@@ -29,6 +28,7 @@ from kafkeep.kafka.cluster import Cluster
 from kafkeep.kafka.groups import GroupListing
 from kafkeep.kafka.topology import Broker
 from kafkeep.model import Failure
+from kafkeep.records import dataclass
 
 T = TypeVar("T")
 

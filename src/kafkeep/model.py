@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, NamedTuple
+
+from kafkeep.records import dataclass
 
 NO_TOPIC_ID: Final = "AAAAAAAAAAAAAAAAAAAAAA"
 
@@ -380,6 +381,8 @@ class RecoveryPoint:
     """`partition` (each partition cut on its own) or `transaction`."""
     complete: bool
     failures: tuple[Failure, ...]
+    signer: str | None = None
+    """16 hexadecimal digits: the id of the key that its commit was signed with, None where it was not."""
 
     @property
     def imported(self) -> bool:

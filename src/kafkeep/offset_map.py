@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from kafkeep.model import Generation, OffsetRange, TopicPartition
+from kafkeep.records import dataclass
 
 
 class MapRow(NamedTuple):

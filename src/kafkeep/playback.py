@@ -6,7 +6,6 @@ The common ground of restore and compare: both must see exactly the same batches
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from kafkeep.batch_rows import summary
@@ -14,6 +13,7 @@ from kafkeep.errors import CorruptBatch
 from kafkeep.kafka.wire.batch import LENGTH_END, walk
 from kafkeep.kafka.wire.transactions import CommittedFilter
 from kafkeep.model import AbortedTransaction, BatchInfo, ChunkRef, HeldBack, RunFacts, RunRef
+from kafkeep.records import dataclass
 from kafkeep.repository.repository import Repository
 
 

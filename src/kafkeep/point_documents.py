@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from kafkeep.connectors import CONNECTORS, Connectors
 from kafkeep.errors import PlanRefused
 from kafkeep.inventory import Inventory, Standing
 from kafkeep.model import ClusterMetadata, Failure, RecoveryPoint
+from kafkeep.records import dataclass
 from kafkeep.repository.documents import cluster_metadata_from_json, cluster_metadata_to_json
 from kafkeep.repository.envelope import TooLarge
 from kafkeep.repository.inventory_documents import (

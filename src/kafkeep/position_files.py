@@ -11,10 +11,10 @@ import csv
 import io
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from kafkeep.model import TopicPartition
+from kafkeep.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

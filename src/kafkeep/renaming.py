@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 import string
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from kafkeep.errors import UsageError
+from kafkeep.records import dataclass
 
 _IN_NAMES = frozenset(string.ascii_letters + string.digits + "._-=")
 """What a topic's name and the sign behind it may hold (clients/common/internals/Topic.java): never sed's delimiter."""

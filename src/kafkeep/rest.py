@@ -12,7 +12,7 @@ import json
 import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import TracebackType
 from typing import Any, Final, Protocol, Self, TypeVar
 from urllib.parse import SplitResult, quote, urlencode, urljoin, urlsplit
@@ -28,6 +28,7 @@ from kafkeep.errors import (
 )
 from kafkeep.events import EventSink, Retried, ignore
 from kafkeep.model import Failure
+from kafkeep.records import dataclass
 from kafkeep.secret import Secret
 from kafkeep.tls import TlsConfig
 from kafkeep.tls_context import ssl_context

@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, TypeVar
 
-from kafkeep.errors import CorruptObject, UsageError
-from kafkeep.model import NO_TOPIC_ID, Generation, OffsetRange, RecoveryPoint, TopicPartition
+from kafkeep.errors import CorruptObject, GuardRefused, KafkeepError, UsageError
+from kafkeep.model import NO_TOPIC_ID, Generation, OffsetRange, RecoveryPoint
 from kafkeep.offset_map import MappedPartition, MappedPartitions, OffsetMap
+from kafkeep.records import dataclass
+from kafkeep.reports import UNREADABLE, PassedOver, Report, readable_reports
 from kafkeep.repository.documents import offset_map_from_json
-from kafkeep.repository.nouns import decode_generation, fields, integer
+from kafkeep.repository.nouns import decode_generation, fields, integer, text
 from kafkeep.repository.repository import Repository
+
+T = TypeVar("T")
 
 _STARTED = "restore-started"
 _OPENED = "restore-opened"
 _FINISHED = "restore-finished"
 _OFFSET_MAP = "offset-map"
+_KINDS: Final = (_STARTED, _OPENED, _FINISHED)
+NO_REPORTS: Final = "none"
+"""In the place of the name of a restore: go by no report."""
+_NO_OTHER: Final = (
+    "No other report tells where the records of this point lie on this cluster. Name a map with --map, the restore to go"
+    " by with --restored-by=audit/…, or say --restored-by=none to go by no report."
+)
 
 
 def mapped_in_file(path: str) -> MappedPartitions:
@@ -51,42 +62,6 @@ def _range(start: object, stop: object) -> OffsetRange:
     return OffsetRange(integer(start, "start"), integer(stop, "stop"))
 
 
-def mapped_by_restores(repository: Repository, point: RecoveryPoint, target_cluster: str) -> MappedPartitions:
-    """What the repository knows of the restores of this point into this cluster, the newest of each pair.
-
-    Raises `CorruptObject`, `StoreError`.
-    """
-    found: MappedPartitions = {}
-    reports: list[Any] = [report for _, report in repository.audits(_FINISHED)]
-    for report in sorted(reports, key=lambda report: str(report.get("time"))):
-        if report.get("point") == point.number and report.get("target_cluster") == target_cluster:
-            parts = _of_report(repository, report)
-            found |= {(part.source.topic_partition, part.target): part for part in parts}
-    return found
-
-
-def _of_report(repository: Repository, report: Any) -> list[MappedPartition]:
-    try:
-        ids = dict(report.get("target_topic_ids", {}))
-        return [_of_reported(repository, part, ids) for part in report["partitions"]]
-    except (KeyError, TypeError, ValueError) as error:
-        raise CorruptObject(f"a restore report in the audit is not of the known shape: {error!r}") from error
-
-
-def _of_reported(repository: Repository, part: Any, topic_ids: dict[str, str]) -> MappedPartition:
-    topic, topic_id, number, lineage = part["source"]
-    target, target_number = part["target"]
-    start, stop = part["source_range"]
-    return MappedPartition(
-        source=Generation(topic, topic_id, number, lineage),
-        target=TopicPartition(target, target_number),
-        offsets=offset_map_from_json(repository.document(_OFFSET_MAP, part["offset_map"])),
-        source_range=OffsetRange(start, stop),
-        complete=bool(part["complete"]),
-        target_topic_id=topic_ids.get(target),
-    )
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpreadRestore:
     """A restore that spread a topic's records by key."""
@@ -107,49 +82,203 @@ class SpreadRestore:
     """By target partition: from the number of a record there to its offset."""
 
 
-def spread_by_restores(
-    repository: Repository, point: RecoveryPoint, target_cluster: str
-) -> dict[tuple[str, str, str], SpreadRestore]:
-    """What the repository knows of restores of this point into this cluster that repartitioned topics, unfinished ones
-    too: by topic of the source, topic of the target and its id, the newest of each.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestoresTold:
+    """What restores of a point into a cluster have reported, as far as it is believed."""
 
-    Raises `CorruptObject`, `StoreError`.
+    mapped: MappedPartitions = field(default_factory=dict)
+    """Where the records of partitions lie, by the newest report of each pair."""
+    spread: Mapping[tuple[str, str, str], SpreadRestore] = field(default_factory=dict)
+    """Restores that repartitioned topics, unfinished ones too: by topic of the source, topic of the target and its id,
+    the newest of each."""
+    warnings: tuple[str, ...] = ()
+    """What was passed over, and what is believed only because a person named it."""
+
+
+def told_by_restores(
+    repository: Repository,
+    point: RecoveryPoint,
+    target_cluster: str,
+    *,
+    restored_by: str | None = None,
+    needed: bool = True,
+) -> RestoresTold:
+    """Reads the reports of restores of this point into this cluster.
+
+    Where commits are signed, those count that somebody trusted has signed (`Repository.trusts`). `restored_by` names the
+    one restore to go by, whoever signed its reports, by the object name of its record, `audit/…`; or it is `none`, and no
+    report counts. What cannot be read is passed over; an error is what is wrong with the reports of the restore that is
+    named, or, where they are `needed`, with the only ones that there are.
+
+    Raises `CorruptObject`, `UsageError` for a name of no restore of this point, `GuardRefused` for one into another
+    cluster, `StoreError`.
     """
-    found: dict[tuple[str, str, str], SpreadRestore] = {}
-    reports: dict[str, list[tuple[str, Any]]] = {_STARTED: [], _OPENED: [], _FINISHED: []}
-    for kind, told in reports.items():
-        told += sorted(repository.audits(kind), key=lambda report: str(_member(report[1], "time")))
+    if restored_by == NO_REPORTS:
+        return RestoresTold()
+    passed_over = PassedOver()
+    reports = readable_reports(repository, _KINDS, passed_over)
+    if restored_by is None:
+        believed = _trusted(reports, point, target_cluster, passed_over)
+    else:
+        believed = _of_job(reports, restored_by, point, target_cluster, passed_over)
+    believed.sort(key=lambda report: report.time)
+    mapped, failed = _mapped(repository, believed, point, target_cluster)
+    spread, failed_too = _spread_by(repository, believed, point, target_cluster)
+    failed = {**failed, **failed_too}
+    if failed and (restored_by is not None or (needed and not mapped and not spread)):
+        name = max(failed)
+        raise CorruptObject(f"{name} is no report of a restore: {failed[name].message}", hint=_NO_OTHER)
+    passed_over.unread |= failed
+    named = () if restored_by is None else _only_named(believed, restored_by)
+    return RestoresTold(mapped=mapped, spread=spread, warnings=(*passed_over.warnings(how=_how(reports)), *named))
+
+
+def _is_of(report: Report, point: RecoveryPoint, target_cluster: str) -> bool:
+    return (report.value.get("point"), report.value.get("target_cluster")) == (point.number, target_cluster)
+
+
+def _trusted(
+    reports: Iterable[Report], point: RecoveryPoint, target_cluster: str, passed_over: PassedOver
+) -> list[Report]:
+    """Those that count without being named; the others of this point into this cluster are told."""
+    believed = []
+    for report in reports:
+        if report.trusted:
+            believed.append(report)
+        elif _is_of(report, point, target_cluster):
+            passed_over.untrusted.append(report.name)
+    return believed
+
+
+def _of_job(
+    reports: Sequence[Report], name: str, point: RecoveryPoint, target_cluster: str, passed_over: PassedOver
+) -> list[Report]:
+    """All reports of the restore that a person has named."""
+    if name in passed_over.unread:
+        raise passed_over.unread[name]
+    started = next((report for report in reports if report.name == name and report.kind == _STARTED), None)
+    if started is None:
+        hint = "A restore goes by the name of its record, audit/…, which `kafkeep restore` tells."
+        raise UsageError(f"no restore is recorded as {name[:100]!r}", hint=hint)
+    if started.value.get("target_cluster") != target_cluster:
+        told = str(started.value.get("target_cluster"))[:100]
+        raise GuardRefused(f"{name} restored into cluster {told}, this is cluster {target_cluster}")
+    if started.value.get("point") != point.number:
+        raise UsageError(f"{name} restored point {str(started.value.get('point'))[:20]}, not point {point.number}")
+    return [started, *(report for report in reports if report.value.get("started") == name)]
+
+
+def _only_named(believed: Sequence[Report], name: str) -> Iterator[str]:
+    """What is said of reports that count because a person has named their restore."""
+    strange = [report.name for report in believed if not report.trusted]
+    if strange:
+        yield (
+            f"where the records of {name} lie is believed from {len(strange)} report(s) that nobody trusted has signed:"
+            f" {', '.join(strange[:3])}"
+        )
+    if not any(report.kind == _FINISHED for report in believed):
+        yield f"{name} has not reported where its records lie"
+
+
+def _how(reports: Iterable[Report]) -> str:
+    """How the newest of the restores is named that nobody trusted has signed."""
+    jobs = [report.value.get("started") for report in reports if report.kind == _FINISHED and not report.trusted]
+    return f"to go by one, name it, such as --restored-by={jobs[-1]}" if jobs else ""
+
+
+def _mapped(
+    repository: Repository, believed: Iterable[Report], point: RecoveryPoint, target_cluster: str
+) -> tuple[MappedPartitions, dict[str, KafkeepError]]:
+    """The newest map of each pair, and the reports without a shape."""
+    found: MappedPartitions = {}
+    failed: dict[str, KafkeepError] = {}
+    for report in believed:
+        if report.kind == _FINISHED and _is_of(report, point, target_cluster):
+            parts = _tried(report, failed, lambda report: _of_report(repository, report.value))
+            found |= {(part.source.topic_partition, part.target): part for part in parts or ()}
+    return found, failed
+
+
+def _tried(report: Report, failed: dict[str, KafkeepError], read: Callable[[Report], T]) -> T | None:
+    """What can be read out of a report; None, and a place in `failed`, where it has not the shape of its kind."""
     try:
-        jobs = {
-            (name, topic["target"]): SpreadRestore(
-                job=name, source=topic["source"], target=topic["target"], partitions=topic["partitions"]
-            )
-            for name, value in reports[_STARTED]
-            if (value.get("point"), value.get("target_cluster")) == (point.number, target_cluster)
-            for topic in value.get("topics", ())
-            if topic.get("repartitioned_from") is not None
-        }
-        ids = {
-            (value["started"], topic["target"]): topic["topic_id"]
-            for _, value in reports[_OPENED]
-            for topic in value["topics"]
-        }
-        for _, value in reports[_FINISHED]:
-            for topic in value.get("repartitioned", ()):
-                key = (value["started"], topic["target"])
-                # What one process of the job has completed stays so.
-                if key in jobs and not jobs[key].complete:
-                    jobs[key] = _spread(repository, jobs[key], topic)
+        return read(report)
+    except UNREADABLE as error:
+        if error.retryable:
+            raise
+        failed[report.name] = error
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise CorruptObject(f"a restore report in the audit is not of the known shape: {error!r}") from error
-    for key, restored in jobs.items():
-        if key in ids:
-            found[(restored.source, restored.target, ids[key])] = restored
-    return found
+        failed[report.name] = CorruptObject(f"it is not of the known shape: {error!r}")
+    return None
 
 
-def _member(value: object, name: str) -> object:
-    return value.get(name) if isinstance(value, dict) else None
+def _of_report(repository: Repository, report: Mapping[str, Any]) -> list[MappedPartition]:
+    ids = dict(report.get("target_topic_ids", {}))
+    return [_of_reported(repository, part, ids) for part in report["partitions"]]
+
+
+def _of_reported(repository: Repository, part: Any, topic_ids: dict[str, str]) -> MappedPartition:
+    target, target_number = part["target"]
+    start, stop = part["source_range"]
+    return MappedPartition(
+        source=decode_generation(part["source"]),
+        target=decode_generation([target, NO_TOPIC_ID, target_number, 0]).topic_partition,
+        offsets=offset_map_from_json(repository.document(_OFFSET_MAP, part["offset_map"])),
+        source_range=_range(start, stop),
+        complete=bool(part["complete"]),
+        target_topic_id=topic_ids.get(target),
+    )
+
+
+def _spread_by(
+    repository: Repository, believed: Sequence[Report], point: RecoveryPoint, target_cluster: str
+) -> tuple[dict[tuple[str, str, str], SpreadRestore], dict[str, KafkeepError]]:
+    """The newest of each, and the reports without a shape."""
+    failed: dict[str, KafkeepError] = {}
+    jobs: dict[tuple[str, str], SpreadRestore] = {}
+    for report in believed:
+        if report.kind == _STARTED and _is_of(report, point, target_cluster):
+            begun = _tried(report, failed, lambda report: list(_begun(report)))
+            jobs |= {(report.name, job.target): job for job in begun or ()}
+    ids: dict[tuple[str, str], str] = {}
+    names = {name for name, _ in jobs}
+
+    def ended(report: Report) -> dict[tuple[str, str], SpreadRestore]:
+        return dict(_ended(repository, report, jobs))
+
+    for report in believed:
+        if str(report.value.get("started")) not in names:
+            continue
+        if report.kind == _OPENED:
+            ids |= _tried(report, failed, lambda report: dict(_opened_ids(report))) or {}
+        elif report.kind == _FINISHED:
+            jobs |= _tried(report, failed, ended) or {}
+    found = {(job.source, job.target, ids[key]): job for key, job in jobs.items() if key in ids}
+    return found, failed
+
+
+def _begun(report: Report) -> Iterator[SpreadRestore]:
+    for topic in report.value.get("topics", ()):
+        if topic.get("repartitioned_from") is not None:
+            partitions = integer(topic["partitions"], "partitions")
+            source, target = text(topic["source"], "source"), text(topic["target"], "target")
+            yield SpreadRestore(job=report.name, source=source, target=target, partitions=partitions)
+
+
+def _opened_ids(report: Report) -> Iterator[tuple[tuple[str, str], str]]:
+    started = text(report.value["started"], "started")
+    for topic in report.value["topics"]:
+        yield (started, text(topic["target"], "target")), text(topic["topic_id"], "topic id")
+
+
+def _ended(
+    repository: Repository, report: Report, jobs: Mapping[tuple[str, str], SpreadRestore]
+) -> Iterator[tuple[tuple[str, str], SpreadRestore]]:
+    for topic in report.value.get("repartitioned", ()):
+        key = (report.value["started"], topic["target"])
+        # What one process of the job has completed stays so.
+        if key in jobs and not jobs[key].complete:
+            yield key, _spread(repository, jobs[key], topic)
 
 
 def _spread(repository: Repository, restored: SpreadRestore, topic: Any) -> SpreadRestore:
@@ -159,21 +288,24 @@ def _spread(repository: Repository, restored: SpreadRestore, topic: Any) -> Spre
         complete=len(parts) == restored.partitions and all(part["complete"] is True for part in parts),
         by_time=bool(topic["by_time"]),
         sources={
-            Generation(restored.source, topic_id, partition, lineage): OffsetRange(start, stop)
+            decode_generation([restored.source, topic_id, partition, lineage]): _range(start, stop)
             for partition, topic_id, lineage, start, stop in topic["sources"]
         },
         offsets={
-            part["target"][1]: offset_map_from_json(repository.document(_OFFSET_MAP, part["offset_map"]))
+            integer(part["target"][1], "partition"): offset_map_from_json(
+                repository.document(_OFFSET_MAP, part["offset_map"])
+            )
             for part in parts
         },
     )
 
 
 __all__ = [
+    "NO_REPORTS",
     "MappedPartition",
     "MappedPartitions",
+    "RestoresTold",
     "SpreadRestore",
-    "mapped_by_restores",
     "mapped_in_file",
-    "spread_by_restores",
+    "told_by_restores",
 ]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import heapq
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final
+
+from kafkeep.records import dataclass
 
 AVRO, JSON, PROTOBUF = "AVRO", "JSON", "PROTOBUF"
 READWRITE, READONLY, IMPORT = "READWRITE", "READONLY", "IMPORT"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from fnmatch import translate
 from functools import lru_cache
 
 from kafkeep.errors import UsageError
+from kafkeep.records import dataclass
 
 _WILDCARDS = frozenset("*?[")
 

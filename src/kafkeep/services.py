@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Final
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
 
-from kafkeep.connect.client import ConnectCluster
 from kafkeep.connectors import CONNECTORS, without_secrets
 from kafkeep.events import EventSink, Stage, ignore
 from kafkeep.model import Failure
 from kafkeep.point_documents import Beside
-from kafkeep.registry.client import SchemaRegistry
+from kafkeep.records import dataclass
 from kafkeep.schemas import SCHEMAS
+
+if TYPE_CHECKING:
+    from kafkeep.connect.client import ConnectCluster
+    from kafkeep.registry.client import SchemaRegistry
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from kafkeep.errors import SettingsError
+from kafkeep.records import dataclass
 from kafkeep.secret import Secret
 
 

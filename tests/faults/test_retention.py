@@ -23,7 +23,7 @@ from tests.support.repositories import (
     piece,
     write_pack,
 )
-from tests.support.retention_oracle import idle_packs, kept_points, random_rules
+from tests.support.retention_oracle import idle_packs, kept_points, random_rules, random_signers
 from tests.support.simulated_cluster import SimulatedCluster
 from tests.support.simulated_log import record
 from tests.support.sweep_command import Kafkeep
@@ -69,6 +69,7 @@ def test_g1_random_policies_over_random_histories(fault: Figures) -> None:
                 now=life.journal.clock() + timedelta(days=dice.choice([0, 0, 1, 30, -20])),
                 pins=state.pins,
                 verified_head=dice.choice([None, dice.randint(0, state.head)]),
+                signers=random_signers(dice, state.points),
             )
             plan = plan_prune(state, rules, about, undo_seconds=60.0, confirmed=True)
             kept = kept_points(list(state.points), rules, about)

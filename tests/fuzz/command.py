@@ -7,7 +7,6 @@ made small, to `tests/golden/malformed/`, where the test suite runs them from th
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import random
 import resource
@@ -16,11 +15,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-import structlog
 from tests.fuzz.coverage import lines_of
 from tests.fuzz.engine import Finding, Session, Target, fuzz
 from tests.fuzz.malformed import FOLDER, add
 from tests.fuzz.targets import TARGETS
+
+from kafkeep import logger
 
 MEMORY_BYTES = 1024 * 1024 * 1024
 """What a target may use on top of what the process has at its start."""
@@ -33,7 +33,7 @@ def main(arguments: list[str]) -> int:
     if unknown:
         print(f"unknown: {', '.join(unknown)}; there are {', '.join(TARGETS)}", file=sys.stderr)
         return 2
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    logger.send_nowhere()
     seed = random.SystemRandom().randrange(2**32) if options.seed is None else options.seed
     print(f"seed {seed}", flush=True)
     chosen = [TARGETS[name] for name in options.targets or TARGETS]

@@ -13,13 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.golden import sealed_vectors
 from tests.golden.test_repositories import expected, objects_of, page_vectors, scramble
-from tests.support import second_reader, second_reader_sealed
+from tests.support import second_reader
 from tests.support.operations import without_pauses
 from tests.support.readers import in_that_shape, reader_of, same_state, seen_by
 from tests.support.repositories import TIME, Journal, backup, generation, open_repository, piece
 from tests.support.sealed import ACCESS, IDENTITY, OTHER, encrypted
 from tests.support.second_reader import Broken, Corrupt, Reader, Unknown
-from tests.support.second_reader_sealed import Keys, Refused
+from tests.support.second_reader import documents as second_reader_documents
+from tests.support.second_reader import sealed as second_reader_sealed
+from tests.support.second_reader.sealed import Keys, Refused
 
 from kafkeep.errors import CorruptionError, KeyRefused
 from kafkeep.repository import names
@@ -133,7 +135,7 @@ def test_nothing_stored_tells_names_or_records() -> None:
 def keys_of_the_page() -> Keys:
     """Keys without a repository: what the vectors need of them."""
     keys = Keys.__new__(Keys)
-    keys.base, keys.id = second_reader.DOCUMENTS, bytes.fromhex(sealed_vectors.REPOSITORY)
+    keys.base, keys.id = second_reader_documents, bytes.fromhex(sealed_vectors.REPOSITORY)
     keys.metadata_key = sealed_vectors.METADATA_KEY
     keys.mac = second_reader_sealed.hkdf(keys.metadata_key, b"", b"kafkeep 1 document salt\0" + keys.id)
     return keys

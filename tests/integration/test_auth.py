@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import structlog
 from tests.support.certificates import Authority
 from tests.support.kafka import Clusters, KafkaCluster, create_topic, unique
+from tests.support.told import lines_told
 
 from kafkeep.errors import KafkaError, KafkaLoginError, KafkaProtocolError, KafkaUnreachable
 from kafkeep.kafka.config import ClusterConfig, SaslConfig, TokenCommand, TokenFile
@@ -81,7 +81,7 @@ def test_passwords_that_saslprep_would_change(kafka_431_scram: KafkaCluster, pas
 def test_wrong_passwords(secured: KafkaCluster, mechanism: str, user: str, capsys: pytest.CaptureFixture[str]) -> None:
     sasl = SaslConfig(mechanism=mechanism, username=user, password=Secret(CANARY))
     config = secured.cluster_config(sasl=sasl)
-    with structlog.testing.capture_logs() as logs, pytest.raises(KafkaLoginError) as caught:
+    with lines_told() as logs, pytest.raises(KafkaLoginError) as caught:
         opened(config)
     told = str(caught.value)
     assert user in told
@@ -123,7 +123,7 @@ def test_tokens_that_are_refused(secured: KafkaCluster, tmp_path: Path) -> None:
     file = tmp_path / "token"
     for token in (expired, good[:-8] + "AAAAAAAA", "not.a.jwt"):
         file.write_text(token)
-        with structlog.testing.capture_logs() as logs, pytest.raises(KafkaLoginError) as caught:
+        with lines_told() as logs, pytest.raises(KafkaLoginError) as caught:
             opened(token_config(secured, TokenFile(str(file))))
         assert str(file) in str(caught.value)
         assert token not in f"{caught.value} {caught.value.hint} {logs}"
@@ -135,7 +135,7 @@ def test_a_session_that_ends_is_renewed(strict: KafkaCluster) -> None:
     create_topic(strict.client_properties, topic)
     config = strict.cluster_config()
     position = FetchPosition(TopicPartition(topic, 0), NO_TOPIC_ID, 0, -1)
-    with structlog.testing.capture_logs() as logs, BrokerFetcher(config, *config.addresses[0], max_wait_ms=300) as hot:
+    with lines_told() as logs, BrokerFetcher(config, *config.addresses[0], max_wait_ms=300) as hot:
         hot.send([position])
         for _ in range(20):  # six seconds with a fetch under way all the time
             hot.send([position])
@@ -143,8 +143,8 @@ def test_a_session_that_ends_is_renewed(strict: KafkaCluster) -> None:
         assert hot.receive()[0].error == 0
         time.sleep(2.5)  # past the session's end
         assert hot.fetch([position])[0].error == 0
-    logins = [entry for entry in logs if entry["event"] == "logged in"]
-    assert [entry["event"] for entry in logs].count("broker connection opened") == 1
+    logins = [entry for entry in logs if entry["message"] == "logged in"]
+    assert [entry["message"] for entry in logs].count("broker connection opened") == 1
     assert len(logins) >= 4
     assert {entry["lifetime_ms"] for entry in logins} == {2000}
 

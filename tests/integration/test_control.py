@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterator
 
 import pytest
-import structlog
 from confluent_kafka import Producer
 from tests.support.configs import alter_topic
 from tests.support.kafka import KafkaCluster, unique
@@ -266,21 +265,17 @@ def test_a_login_without_rights_is_told_per_item_what_it_lacks(secured: KafkaClu
 def test_a_wrong_password_is_a_login_error_and_no_password_reaches_a_log(
     kafka_431_scram: KafkaCluster, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG))
-    try:
-        with caplog.at_level(logging.DEBUG):
-            for name in ("kafka", "kafka.protocol.parser", "kafka.net"):
-                logging.getLogger(name).setLevel(logging.DEBUG)
-            for mechanism in ("PLAIN", "SCRAM-SHA-512"):
-                with Cluster(kafka_431_scram.cluster_config(mechanism=mechanism)) as cluster:
-                    cluster.topology()
-                sasl = SaslConfig(mechanism=mechanism, username="admin", password=Secret("canary-password"))
-                wrong = kafka_431_scram.cluster_config(sasl=sasl)
-                with Cluster(wrong) as cluster, pytest.raises(KafkaLoginError) as caught:
-                    cluster.topology()
-                assert "canary-password" not in f"{caught.value} {caught.value.hint} {wrong}"
-    finally:
-        structlog.reset_defaults()
+    with caplog.at_level(logging.DEBUG):
+        for name in ("kafka", "kafka.protocol.parser", "kafka.net"):
+            logging.getLogger(name).setLevel(logging.DEBUG)
+        for mechanism in ("PLAIN", "SCRAM-SHA-512"):
+            with Cluster(kafka_431_scram.cluster_config(mechanism=mechanism)) as cluster:
+                cluster.topology()
+            sasl = SaslConfig(mechanism=mechanism, username="admin", password=Secret("canary-password"))
+            wrong = kafka_431_scram.cluster_config(sasl=sasl)
+            with Cluster(wrong) as cluster, pytest.raises(KafkaLoginError) as caught:
+                cluster.topology()
+            assert "canary-password" not in f"{caught.value} {caught.value.hint} {wrong}"
     seen = caplog.text + "".join(capfd.readouterr())
     assert "login" in seen or "logged in" in seen
     for secret in ("canary-password", kafka_431_scram.lab.logins.password("admin").reveal()):

@@ -165,8 +165,8 @@ def test_java_chooses_the_same_partitions(kafka_431: KafkaCluster) -> None:
 
 RECORDS = 20_000
 SIZE = 1_000
-HELD_BACK = 3_500_000
-"""Bytes after which a process that is to be killed stands still: a sixth of all."""
+HELD_BACK = 5_000_000
+"""Bytes after which a process that is to be killed stands still: a quarter of all, and more than one request."""
 
 
 def test_killed_again_and_again_and_continued(live: Live, kafka_431: KafkaCluster, tmp_path: Path) -> None:

@@ -62,6 +62,7 @@ class Crew:
         if isinstance(self.executor, ProcessExecutor):
             victim = self.executor.pids[0]
         else:
+            self.executor.client.wait_for_workers(WORKERS, timeout=60)  # one that a test before has killed comes again
             victim = next(iter(self.executor.client.run(os.getpid).values()))
         return lambda: os.kill(victim, signal.SIGKILL)
 

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.support import second_reader
 from tests.support.examples import examples
 from tests.support.facts import run_ref
 from tests.support.keeping import Content, Life
@@ -20,7 +19,8 @@ from tests.support.readers import reader_of, same_state
 from tests.support.repositories import CLUSTER, TIME, open_repository
 from tests.support.sealed import KINDS, encrypted, new_encryption
 from tests.support.second_reader import Broken
-from tests.support.second_reader_sealed import Keys
+from tests.support.second_reader import documents as second_reader_documents
+from tests.support.second_reader.sealed import Keys
 from tests.support.simulated_cluster import SimulatedCluster
 from tests.support.simulated_log import record
 
@@ -175,12 +175,12 @@ HEAD: dict[str, Any] = {
 def replayed() -> Keys:
     """The second reader's idea of keys, without a repository."""
     keys = Keys.__new__(Keys)
-    keys.base = second_reader.DOCUMENTS
+    keys.base = second_reader_documents
     keys.recipients = (
         {entry.public: entry.name for entry in DOCUMENT.encryption.recipients} if DOCUMENT.encryption else {}
     )
     keys.topic_keys, keys.current, keys.shredded = {}, {}, set()
-    base = second_reader.DOCUMENTS
+    base = second_reader_documents
     keys.keys_shape = [(base.pattern("[0-9a-f]{32}"), base.TOPIC, base.TOPIC_ID, base.HEX64)]
     return keys
 

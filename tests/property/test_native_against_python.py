@@ -18,8 +18,9 @@ from tests.support.native import in_way, without_helper
 from tests.support.repositories import Clock, generation
 
 from kafkeep import native
-from kafkeep.batch_rows import ROW, BatchRows, ends, summary
-from kafkeep.errors import CorruptBatch
+from kafkeep.batch_check import check_again
+from kafkeep.batch_rows import ROW, BatchRows, ends, pieces, summary
+from kafkeep.errors import CorruptBatch, CorruptionError
 from kafkeep.kafka.wire.batch import walk
 from kafkeep.kafka.wire.records import Record
 from kafkeep.model import BatchInfo, PackRef
@@ -177,6 +178,51 @@ def test_headers_are_summed_up_alike(given_infos: list[BatchInfo]) -> None:
             assert list(ends(rows)) == ends(some)
 
 
+@given(
+    st.lists(infos(wild=False) | infos(wild=True), min_size=1, max_size=30), st.integers(-50, 900), st.integers(1, 900)
+)
+def test_pieces_are_cut_alike(some: list[BatchInfo], room: int, target: int) -> None:
+    some = [info._replace(batch_length=abs(info.batch_length) % 300 + 14) for info in some]
+    rows = BatchRows.of(some)
+    found = pieces(rows, min(room, target), target)
+    assert found == pieces(some, min(room, target), target)
+    with without_helper():
+        assert found == pieces(rows, min(room, target), target)
+    first = 0
+    for number, piece in enumerate(found):
+        size = piece.end - (found[number - 1].end if number else 0)
+        assert piece.told == summary(some[first : piece.stop]) and size == piece.told.raw_bytes
+        assert size <= target or piece.stop == first + 1
+        first = piece.stop
+    assert first == len(some)
+
+
+def looked_at(raw: bytes, rows: BatchRows) -> str:
+    try:
+        check_again(memoryview(raw), rows)
+    except CorruptionError as error:
+        return error.message
+    return ""
+
+
+@given(logs(), st.data())
+def test_a_second_look_finds_alike(log: bytes, data: st.DataObject) -> None:
+    with without_helper():
+        rows = BatchRows.of(walk(memoryview(log))[0])
+
+    def looked(raw: bytes) -> str:
+        found = looked_at(raw, rows)
+        with without_helper():
+            assert found == looked_at(raw, rows)
+        return found
+
+    assert looked(log) == ""
+    if log:
+        changed = bytearray(log)
+        changed[data.draw(st.integers(0, len(log) - 1))] ^= data.draw(st.integers(1, 255))
+        assert "changed in memory" in looked(bytes(changed))
+
+
 @given(st.lists(infos(wild=True), max_size=6), st.data())
 def test_rows_are_a_sequence_of_infos(some: list[BatchInfo], data: st.DataObject) -> None:
     rows = BatchRows.of(some)
@@ -252,6 +298,11 @@ def test_half_a_row_is_refused() -> None:
             assert function(b"") in (b"", None)
             with pytest.raises(ValueError, match="whole rows"):
                 function(bytes(ROW.size + 1))
+    if native.pieces is not None and native.same is not None:
+        assert native.pieces(b"", 1, 1) == [] and native.same(b"", b"") and not native.same(b"x", b"")
+        for call in (lambda rows: native.pieces(rows, 1, 1), lambda rows: native.same(b"", rows)):
+            with pytest.raises(ValueError, match="whole rows"):
+                call(bytes(ROW.size - 1))
     if native.walk is not None:
         for position in (-1, 3):
             with pytest.raises(ValueError, match="outside"):

@@ -149,7 +149,9 @@ def outcome(chunk: bytes, start: int, stop: int, most: int) -> tuple[list[object
     """All batches that come out, up to the error that ends them."""
     found: list[object] = []
     try:
-        found.extend(map(seen, gathered_up_to_full(stretches(chunk, start, stop), most)))
+        # None of those that join no others is taken ahead: then they come one by one.
+        made = gathered_up_to_full(stretches(chunk, start, stop), most)
+        found.extend(seen(together) for together in made if together.alone is None)
     except CorruptBatch as error:
         return found, error.message
     return found, ""

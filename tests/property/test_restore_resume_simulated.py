@@ -25,7 +25,7 @@ from kafkeep.restore import produce
 from kafkeep.restore.options import SMALL_ONES, UP_TO_FULL, RestoreOptions
 from kafkeep.restore.result import RestoreResult
 from kafkeep.restore.unfinished import find_job
-from kafkeep.restore_reports import mapped_by_restores
+from kafkeep.restore_reports import told_by_restores
 
 SLOW = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 
@@ -69,7 +69,7 @@ def live_and_die(
 ) -> RestoreResult | None:
     """One process after the other; None when the last one died with its report in."""
     for at, death, forgotten in deaths:
-        if mapped_by_restores(repository, point, "target"):
+        if told_by_restores(repository, point, "target").mapped:
             return None
         try:
             return process(processes, Life(at, death), options)
@@ -80,7 +80,7 @@ def live_and_die(
                 for topic in processes.target.topics.values():
                     for log in topic.logs:
                         log.producers.clear()
-    return None if mapped_by_restores(repository, point, "target") else process(processes, Life(), options)
+    return None if told_by_restores(repository, point, "target").mapped else process(processes, Life(), options)
 
 
 @pytest.mark.fault("C5", histories_of_deaths=60)
@@ -117,7 +117,7 @@ def test_however_often_it_dies_each_record_is_there_once(
         processes.target.deliver_late()
     assert result is None or (result.failures == () and not result.interrupted)
     assert processes.target.topics["orders"].configs == {"cleanup.policy": "compact"}
-    maps = mapped_by_restores(repository, point, "target")
+    maps = told_by_restores(repository, point, "target").mapped
     for generation, records in stored(repository, point).items():
         partition = generation.topic_partition
         log = processes.target.log(partition)

@@ -198,14 +198,11 @@ BY_ID: Final = {fault.id: fault for fault in FAULTS}
 
 _EXACT: Final = "Held against real brokers by `tests/proof`, with its figures in [exactness.md](exactness.md)."
 _KAFKA: Final = "Held against real brokers by `tests/integration`; not counted here."
-_TRIM: Final = "The log is not trimmed."
 _RUN: Final = "Part of `make soak`, whose length is chosen."
 
 NOT_YET: Final = {
     **dict.fromkeys(("K3", "K4", "K5", "K6", "K7", "K8", "K9"), _EXACT),
     **dict.fromkeys(("K1", "K2", "K10", "K11", "K12", "K13"), _KAFKA),
-    "G8": _TRIM,
-    "G10": _TRIM,
     "R1": _KAFKA,
     "R2": _KAFKA,
     "R3": _KAFKA,

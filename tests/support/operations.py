@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,10 +9,10 @@ from datetime import UTC, datetime
 from typing import Any, cast
 
 import pytest
-import structlog
 from tests.support.simulated_cluster import SimulatedCluster
 from tests.support.simulated_log import SimulatedLog
 
+from kafkeep import logger
 from kafkeep.capture import reading
 from kafkeep.capture.options import BackupOptions
 from kafkeep.capture.result import BackupResult
@@ -34,15 +33,14 @@ from kafkeep.restore.run import prepare, restore
 
 @contextmanager
 def without_pauses() -> Iterator[None]:
-    """Second attempts follow at once, and nothing below an error is logged."""
-    before = structlog.get_config()
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    """Second attempts follow at once, and nothing is logged."""
+    logger.send_nowhere()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reading, "_LONGEST_PAUSE_SECONDS", 0.0)
         patch.setattr(loading, "_LONGEST_PAUSE_SECONDS", 0.0)
         patch.setattr(produce, "_PAUSE_SECONDS", 0.0)
         yield
-    structlog.configure(**before)
+    logger.send_to(None)
 
 
 def now() -> datetime:

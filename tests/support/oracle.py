@@ -17,8 +17,8 @@ from kafkeep.kafka.wire.batch import walk
 from kafkeep.model import BatchInfo, RecoveryPoint
 from kafkeep.repository.envelope import Kind, unwrap
 from kafkeep.repository.repository import Repository
-from kafkeep.repository.state import PartitionView
 from kafkeep.repository.stores.base import Store
+from kafkeep.repository.views import PartitionView
 from kafkeep.verify.run import verify
 
 

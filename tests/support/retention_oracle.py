@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from kafkeep.model import Generation, RecoveryPoint
 from kafkeep.repository.state import State
-from kafkeep.retention.rules import Circumstances, KeepRules
+from kafkeep.retention.rules import Circumstances, KeepRules, Signer
 from kafkeep.times import rfc3339
 
 
@@ -30,21 +30,59 @@ def random_rules(dice: random.Random) -> KeepRules:
         within_seconds=dice.choice([None, None, dice.uniform(0, 60 * 24 * 3600)]),
         tags=tuple(dice.sample(["kind", "kind=release", "kind=other", "none"], dice.choice([0, 0, 1, 2]))),
         min_points=dice.choice([1, 1, 2, 3, 5]),
+        distrusted=dice.choice(["apart", "apart", "none", "together"]),
     )
+
+
+def random_signers(dice: random.Random, points: Iterable[RecoveryPoint]) -> dict[int, Signer]:
+    """Nobody's, or those of some keys of which some are trusted no more."""
+    if dice.random() < 0.3:
+        return {}
+    share = dice.choice([0.0, 0.2, 0.6, 1.0])
+    return {point.number: Signer("00" * 8, "", dice.random() >= share) for point in points}
 
 
 def kept_points(points: Sequence[RecoveryPoint], rules: KeepRules, about: Circumstances) -> set[int]:
     """Numbers of the points that stay."""
+    strange = {number for number, signer in about.signers.items() if not signer.trusted}
+    if rules.distrusted == "together":
+        strange = set()
     kept = set()
     for point in points:
-        series = [other for other in points if _series(other) == _series(point)]
-        if _spoken_for(point, series, points, rules, about):
+        if _stays_anyway(point, points, strange, about):
             kept.add(point.number)
-    for point in reversed(points):
-        series = [other.number for other in points if _series(other) == _series(point)]
-        if len(kept.intersection(series)) < rules.min_points:
+        if point.number in strange and rules.distrusted == "none":
+            continue
+        alike = [
+            other
+            for other in points
+            if _series(other) == _series(point) and (other.number in strange) == (point.number in strange)
+        ]
+        if _spoken_for(point, alike, rules, about):
             kept.add(point.number)
+    honest = {point.number for point in points} - strange
+    for wanted in (honest, strange):
+        for point in reversed(points):
+            series = {other.number for other in points if _series(other) == _series(point)}
+            counted = kept & series & honest if wanted is honest else kept & series
+            if point.number in wanted and len(counted) < rules.min_points:
+                kept.add(point.number)
     return kept
+
+
+def _stays_anyway(
+    point: RecoveryPoint, points: Sequence[RecoveryPoint], strange: set[int], about: Circumstances
+) -> bool:
+    """The newest of its series and the newest that is not strange, pinned ones, and the same of what was verified."""
+    honest = [other for other in points if other.number not in strange]
+    for some in (points, honest):
+        alike = [other.number for other in some if _series(other) == _series(point)]
+        head = about.verified_head
+        seen = [other.number for other in some if head is not None and other.number <= head and other.cuts]
+        if (alike and point.number == max(alike)) or (seen and point.number == max(seen)):
+            return True
+    pin = about.pins.get(point.number)
+    return pin is not None and pin.holds(rfc3339(about.now), honest)
 
 
 def _series(point: RecoveryPoint) -> tuple[tuple[str, ...], bool]:
@@ -55,21 +93,9 @@ def _moment(point: RecoveryPoint) -> datetime:
     return datetime.fromisoformat(point.finished)
 
 
-def _spoken_for(
-    point: RecoveryPoint,
-    series: Sequence[RecoveryPoint],
-    points: Sequence[RecoveryPoint],
-    rules: KeepRules,
-    about: Circumstances,
-) -> bool:
-    newer = [other for other in series if other.number > point.number]
-    if not newer or _moment(point) > about.now or any(_tagged(point, tag) for tag in rules.tags):
-        return True
-    pin = about.pins.get(point.number)
-    if pin is not None and pin.holds(rfc3339(about.now), points):
-        return True
-    seen = [p.number for p in points if about.verified_head is not None and p.number <= about.verified_head and p.cuts]
-    if seen and point.number == max(seen):
+def _spoken_for(point: RecoveryPoint, series: Sequence[RecoveryPoint], rules: KeepRules, about: Circumstances) -> bool:
+    """By a rule, among those that it is counted with."""
+    if _moment(point) > about.now or any(_tagged(point, tag) for tag in rules.tags):
         return True
     past = [other for other in series if _moment(other) <= about.now]
     if sum(other.complete for other in past if other.number > point.number) < rules.last:

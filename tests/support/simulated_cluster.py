@@ -241,6 +241,9 @@ class SimulatedFetcher:
         assert len({p.topic_partition for p in positions}) == len(positions)
         self._asked.append((list(positions), self._response_bytes if response_bytes is None else response_bytes))
 
+    def align(self, place: int) -> None:
+        """Answers lie where they lie."""
+
     def receive(self) -> tuple[FetchedPartition, ...]:
         positions, limit = self._asked.popleft()
         self._handed_out.append([])

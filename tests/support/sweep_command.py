@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-import structlog
 
+from kafkeep import logger
 from kafkeep.cli.main import main
 
 COMMAND: Final = (sys.executable, "-m", "kafkeep")
@@ -96,7 +96,7 @@ class Kafkeep:
             try:
                 status = main(arguments)
             finally:
-                structlog.reset_defaults()
+                logger.send_to(None)
                 logging.getLogger().handlers = handlers
                 logging.getLogger().setLevel(level)
         return Ended(status, out.getvalue(), err.getvalue())

@@ -6,7 +6,6 @@ import io
 from collections import Counter
 
 import pytest
-import structlog
 from bench import report
 from bench.measure import Usage
 from bench.metadata_making import Size
@@ -15,6 +14,7 @@ from bench.metadata_scale import BEGIN, END, REQUEST, Measured, markdown
 from kafkeep.cli.logs import configure
 from kafkeep.cli.render import JsonOutput
 from kafkeep.cli.text import Redactor
+from kafkeep.logger import get_logger
 
 USAGE = Usage(seconds=1.26, cpu_seconds=0.5, system_seconds=0.1, peak_rss_bytes=85_400_000, page_faults=1)
 
@@ -23,7 +23,7 @@ def test_requests_are_found_in_the_log_as_kafkeep_writes_it() -> None:
     talk = io.StringIO()
     output = JsonOutput(io.StringIO(), talk, verbosity=2, redact=Redactor(), clock=lambda: 0.0)
     configure(output, 2)
-    log = structlog.get_logger("kafkeep.kafka.links")
+    log = get_logger("kafkeep.kafka.links")
     for api in ("Metadata", "OffsetFetch", "OffsetFetch"):
         log.debug("request", api=api, version=9, peer="127.0.0.1:9092", seconds=0.1)
     log.debug("another", api="Metadata")

@@ -24,6 +24,9 @@ class Fetcher:
 
     def send(self, positions: Sequence[FetchPosition]) -> None: ...
 
+    def align(self, place: int) -> None:
+        """Answers lie where they lie."""
+
     def receive(self) -> tuple[FetchedPartition, ...]:
         answer = FetchedPartition(
             topic_partition=TopicPartition("t", 0),

@@ -190,10 +190,11 @@ def test_options_are_the_operations_own() -> None:
     assert set(ACTIONS) == {"set", "delete", "unchanged", "refused"}
     given = {
         "groups": (), "topics": (), "exclude": (), "renames": ("a=b",), "group_renames": ("s/^/x-/",),
-        "map_file": Path("m.json"), "backwards": True, "in_gap": "next",
+        "map_file": Path("m.json"), "restored_by": "audit/a", "backwards": True, "in_gap": "next",
     }  # fmt: skip
     options = group_options(given)
     assert (options.groups, options.topics, options.map_file) == (("*",), ("*",), "m.json")
+    assert options.restored_by == "audit/a"
     assert (options.renames[0].apply("a"), options.group_renames[0].apply("g")) == ("b", "x-g")
 
 
@@ -203,6 +204,9 @@ def test_options_are_the_operations_own() -> None:
         (["groups", "apply"], "POINT, or --from-file"),
         (["groups", "apply", "1", "--from-file", "there.csv"], "POINT, or --from-file"),
         (["groups", "apply", "--from-file", "there.csv", "--rename", "a=b"], "do not go with it"),
+        (["groups", "apply", "--from-file", "there.csv", "--restored-by", "none"], "do not go with it"),
+        (["groups", "plan", "1", "--restored-by", "newest"], "no name of a restore"),
+        (["compare", "1", "--restored-by", "newest"], "no name of a restore"),
         (["groups", "apply", "--from-file", "missing.csv"], "missing.csv"),
         (["groups", "plan", "1", "--output", "new"], "--output takes json or csv"),
         (["groups", "plan", "1", "--format", "csv", "--output", "there.csv"], "exists"),

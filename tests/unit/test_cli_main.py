@@ -17,9 +17,8 @@ from typing import Any
 
 import click
 import pytest
-import structlog
 
-from kafkeep import __version__, errors
+from kafkeep import __version__, errors, logger
 from kafkeep.cli import main as cli_main
 from kafkeep.cli.common import Run, Terminated, pass_run
 from kafkeep.cli.main import VERBS, main
@@ -39,7 +38,7 @@ def own_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     handlers, level = root.handlers, root.level
     yield
     root.handlers, root.level = handlers, level
-    structlog.reset_defaults()
+    logger.send_to(None)
 
 
 class Ended:
@@ -269,7 +268,7 @@ class TestErrors:
         def body(run: Run) -> None:
             secret = run.redact.add(errors_secret())
             run.start_logs()
-            structlog.get_logger("x").debug("noted", password=secret, text=f"\x1b[2J{CANARY}")
+            logger.get_logger("x").debug("noted", password=secret, text=f"\x1b[2J{CANARY}")
             logging.getLogger("kafka.conn").info("sent %s", CANARY)
             logging.getLogger("other").debug("sent \x1b[2J%s", CANARY.encode())
             try:

@@ -97,7 +97,7 @@ def test_what_cannot_be_meant_is_refused(kafkeep: Kafkeep, arguments: tuple[str,
 def test_rules_come_from_policies_and_single_options() -> None:
     nothing = dict.fromkeys(
         f"keep_{name}" for name in ("last", "hourly", "daily", "weekly", "monthly", "yearly", "within")
-    )
+    ) | {"distrusted": "apart"}
     given = nothing | {"policy": "production", "keep_daily": 7, "tags": ("kind",), "min_points": 5}
     rules = keep_rules(given)
     assert (rules.daily, rules.weekly, rules.monthly) == (7, 13, 12)

@@ -36,7 +36,8 @@ from kafkeep.model import (
     TopicPartition,
 )
 from kafkeep.offset_map import MapRow, OffsetMap
-from kafkeep.repository.state import Alarm, PartitionView, PointView
+from kafkeep.repository.state import Alarm
+from kafkeep.repository.views import PartitionView, PointView
 from kafkeep.restore.guard import Guard
 from kafkeep.restore.options import ALLOW_LOSS, EXISTING, PREFLIGHT, RETENTION
 from kafkeep.restore.plan import (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,12 @@ import pytest
 
 from kafkeep.cli.common import Run
 from kafkeep.cli.working import opened_workers
-from kafkeep.elsewhere import HERE, StorePlace, worker_now
+from kafkeep.elsewhere import HERE, Reach, StorePlace, worker_now
 from kafkeep.errors import KeyRefused, SettingsError, UsageError
+from kafkeep.kafka.config import ClusterConfig
+from kafkeep.repository.repository import Repository
+from kafkeep.repository.signing import SigningKey
+from kafkeep.repository.stores.local import LocalStore
 from kafkeep.repository.stores.options import AccessKey, ObjectLock, S3Options, StoreOptions
 from kafkeep.secret import Secret
 from kafkeep.work.carrying import dump, load
@@ -125,6 +130,36 @@ def test_the_worker_key_from_each_place(tmp_path: Path, made: list[Any]) -> None
     file.write_text("no key")
     with pytest.raises(KeyRefused):
         wanted(run_in(tmp_path), **dask, worker_key_file=file)
+
+
+def test_workers_on_this_host_share_its_cache(tmp_path: Path, made: list[Any]) -> None:
+    run = run_in(tmp_path, KAFKEEP_CACHE=f"{tmp_path}/cache")
+    for given, shared in (
+        ({"executor": "processes"}, tmp_path / "cache"),
+        ({"executor": "dask"}, tmp_path / "cache"),
+        ({"executor": "dask", "scheduler": "tcp://h:1"}, None),
+    ):
+        place = load(dump(wanted(run, **given).place.for_workers(2)))
+        assert place.cache_dir == shared, given
+
+
+def test_a_worker_opens_with_the_cache_and_the_admins_of_the_coordinator(tmp_path: Path) -> None:
+    key, stranger = SigningKey(bytes(range(1, 33))), SigningKey(bytes(range(33, 65)))
+    store = LocalStore(tmp_path / "r")
+    now, rng = (lambda: datetime(2026, 1, 1, tzinfo=UTC)), random.Random(1)
+    with Repository.init(store, now=now, rng=rng, admins=(key.trusted("admin"),)) as repository:
+        reach = Reach(
+            cluster=ClusterConfig(name="c", bootstrap=("h:1",)),
+            place=StorePlace(url=str(tmp_path / "r"), cache_dir=tmp_path / "cache"),
+            repository_id=repository.id,
+            writer_key=None,
+            identity=None,
+            admins=frozenset({stranger.public}),
+        )
+    with load(dump(reach)).repository() as opened:
+        assert opened.acceptable == {stranger.public}
+        assert opened.state.head == 0
+    assert list((tmp_path / "cache").glob("*.sqlite"))
 
 
 # --- stores

@@ -11,11 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kafkeep.errors import KafkaProtocolError
-from kafkeep.kafka import control
-from kafkeep.kafka.control import Api, cap_library_loggers, topic_id
+from kafkeep.kafka import apis
+from kafkeep.kafka.apis import Api, cap_library_loggers
+from kafkeep.kafka.control import topic_id
 from kafkeep.model import NO_TOPIC_ID, topic_id_bytes
 
-APIS = {name: api for name, api in vars(control).items() if isinstance(api, Api)}
+APIS = {name: api for name, api in vars(apis).items() if isinstance(api, Api)}
 
 
 def compact(text: str) -> bytes:
@@ -35,35 +36,35 @@ def test_every_api_is_the_one_its_name_says() -> None:
 
 
 def test_positions_are_never_sent_or_read_by_topic_id() -> None:
-    assert control.OFFSET_FETCH.highest == control.OFFSET_COMMIT.highest == 9
+    assert apis.OFFSET_FETCH.highest == apis.OFFSET_COMMIT.highest == 9
 
 
 def test_metadata_never_asks_a_broker_to_create_a_topic() -> None:
-    assert control.METADATA.lowest >= 4
+    assert apis.METADATA.lowest >= 4
     body = {"topics": [{"name": "orders"}], "allow_auto_topic_creation": False}
-    assert control.METADATA.encode(4, body) == b"\0\0\0\1" + b"\0\6orders" + b"\0"
+    assert apis.METADATA.encode(4, body) == b"\0\0\0\1" + b"\0\6orders" + b"\0"
 
 
 def test_all_topics_are_a_null_list() -> None:
     body = {"topics": None, "allow_auto_topic_creation": False}
-    assert control.METADATA.encode(12, body) == b"\0" + b"\0\0" + b"\0"
+    assert apis.METADATA.encode(12, body) == b"\0" + b"\0\0" + b"\0"
 
 
 def test_list_offsets_bytes() -> None:
     wanted = [{"partition_index": 7, "current_leader_epoch": 3, "timestamp": -1}]
     body = {"replica_id": -1, "isolation_level": 1, "topics": [{"name": "t", "partitions": wanted}], "timeout_ms": 5}
     partition = struct.pack(">iiq", 7, 3, -1)
-    assert control.LIST_OFFSETS.encode(5, body) == (
+    assert apis.LIST_OFFSETS.encode(5, body) == (
         struct.pack(">ib", -1, 1) + b"\0\0\0\1" + b"\0\1t" + b"\0\0\0\1" + partition
     )
-    assert control.LIST_OFFSETS.encode(10, body) == (
+    assert apis.LIST_OFFSETS.encode(10, body) == (
         struct.pack(">ib", -1, 1) + b"\2" + compact("t") + b"\2" + partition + b"\0" + b"\0" + b"\0\0\0\5" + b"\0"
     )
 
 
 def test_consumer_group_describe_bytes() -> None:
     """KIP-848's message is defined in this package; written out here by hand from Kafka's definition."""
-    assert control.DESCRIBE_CONSUMER_GROUPS.encode(0, {"group_ids": ["g1", "g2"]}) == (
+    assert apis.DESCRIBE_CONSUMER_GROUPS.encode(0, {"group_ids": ["g1", "g2"]}) == (
         b"\3" + compact("g1") + compact("g2") + b"\0" + b"\0"
     )
     some_id = uuid.UUID(int=5)
@@ -76,7 +77,7 @@ def test_consumer_group_describe_bytes() -> None:
         struct.pack(">h", 0) + b"\0" + compact("g1") + compact("Stable") + struct.pack(">ii", 3, 3) + compact("uniform")
         + b"\2" + member + struct.pack(">i", -(2**31)) + b"\0"
     )  # fmt: skip
-    answer = control.DESCRIBE_CONSUMER_GROUPS.decode(1, memoryview(struct.pack(">i", 0) + b"\2" + group + b"\0"))
+    answer = apis.DESCRIBE_CONSUMER_GROUPS.decode(1, memoryview(struct.pack(">i", 0) + b"\2" + group + b"\0"))
     assert (answer.groups[0].group_id, answer.groups[0].group_state) == ("g1", "Stable")
     found = answer.groups[0].members[0]
     assert (found.member_id, found.member_type) == ("m", 1)
@@ -86,13 +87,13 @@ def test_consumer_group_describe_bytes() -> None:
 def test_a_null_where_none_is_allowed_is_refused() -> None:
     v5 = struct.pack(">i", 0) + struct.pack(">i", 1) + b"\0\1t" + struct.pack(">i", -1)
     with pytest.raises(KafkaProtocolError, match="ListOffsets version 5 lacks partitions"):
-        control.LIST_OFFSETS.decode(5, memoryview(v5))
+        apis.LIST_OFFSETS.decode(5, memoryview(v5))
 
 
 def test_a_null_where_one_is_allowed_is_read() -> None:
     topic = b"\0\0" + compact("t") + bytes(16) + b"\0" + b"\1" + struct.pack(">i", 0) + b"\0"
     v12 = struct.pack(">i", 0) + b"\1" + b"\0" + struct.pack(">i", 1) + b"\2" + topic + b"\0"
-    answer = control.METADATA.decode(12, memoryview(v12))
+    answer = apis.METADATA.decode(12, memoryview(v12))
     assert answer.cluster_id is None
     assert topic_id(answer.topics[0].topic_id) == NO_TOPIC_ID
 
@@ -107,7 +108,7 @@ def test_ten_thousand_partitions_are_read_in_one_answer() -> None:
         return b"\0\0" + compact(f"topic-{index}") + bytes(15) + b"\1" + b"\0" + b"\x0b" + partitions + bytes(5)
 
     head = struct.pack(">i", 0) + b"\1" + compact("cluster") + struct.pack(">i", 1)
-    answer = control.METADATA.decode(12, memoryview(head + b"\xe9\x07" + b"".join(map(topic, range(1000))) + b"\0"))
+    answer = apis.METADATA.decode(12, memoryview(head + b"\xe9\x07" + b"".join(map(topic, range(1000))) + b"\0"))
     assert sum(len(found.partitions) for found in answer.topics) == 10_000
     last = answer.topics[-1].partitions[-1]
     assert (last.partition_index, last.leader_id, last.leader_epoch, last.isr_nodes) == (9, 1, 5, [1, 2, 3])
@@ -115,24 +116,24 @@ def test_ten_thousand_partitions_are_read_in_one_answer() -> None:
 
 def test_an_unknown_field_is_a_programming_error() -> None:
     with pytest.raises(KeyError):
-        control.LIST_GROUPS.encode(4, {"no_such_field": 1})
+        apis.LIST_GROUPS.encode(4, {"no_such_field": 1})
 
 
 def test_share_group_messages_bytes() -> None:
     """KIP-932's messages are defined in this package; written out here by hand from Kafka's definitions."""
     partition = {"partition_index": 7, "start_offset": 5}
     body = {"group_id": "g", "topics": [{"topic_name": "t", "partitions": [partition]}]}
-    assert control.ALTER_SHARE_OFFSETS.encode(0, body) == (
+    assert apis.ALTER_SHARE_OFFSETS.encode(0, body) == (
         compact("g") + b"\2" + compact("t") + b"\2" + struct.pack(">iq", 7, 5) + b"\0" + b"\0" + b"\0"
     )
     body = {"group_id": "g", "topics": [{"topic_name": "t"}]}
-    assert control.DELETE_SHARE_OFFSETS.encode(0, body) == compact("g") + b"\2" + compact("t") + b"\0" + b"\0"
+    assert apis.DELETE_SHARE_OFFSETS.encode(0, body) == compact("g") + b"\2" + compact("t") + b"\0" + b"\0"
     body = {"groups": [{"group_id": "g", "topics": None}]}
-    assert control.DESCRIBE_SHARE_OFFSETS.encode(1, body) == b"\2" + compact("g") + b"\0" + b"\0" + b"\0"
+    assert apis.DESCRIBE_SHARE_OFFSETS.encode(1, body) == b"\2" + compact("g") + b"\0" + b"\0" + b"\0"
     told = struct.pack(">iqiqh", 7, 5, 2, 9, 0) + b"\0" + b"\0"
     topic = compact("t") + uuid.UUID(int=5).bytes + b"\2" + told + b"\0"
     group = compact("g") + b"\2" + topic + struct.pack(">h", 0) + b"\0" + b"\0"
-    answer = control.DESCRIBE_SHARE_OFFSETS.decode(1, memoryview(struct.pack(">i", 0) + b"\2" + group + b"\0"))
+    answer = apis.DESCRIBE_SHARE_OFFSETS.decode(1, memoryview(struct.pack(">i", 0) + b"\2" + group + b"\0"))
     found = answer.groups[0].topics[0].partitions[0]
     assert (found.partition_index, found.start_offset, found.leader_epoch, found.lag) == (7, 5, 2, 9)
 

@@ -12,15 +12,9 @@ from tests.support.control_broker import coordinator_here, free_port, metadata, 
 
 from kafkeep.errors import KafkaAccessDenied, KafkaRequestError, KafkaUnreachable, KafkaUnsupported
 from kafkeep.kafka.admin import GroupListing
+from kafkeep.kafka.apis import ALTER_SHARE_OFFSETS, DELETE_SHARE_OFFSETS, DESCRIBE_SHARE_OFFSETS, LIST_GROUPS
 from kafkeep.kafka.cluster import Cluster
-from kafkeep.kafka.control import (
-    LIST_GROUPS,
-    AlterShareGroupOffsetsRequest,
-    ControlClient,
-    Coordinator,
-    DeleteShareGroupOffsetsRequest,
-    DescribeShareGroupOffsetsRequest,
-)
+from kafkeep.kafka.control import ControlClient, Coordinator
 from kafkeep.model import GroupOffset, TopicPartition
 
 ORDERS = TopicPartition("orders", 0)
@@ -241,7 +235,7 @@ def test_start_offsets_of_share_groups_are_read() -> None:
             "g": [share_partition(1, 5), share_partition(0, -1)],
             "bad": [share_partition(0, 0, 29)],
         }
-        broker.scripts[DescribeShareGroupOffsetsRequest] = lambda version, request: {
+        broker.scripts[DESCRIBE_SHARE_OFFSETS.request] = lambda version, request: {
             "groups": [
                 {
                     "group_id": group.group_id,
@@ -264,16 +258,16 @@ def test_start_offsets_of_share_groups_are_set_and_deleted() -> None:
         def answer(version: int, request: Any) -> dict[str, Any]:
             if request.group_id == "busy":
                 return {"error_code": 68, "responses": []}
-            code = 16 if len(broker.asked(AlterShareGroupOffsetsRequest)) == 1 else 0
+            code = 16 if len(broker.asked(ALTER_SHARE_OFFSETS.request)) == 1 else 0
             partitions = [{"partition_index": 0, "error_code": code}]
             return {"error_code": 0, "responses": [{"topic_name": "orders", "partitions": partitions}]}
 
-        broker.scripts[AlterShareGroupOffsetsRequest] = answer
-        broker.scripts[DeleteShareGroupOffsetsRequest] = lambda version, request: {
+        broker.scripts[ALTER_SHARE_OFFSETS.request] = answer
+        broker.scripts[DELETE_SHARE_OFFSETS.request] = lambda version, request: {
             "error_code": 0, "responses": [{"topic_name": "orders", "error_code": 3}]
         }  # fmt: skip
         assert cluster.admin.set_share_group_offsets("g", {ORDERS: 5}) == {ORDERS: 0}
-        asked = broker.asked(AlterShareGroupOffsetsRequest)
+        asked = broker.asked(ALTER_SHARE_OFFSETS.request)
         assert len(asked) == 2
         assert asked[1].request.topics[0].partitions[0].start_offset == 5
         with pytest.raises(KafkaRequestError, match="NON_EMPTY_GROUP"):

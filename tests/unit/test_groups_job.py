@@ -14,8 +14,11 @@ from kafkeep.groups.job import STARTED, begin_job, find_job, finish_job
 from kafkeep.groups.plan import GroupsPlan
 from kafkeep.groups.result import GroupsResult, PositionDifference
 from kafkeep.model import Failure, GroupOffset, TopicPartition
+from kafkeep.repository.keyring import Access
 from kafkeep.repository.repository import Repository
+from kafkeep.repository.signing import SigningKey
 from kafkeep.repository.stores.memory import MemoryStore
+from kafkeep.repository.trust import ADMIN
 
 
 def change(name: str, *partitions: int, kind: str = "offsets", existed: bool = True) -> GroupChange:
@@ -116,8 +119,59 @@ def test_a_named_job_is_found_beside_a_damaged_report(repository: Repository) ->
     damaged = repository.put_audit("restore-finished", {"anything": 1})
     store.objects[damaged] = b"rubbish"
     assert find_job(repository, wanted, "target").changes == CHANGES
+    latest = find_job(repository, "latest", "target")
+    assert (latest.name, latest.changes) == (wanted, CHANGES)
+    assert any(damaged in warning and "cannot be read" in warning for warning in latest.warnings)
+    with pytest.raises(CorruptObject, match=damaged):
+        find_job(repository, damaged, "target")
+    store.delete(wanted)
     with pytest.raises(CorruptObject, match=damaged):
         find_job(repository, "latest", "target")
+
+
+def test_the_newest_job_of_a_known_shape_is_the_latest(repository: Repository) -> None:
+    wanted = begin_job(repository, plan(), CHANGES, now=Clock())
+    ((_, value),) = repository.audits(STARTED)
+    assert isinstance(value, dict)
+    odd = repository.put_audit(STARTED, value | {"groups": [{"group_id": "g"}]})
+    found = find_job(repository, "latest", "target")
+    assert found.name == wanted and any(odd in warning for warning in found.warnings)
+
+
+def test_where_commits_are_signed_the_latest_is_one_that_somebody_trusted_signed() -> None:
+    key = SigningKey(bytes([1]) * 32)
+    store = MemoryStore()
+    clock = Clock()
+    admins = (key.trusted(ADMIN),)
+    access = Access(signing_key=key)
+    trusted = Repository.init(store, now=clock, rng=random.Random(1), admins=admins, access=access)
+    nobody = Repository.open(store, now=clock, rng=random.Random(2))
+    wanted = begin_job(trusted, plan(), CHANGES[:1], now=clock)
+    clock.advance(seconds=1)
+    false = begin_job(nobody, plan(), CHANGES[1:2], now=clock)
+    found = find_job(nobody, "latest", "target")
+    assert found.name == wanted and any(false in warning for warning in found.warnings)
+    named = find_job(nobody, false, "target")
+    assert named.changes == CHANGES[1:2] and any("nobody trusted" in warning for warning in named.warnings)
+    store.delete(wanted)
+    with pytest.raises(NothingToDo, match=false):
+        find_job(nobody, "latest", "target")
+
+
+def test_a_part_that_nobody_signed_is_none_of_a_job_that_somebody_trusted_began() -> None:
+    key = SigningKey(bytes([1]) * 32)
+    store = MemoryStore()
+    admins = (key.trusted(ADMIN),)
+    access = Access(signing_key=key)
+    trusted = Repository.init(store, now=Clock(), rng=random.Random(1), admins=admins, access=access)
+    nobody = Repository.open(store, now=Clock(), rng=random.Random(2))
+    wanted = begin_job(trusted, plan(), CHANGES, now=Clock(), part_bytes=1)
+    *_, (last, value) = trusted.audits(STARTED)
+    store.delete(last)
+    false = nobody.put_audit(STARTED, value)
+    found = find_job(nobody, "latest", "target")
+    assert {each.group_id for each in found.changes} < {each.group_id for each in CHANGES}
+    assert found.name == wanted and any(false in warning for warning in found.warnings)
 
 
 def test_a_job_that_was_killed_while_it_was_written_down_says_so(repository: Repository) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tests.support.faults import Figures
 from tests.support.sealed import IDENTITY, OTHER
-from tests.support.second_reader_sealed import SUITE, context, public_of
+from tests.support.second_reader.sealed import SUITE, context, public_of
 
 from kafkeep.errors import CorruptObject, KafkeepError, KeyRefused, UnknownFormat
 from kafkeep.repository import identities

@@ -15,6 +15,7 @@ from tests.support.batches import built, log_of, patched
 from tests.support.broker import API_VERSIONS, FETCH, FakeBroker, HangUp
 from tests.support.messages import frame
 
+from kafkeep import native
 from kafkeep.errors import CorruptBatch, KafkaProtocolError, KafkaRequestError, KafkaUnreachable, KafkaUnsupported
 from kafkeep.events import Event, Retried
 from kafkeep.kafka.connection import FrameBuffer
@@ -171,6 +172,18 @@ def test_buffers_grow_for_one_frame_and_shrink_again() -> None:
         small = buffer.take(50)
         assert len(small) == 50
         assert len(memoryview(small.obj)) == 100
+
+
+def test_records_come_to_lie_as_a_file_wants_them(broker: FakeBroker) -> None:
+    log = broker.partition("t")
+    log.log += log_of(*[batch(300_000)] * 4)
+    with fetcher(broker, response_bytes=2_000_000) as hot:
+        for place in (0, 17, 4096, 65_001, 3, 3):
+            hot.align(place)
+            (found,) = hot.fetch([position(broker)])
+            assert bytes(found.records) == bytes(log.log[: len(found.records)]) != b""
+            if native.address is not None and place:
+                assert (native.address(found.records) - place) % 4096 == 0
 
 
 def test_buffers_are_reused() -> None:

@@ -141,7 +141,7 @@ def test_a_state_that_another_version_folded_is_folded_anew(
     if what == "tool":
         monkeypatch.setattr(remembering, "TOOL", "kafkeep 0.0.9")
     else:
-        monkeypatch.setattr("kafkeep.repository.cache.VERSION", 77)
+        monkeypatch.setattr("kafkeep.repository.cache.LOCAL_VERSION", 77)
     counting = CountingStore(store)
     with open_cached(counting, tmp_path) as found:
         assert found.state == repository.state
@@ -159,7 +159,7 @@ def test_a_store_that_was_rolled_back_is_noticed(
     store, _ = filled()
     open_cached(store, tmp_path).close()
     if defect == "another version":
-        monkeypatch.setattr("kafkeep.repository.cache.VERSION", 77)
+        monkeypatch.setattr("kafkeep.repository.cache.LOCAL_VERSION", 77)
     elif defect is not None:
         asked(tmp_path, defect)
     lost = store.objects.pop(log_name(COMMITS))

@@ -32,7 +32,7 @@ from kafkeep.restore.record import JobRecord
 from kafkeep.restore.result import RestoreResult
 from kafkeep.restore.run import prepare, restore
 from kafkeep.restore.unfinished import NEWEST, find_job
-from kafkeep.restore_reports import mapped_by_restores
+from kafkeep.restore_reports import told_by_restores
 
 BILLS = TopicPartition("bills", 0)
 OTHER = TopicPartition("orders", 1)
@@ -132,7 +132,7 @@ def left_behind(processes: Processes) -> tuple[Any, ...]:
         target.deliver_late()
     _, repository = processes.next(Life())
     point = repository.point("latest")
-    maps = mapped_by_restores(repository, point, "target")
+    maps = told_by_restores(repository, point, "target").mapped
     return (
         {name: topic.configs for name, topic in target.topics.items()},
         {name: [contents(records_of(log)) for log in topic.logs] for name, topic in target.topics.items()},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -26,6 +26,7 @@ from kafkeep.errors import (
     CorruptionError,
     GroupActive,
     KafkaRequestError,
+    KafkaUnreachable,
     PlanRefused,
     PointNotFound,
     TargetNotEmpty,
@@ -39,7 +40,7 @@ from kafkeep.repository.repository import Repository
 from kafkeep.repository.stores.memory import MemoryStore
 from kafkeep.restore.options import RestoreOptions
 from kafkeep.restore.run import prepare, restore
-from kafkeep.restore_reports import mapped_by_restores
+from kafkeep.restore_reports import told_by_restores
 
 BILLS = TopicPartition("bills", 0)
 
@@ -125,7 +126,7 @@ def test_the_report_keeps_the_plan_before_and_the_maps_after(
     assert ["retention.ms", "1000"] in orders["guard"]["put_back"] and "retention.bytes" in orders["guard"]["remove"]
     assert finished["started"] == result.job
     assert finished["failures"] == [] and finished["interrupted"] is False
-    mapped = mapped_by_restores(repository, point, "target")
+    mapped = told_by_restores(repository, point, "target").mapped
     assert {pair: part.offsets for pair, part in mapped.items()} == {
         (part.source.topic_partition, part.target): part.offset_map for part in result.partitions
     }
@@ -392,3 +393,33 @@ def test_whole_history_brings_back_what_the_log_start_has_passed(
 def test_points_are_found_by_what_people_call_them(repository: Repository) -> None:
     with pytest.raises(PointNotFound):
         repository.point("7")
+
+
+def test_a_broker_that_ends_connections_over_large_requests_gets_smaller_ones(target: SimulatedCluster) -> None:
+    source = SimulatedCluster("source")
+    source.add_topic("orders", 6)
+    for number in range(6):
+        source.log(TopicPartition("orders", number)).append([record(b"x" * 400_000)])
+    repository = new_repository()
+    point = back_up(source, repository).point
+    make = target.producer
+    refused: list[int] = []
+
+    def producer(*args: Any, **more: Any) -> SimulatedProducer:
+        made = make(*args, **more)
+        send = made.send
+
+        def checked(batches: Sequence[ProduceBatch]) -> None:
+            size = sum(batch.size for batch in batches)
+            if size > 1_100_000:
+                refused.append(size)
+                raise KafkaUnreachable("the connection was closed")
+            send(batches)
+
+        made.send = checked  # type: ignore[method-assign]
+        return made
+
+    target.producer = producer  # type: ignore[method-assign]
+    result = put_back(target, repository, point)
+    assert result.failures == () and result.records == 6
+    assert 0 < len(refused) <= 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -9,7 +10,7 @@ from tests.support.repositories import generation
 
 from kafkeep.model import PartitionCut, RecoveryPoint
 from kafkeep.repository.changes import Pin, Retag, has_tag
-from kafkeep.retention.rules import POLICIES, Circumstances, KeepRules, judge
+from kafkeep.retention.rules import APART, NONE, POLICIES, TOGETHER, Circumstances, KeepRules, Signer, judge
 from kafkeep.times import rfc3339
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -128,6 +129,78 @@ def test_tags_pins_and_verified_points_are_kept() -> None:
         4: ("the newest that was verified",),
         5: ("the newest",),
     }
+
+
+STOLEN, HONEST = Signer("aa" * 8, "host", trusted=False), Signer("bb" * 8, "host 2")
+
+
+def flooded(honest: int = 6, false: int = 10) -> tuple[list[RecoveryPoint], dict[int, Signer]]:
+    """A point every day, and behind each of the last days many of a key that is trusted no more."""
+    true = hours(honest, step=24)
+    points = [*true, *(point(100 + index, timedelta(minutes=50 - index)) for index in range(false))]
+    return points, {each.number: STOLEN if each.number >= 100 else HONEST for each in points}
+
+
+@pytest.mark.parametrize("rules", [KeepRules(last=3, min_points=1), KeepRules(hourly=3, daily=3, min_points=1)])
+def test_points_of_a_stolen_key_push_no_others_out_once_it_is_trusted_no_more(rules: KeepRules) -> None:
+    points, signers = flooded()
+    true = [each for each in points if each.number < 100]
+    wanted = set(kept(true, rules))
+    for distrusted in (APART, NONE):
+        found = kept(points, replace(rules, distrusted=distrusted), signers=signers)
+        assert {number for number in found if number < 100} == wanted
+    together = kept(points, replace(rules, distrusted=TOGETHER), signers=signers)
+    assert together == kept(points, rules) and not wanted <= set(together)
+
+
+def test_points_of_a_key_that_was_replaced_stay_by_the_same_rules_counted_apart() -> None:
+    points = hours(10, step=24)
+    signers = {each.number: STOLEN if each.number < 6 else HONEST for each in points}
+    rules = KeepRules(last=2, tags=("kind",), min_points=1)
+    assert kept(points, rules, signers=signers) == {
+        4: ("counted apart: one of the last 2",),
+        5: ("counted apart: one of the last 2",),
+        8: ("one of the last 2",),
+        9: ("the newest", "one of the last 2"),
+    }
+    assert sorted(kept(points, replace(rules, distrusted=NONE), signers=signers)) == [8, 9]
+    assert sorted(kept(points, replace(rules, distrusted=TOGETHER), signers=signers)) == [8, 9]
+    verdicts = judge(points, replace(rules, distrusted=NONE), Circumstances(now=NOW, signers=signers))
+    assert verdicts[0].reasons == ("its signer is trusted no more, and no rule counts it",)
+
+
+def test_a_date_of_a_stolen_key_holds_up_no_others() -> None:
+    """An honest point behind one that is dated ahead is not taken for one that is dated back."""
+    points = [point(1, timedelta(days=3)), point(2, timedelta(hours=1)), point(3, timedelta(days=2))]
+    signers = {1: HONEST, 2: STOLEN, 3: HONEST}
+    assert kept(points, KeepRules(last=1, min_points=1), signers=signers)[3] == ("the newest", "one of the last 1")
+
+
+def test_the_newest_of_all_and_the_newest_of_a_trusted_signer_stay() -> None:
+    points, signers = flooded(2, 2)
+    rules = KeepRules(within_seconds=1, min_points=1, distrusted=NONE)
+    assert kept(points, rules, signers=signers, verified_head=100) == {
+        1: ("the newest of a trusted signer", "the newest of a trusted signer that was verified"),
+        100: ("the newest that was verified",),
+        101: ("the newest",),
+    }
+
+
+def test_the_minimum_is_filled_by_trusted_signers_first_and_never_missed() -> None:
+    points, signers = flooded(2, 4)
+    rules = KeepRules(within_seconds=1, min_points=4, distrusted=NONE)
+    assert sorted(kept(points, rules, signers=signers)) == [0, 1, 102, 103]
+    nobody = dict.fromkeys(signers, STOLEN)
+    assert len(kept(points, rules, signers=nobody)) == 4
+
+
+def test_a_tag_on_a_point_of_a_stolen_key_ends_no_pin() -> None:
+    points = [point(1, timedelta(days=3)), point(2, timedelta(days=2), tags=(("upgrade", "done"),))]
+    pins = {1: Pin(1, "before", until_tag="upgrade=done")}
+    rules = KeepRules(last=1, min_points=1, distrusted=NONE)
+    signers = {1: HONEST, 2: STOLEN}
+    assert "pinned: before" in kept(points, rules, pins=pins, signers=signers)[1]
+    assert "pinned: before" not in kept(points, rules, pins=pins, signers={1: HONEST, 2: HONEST}).get(1, ())
 
 
 def test_a_pin_ends_with_the_next_complete_point_of_a_tag() -> None:

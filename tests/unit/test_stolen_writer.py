@@ -15,7 +15,7 @@ from kafkeep.repository.keyring import Access
 from kafkeep.repository.repository import Repository
 from kafkeep.repository.signing import SigningKey
 from kafkeep.repository.stores.memory import MemoryStore
-from kafkeep.repository.trust import ADMIN, WRITER, Trust
+from kafkeep.repository.trust import ADMIN, WRITER, Distrust, Trust
 from kafkeep.retention.evidence import find_evidence
 from kafkeep.retention.plan import PruneResult
 from kafkeep.retention.rules import KeepRules
@@ -92,3 +92,21 @@ def test_points_of_a_thief_are_believed_and_so_are_its_reports() -> None:
     rules = KeepRules(last=2, min_points=1)
     plan = prepare(admin, rules, undo_seconds=UNDO_SECONDS, confirmed=False, now=place.clock)
     assert plan.retired_points == (2, 4), "the newest that was verified stays"
+
+
+@pytest.mark.parametrize(("distrusted", "gone"), [("apart", (4,)), ("none", (4, 5)), ("together", (2, 3, 4))])
+def test_points_of_a_key_that_is_trusted_no_more_push_out_none_of_the_others(
+    distrusted: str, gone: tuple[int, ...]
+) -> None:
+    """2 and 3 are of the key that stays; 4, 5 and 6 of the thief's, and 6 stays as the newest."""
+    place = Place()
+    stolen = SigningKey(bytes([3]) * 32)
+    place.opened(ADMIN_KEY).decide(Trust(stolen.trusted(WRITER)), started=TIME)
+    thief = place.opened(stolen)
+    numbers = [thief.commit(draft(cuts=[cut(ORDERS, 9)], name=f"mine {number}")).number for number in range(3)]
+    place.opened(ADMIN_KEY).decide(Distrust(stolen.trusted(WRITER).public), started=TIME)
+    place.clock.advance(hours=1)
+    rules = KeepRules(last=2, min_points=1, distrusted=distrusted)
+    plan = prepare(place.opened(ADMIN_KEY), rules, undo_seconds=UNDO_SECONDS, confirmed=False, now=place.clock)
+    assert plan.retired_points == tuple({4: numbers[0], 5: numbers[1]}.get(number, number) for number in gone)
+    assert any("trusted no more" in remark for remark in plan.remarks)

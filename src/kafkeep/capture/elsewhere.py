@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 
+from kafkeep.capture.limited import capture
 from kafkeep.capture.pacing import Pace
-from kafkeep.capture.partitions import CaptureLimits, PartitionOutcome, capture_partitions
+from kafkeep.capture.partitions import CaptureLimits, PartitionOutcome
 from kafkeep.capture.plan import CaptureTask
 from kafkeep.capture.publish import PackPublisher
 from kafkeep.capture.whole import Decided, Ledger
@@ -20,6 +20,7 @@ from kafkeep.kafka.fetch import BrokerFetcher
 from kafkeep.kafka.tiering import is_on_leader
 from kafkeep.kafka.topology import Broker
 from kafkeep.model import AbortedTransaction, Generation, PackRef, TopicPartition
+from kafkeep.records import dataclass
 from kafkeep.repository.pack import PackWriter
 from kafkeep.repository.remote_packs import PackMaker, PackTerms
 from kafkeep.work.executor import Signals
@@ -136,7 +137,7 @@ class CaptureStation:
     ) -> tuple[PartitionOutcome, ...]:
         """Runs a task to its end; its events and notes are emitted like its packs."""
         packs = _Packs(self._packs, task.terms)
-        return capture_partitions(
+        return capture(
             task.task,
             emit,
             signals.cancelled,

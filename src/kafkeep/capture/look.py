@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from kafkeep.capture.inspect import survey_cluster
@@ -16,6 +16,7 @@ from kafkeep.events import EventSink, Stage
 from kafkeep.inventory_reading import InventoryReading, read_inventory
 from kafkeep.kafka.cluster import Cluster
 from kafkeep.model import Failure
+from kafkeep.records import dataclass
 from kafkeep.repository.state import State
 from kafkeep.services import NO_SERVICES, Services, ServicesReading, read_services
 

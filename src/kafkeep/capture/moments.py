@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from kafkeep.kafka.transaction_values import ListedTransaction, TransactionDescription
 from kafkeep.model import TopicPartition
+from kafkeep.records import dataclass
 
 Ends = Mapping[TopicPartition, int]
 """The high watermark of every chosen partition, all asked for at about one moment."""

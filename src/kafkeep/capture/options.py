@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
+from kafkeep.records import dataclass
 from kafkeep.selection import Selection
 
 MIB: Final = 1024 * 1024
@@ -39,6 +39,9 @@ class BackupOptions:
     """Most bytes one Fetch response may hold."""
     pack_bytes: int = 64 * MIB
     """A pack is closed once it holds this much."""
+    range_bytes: int | None = 512 * MIB
+    """A partition that is far larger than the others is read in ranges of at most about this, side by side, and of an eighth
+    of it at least; None reads each partition as a whole."""
     commit_interval_seconds: float = 10.0
     """Durable packs are committed at least this often while the backup runs."""
     max_bytes_per_second: int | None = None

@@ -15,6 +15,8 @@ class Fetcher(Protocol):
 
     def send(self, positions: Sequence[FetchPosition]) -> None: ...
 
+    def align(self, place: int) -> None: ...
+
     def receive(self) -> tuple[FetchedPartition, ...]: ...
 
     def close(self) -> None: ...
@@ -51,6 +53,9 @@ class _PacedFetcher:
 
     def send(self, positions: Sequence[FetchPosition]) -> None:
         self._inner.send(positions)
+
+    def align(self, place: int) -> None:
+        self._inner.align(place)
 
     def receive(self) -> tuple[FetchedPartition, ...]:
         answers = self._inner.receive()

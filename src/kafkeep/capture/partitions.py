@@ -10,7 +10,6 @@ from __future__ import annotations
 import threading
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from operator import attrgetter
 from typing import Final
@@ -27,6 +26,7 @@ from kafkeep.kafka.fetch import FetchedPartition, FetchPosition
 from kafkeep.kafka.wire.batch import LENGTH_END, walk
 from kafkeep.kafka.wire.transactions import TransactionTracker
 from kafkeep.model import CONTROL_BIT, AbortedTransaction, BatchInfo, PackRef, TopicPartition
+from kafkeep.records import dataclass
 
 COMPLETE: Final = "complete"
 """Read up to the cut."""
@@ -178,6 +178,7 @@ class PartitionCapture:
             if self._stopped():
                 self._end_everyone(INTERRUPTED)
                 return
+            self._fetcher.align(self._publisher.place)
             answers = self._fetcher.receive()
             self._window = _next_window(self._window, self._asked, answers)
             ready = [found for answer in answers if (found := self._examine(answer)) is not None]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime
 from types import MappingProxyType
 
@@ -19,6 +19,7 @@ from kafkeep.model import (
     GenerationOpened,
     OffsetRange,
 )
+from kafkeep.records import dataclass
 from kafkeep.repository.state import GenerationState, State
 from kafkeep.times import rfc3339
 
@@ -243,6 +244,8 @@ class CaptureTask:
 
     broker: int
     partitions: tuple[PartitionPlan, ...]
+    most_bytes: int | None = None
+    """Where the task ends early, because others may have to wait for it or it for others; None to read to the end."""
 
 
 def cut_into_tasks(partitions: Iterable[PartitionPlan], *, connections_per_broker: int) -> tuple[CaptureTask, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 from kafkeep.capture.look import Seen
@@ -14,6 +13,7 @@ from kafkeep.capture.whole import NOT_CONSISTENT, make_whole
 from kafkeep.errors import HeldByAnotherWriter
 from kafkeep.model import ClusterMetadata, Failure, Generation, HeldBack, PartitionCut, RecoveryPoint
 from kafkeep.point_documents import STANDING, PointDocuments, wrap_point_documents
+from kafkeep.records import dataclass
 from kafkeep.repository.drafts import PointDraft
 from kafkeep.repository.nouns import parse_time
 from kafkeep.repository.repository import Repository

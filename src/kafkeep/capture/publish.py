@@ -38,6 +38,11 @@ class PackPublisher:
             self._writer = self._source.pack_writer()
         return self._writer
 
+    @property
+    def place(self) -> int:
+        """Where in its pack the next byte comes to lie; 0 while there is none."""
+        return 0 if self._writer is None else self._writer.place
+
     def publish(self) -> None:
         """Hands the current pack over to be made durable, after the one before it is."""
         self._await_pending()

@@ -6,13 +6,16 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 
+from kafkeep.capture.borders import find_ranges, next_epoch
 from kafkeep.capture.elsewhere import CaptureItem, CaptureSetup, TravellingCapture
 from kafkeep.capture.inspect import survey_partitions
+from kafkeep.capture.joining import CONTINUES, Joining
+from kafkeep.capture.limited import capture
 from kafkeep.capture.options import BackupOptions
 from kafkeep.capture.pacing import Fetcher, Pace
 from kafkeep.capture.partitions import (
@@ -25,18 +28,19 @@ from kafkeep.capture.partitions import (
     STALLED,
     CaptureLimits,
     PartitionOutcome,
-    capture_partitions,
 )
+from kafkeep.capture.pending import Pending, Tally
 from kafkeep.capture.plan import (
     CapturePlan,
     CaptureTask,
     PartitionPlan,
-    cut_into_tasks,
+    last_stored_epoch,
     open_at_end,
     plan_partition,
     plan_truncated,
 )
 from kafkeep.capture.publish import PackPublisher
+from kafkeep.capture.ranges import Ranges, tasks_of
 from kafkeep.capture.survey import PartitionSurvey
 from kafkeep.capture.whole import Ledger
 from kafkeep.elsewhere import HERE, Workforce, reach_of
@@ -48,17 +52,15 @@ from kafkeep.kafka.tiering import is_on_leader
 from kafkeep.kafka.topology import Topology
 from kafkeep.model import (
     Failure,
-    Gap,
     Generation,
     GenerationClosed,
-    GenerationOpened,
     PackRef,
-    RunFacts,
     TopicPartition,
 )
 from kafkeep.repository.drafts import CommitOutcome, Draft, PointDraft
 from kafkeep.repository.remote_packs import terms_for
 from kafkeep.repository.repository import Repository
+from kafkeep.repository.state import State
 from kafkeep.times import rfc3339
 from kafkeep.work.executor import Job
 from kafkeep.work.messages import Emitted, Finished, Lost
@@ -66,43 +68,6 @@ from kafkeep.work.messages import Emitted, Finished, Lost
 _LONGEST_PAUSE_SECONDS = 5.0
 _MOST_PIECES = 5000
 """Runs, openings and gaps that wait for one commit: a commit has a limit (docs/format.md), a cluster has none."""
-
-
-@dataclass(slots=True)
-class Pending:
-    """What is durable or known and not yet committed."""
-
-    packs: list[PackRef] = field(default_factory=list)
-    gaps: list[Gap] = field(default_factory=list)
-    opened: list[GenerationOpened] = field(default_factory=list)
-    closed: list[GenerationClosed] = field(default_factory=list)
-
-    def __bool__(self) -> bool:
-        return bool(self.packs or self.gaps or self.opened or self.closed)
-
-    @property
-    def pieces(self) -> int:
-        return sum(len(pack.runs) for pack in self.packs) + len(self.gaps) + len(self.opened) + len(self.closed)
-
-    def take(self, part: PartitionPlan) -> None:
-        """Notes what the plan of a partition declares."""
-        if part.opened is not None:
-            self.opened.append(part.opened)
-        if part.closed is not None:
-            self.closed.append(part.closed)
-        if part.gap is not None:
-            self.gaps.append(part.gap)
-
-
-@dataclass(slots=True)
-class Tally:
-    """Running totals of what was committed, for the result."""
-
-    runs: list[RunFacts] = field(default_factory=list)
-    packs: int = 0
-    gaps: list[Gap] = field(default_factory=list)
-    opened: list[GenerationOpened] = field(default_factory=list)
-    closed: list[GenerationClosed] = field(default_factory=list)
 
 
 class Reading:
@@ -115,6 +80,7 @@ class Reading:
         options: BackupOptions,
         *,
         deletes_by_retention: dict[str, bool],
+        compacted: Collection[str] = (),
         started: datetime,
         ledger: Ledger | None = None,
         workers: Workforce = HERE,
@@ -126,6 +92,7 @@ class Reading:
         self._repository = repository
         self._options = options
         self._by_retention = deletes_by_retention
+        self._compacted = compacted
         self._now = now
         self._sink = sink
         self._stop = stop
@@ -135,6 +102,8 @@ class Reading:
         self._workers = workers
         self._pace = Pace(options.max_bytes_per_second)
         self._settled: dict[TopicPartition, PartitionPlan] = {}
+        self._joining: dict[TopicPartition, Joining] = {}
+        """The partitions that are read in ranges at the moment."""
         self._superfluous: set[TopicPartition] = set()
         """Partitions with runs that another writer's commit left no room for: what that writer lacks is read again."""
         self.deleted: set[str] = set()
@@ -163,13 +132,7 @@ class Reading:
     def catch_up(self, parts: Sequence[PartitionPlan]) -> None:
         """After a commit lost to another writer: reads what nobody has committed yet, up to the same cuts."""
         state = self._repository.refresh()
-        missing = [
-            replace(
-                part, start=known.next_offset, opened=None, closed=None, gap=None, open_transactions=open_at_end(known)
-            )
-            for part in parts
-            if (known := state.generations.get(part.generation)) is not None and known.next_offset < part.stop
-        ]
+        missing = _rest(state, parts)
         self._read(missing, self._cluster.topology(sorted({part.generation.topic for part in missing})))
 
     def covered(self) -> Callable[[PartitionPlan], int]:
@@ -192,20 +155,27 @@ class Reading:
         waiting: list[PartitionOutcome] = []
         idle_passes = 0
         while todo or waiting:
-            outcomes = self._pass(todo, topology) if todo else []
+            # What failed is read as a whole the next time: dividing may have been what failed.
+            ranges = self._divide(todo, topology) if not idle_passes else ()
+            outcomes = self._pass(todo, ranges, topology) if todo else []
             if any(outcome.status != COMPLETE for outcome in outcomes):
                 self.flush()
             superfluous, self._superfluous = self._superfluous, set()
             failures += [_failure(outcome) for outcome in outcomes if outcome.status == FAILED]
             again = waiting + [outcome for outcome in outcomes if _is_unfinished(outcome, superfluous)]
-            if not again or self._stop.is_set():
+            if self._stop.is_set():
                 break
+            continued = [outcome.plan for outcome in outcomes if _continues(outcome, superfluous)]
+            if not again:
+                todo, idle_passes = _rest(self._repository.state, continued), 0
+                continue
             idle_passes = 0 if any(outcome.reached > outcome.plan.start for outcome in outcomes) else idle_passes + 1
             if idle_passes > self._options.attempts:
                 failures += [_failure(outcome) for outcome in again]
                 break
             self._pause(idle_passes, again[0])
             topology, todo, waiting = self._plan_again(again)
+            todo += _rest(self._repository.state, continued)
         return failures
 
     def commit_point(self, point: PointDraft) -> CommitOutcome:
@@ -253,18 +223,28 @@ class Reading:
         if part.opened is not None and part.opened.why != "first-seen":
             self._sink(GenerationChanged(part.opened))
 
-    def _pass(self, todo: Sequence[PartitionPlan], topology: Topology) -> list[PartitionOutcome]:
+    def _divide(self, todo: Sequence[PartitionPlan], topology: Topology) -> tuple[Ranges, ...]:
+        workers = self._workers.executor.workers
+        return find_ranges(self._cluster, topology, todo, self._options, workers=workers, compacted=self._compacted)
+
+    def _pass(
+        self, todo: Sequence[PartitionPlan], ranges: Sequence[Ranges], topology: Topology
+    ) -> list[PartitionOutcome]:
         """One round of tasks over the current leaders; commits at intervals while they run."""
         outcomes: list[PartitionOutcome] = []
         last_commit = time.monotonic()
+        self._joining = {
+            each.whole.generation.topic_partition: Joining(each, partial(next_epoch, self._cluster, topology))
+            for each in ranges
+        }
         try:
-            for message in self._workers.executor.run(self._job(todo, topology)):
+            for message in self._workers.executor.run(self._job(todo, ranges, topology)):
                 if isinstance(message, Emitted):
                     self._take(message.item)
                 elif isinstance(message, Finished):
-                    outcomes += message.result
+                    outcomes += self._ended(message.result)
                 elif isinstance(message, Lost):
-                    outcomes += self._of_lost(message)
+                    outcomes += self._ended(self._of_lost(message))
                 due = time.monotonic() - last_commit >= self._options.commit_interval_seconds
                 if self.pending.packs and (due or self.pending.pieces >= _MOST_PIECES):
                     self.flush()
@@ -272,18 +252,38 @@ class Reading:
         except BaseException:
             self.flush()
             raise
-        return outcomes
+        return outcomes + self._joined()
+
+    def _ended(self, outcomes: Iterable[PartitionOutcome]) -> list[PartitionOutcome]:
+        """Those of partitions; the ends of ranges are for who joins them."""
+        whole: list[PartitionOutcome] = []
+        for outcome in outcomes:
+            joining = self._joining.get(outcome.plan.generation.topic_partition)
+            if joining is None:
+                whole.append(outcome)
+            else:
+                self.pending.packs += joining.end(outcome)
+        return whole
+
+    def _joined(self) -> list[PartitionOutcome]:
+        """How far the divided partitions were read."""
+        ended, self._joining = self._joining, {}
+        outcomes = {partition: joining.outcome() for partition, joining in ended.items()}
+        for partition, outcome in outcomes.items():
+            if outcome.status == COMPLETE:
+                self._hear(PartitionDone("backup", partition, ended[partition].records, ended[partition].size_bytes))
+        return list(outcomes.values())
 
     def _job(
-        self, todo: Sequence[PartitionPlan], topology: Topology
+        self, todo: Sequence[PartitionPlan], ranges: Sequence[Ranges], topology: Topology
     ) -> Job[CaptureTask, CaptureItem, tuple[PartitionOutcome, ...]]:
         leaders = len({part.leader for part in todo})
         share = -(-self._workers.executor.workers // max(leaders, 1))
-        tasks = cut_into_tasks(todo, connections_per_broker=max(self._options.connections_per_broker, share))
+        tasks = tasks_of(todo, ranges, connections_per_broker=max(self._options.connections_per_broker, share))
         return Job(
-            tasks=sorted(tasks, key=lambda task: -sum(part.stop - part.start for part in task.partitions)),
+            tasks=tasks,
             here=partial(
-                capture_partitions,
+                capture,
                 open_fetcher=partial(self._open_fetcher, topology),
                 open_publisher=lambda emit: PackPublisher(self._repository, emit, self._sink),
                 limits=self._limits,
@@ -319,7 +319,8 @@ class Reading:
     def _take(self, item: CaptureItem) -> None:
         """What tasks on workers elsewhere tell comes in one stream with their packs."""
         if isinstance(item, PackRef):
-            self.pending.packs.append(item)
+            joining = self._joining.get(item.runs[0].generation.topic_partition)
+            self.pending.packs += (item,) if joining is None else joining.take(item)
         elif isinstance(item, Event):
             self._hear(item)
         elif self._ledger is not None:
@@ -335,6 +336,8 @@ class Reading:
     def _hear(self, event: Event) -> None:
         """Called in the threads of the tasks."""
         if isinstance(event, PartitionDone):
+            if event.topic_partition in self._joining:
+                return  # one of its ranges is through, and perhaps for nothing
             self.read_at[event.topic_partition] = self._now()
         self._sink(event)
 
@@ -423,9 +426,30 @@ class Reading:
 
 
 def _is_unfinished(outcome: PartitionOutcome, superfluous: Collection[TopicPartition]) -> bool:
-    if outcome.status == COMPLETE:
+    if outcome.status in (COMPLETE, CONTINUES):
         return outcome.plan.generation.topic_partition in superfluous
     return outcome.status not in (FAILED, INTERRUPTED)
+
+
+def _continues(outcome: PartitionOutcome, superfluous: Collection[TopicPartition]) -> bool:
+    return outcome.status == CONTINUES and outcome.plan.generation.topic_partition not in superfluous
+
+
+def _rest(state: State, parts: Iterable[PartitionPlan]) -> list[PartitionPlan]:
+    """The parts that are not committed up to their cuts, from where the commits end."""
+    return [
+        replace(
+            part,
+            start=known.next_offset,
+            last_fetched_epoch=last_stored_epoch(known),
+            opened=None,
+            closed=None,
+            gap=None,
+            open_transactions=open_at_end(known),
+        )
+        for part in parts
+        if (known := state.generations.get(part.generation)) is not None and known.next_offset < part.stop
+    ]
 
 
 def _failure(outcome: PartitionOutcome) -> Failure:

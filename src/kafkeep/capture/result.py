@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from kafkeep.model import Failure, Gap, GenerationClosed, GenerationOpened, RecoveryPoint
+from kafkeep.model import (
+    Failure,
+    Gap,
+    Generation,
+    GenerationClosed,
+    GenerationOpened,
+    OffsetRange,
+    RecoveryPoint,
+)
+from kafkeep.records import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +37,32 @@ class BackupResult:
     @property
     def nothing_new(self) -> bool:
         return self.point is None and not self.interrupted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedPartition:
+    """What a backup would read of one partition."""
+
+    generation: Generation
+    offsets: OffsetRange
+    ranges: tuple[OffsetRange, ...]
+    """Those that are read side by side at first; none where the partition is read as a whole. They may end before the
+    partition does: the next ones are found when these are read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackupPlan:
+    """What a backup would do at this moment."""
+
+    partitions: int
+    """All of the selection."""
+    offsets: int
+    """To be read, of all partitions."""
+    reads: tuple[PlannedPartition, ...]
+    gaps: tuple[Gap, ...]
+    opened: tuple[GenerationOpened, ...]
+    closed: tuple[GenerationClosed, ...]
+    failures: tuple[Failure, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

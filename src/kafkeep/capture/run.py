@@ -8,19 +8,20 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 
+from kafkeep.capture.borders import find_ranges
 from kafkeep.capture.look import Seen, look
 from kafkeep.capture.options import BackupOptions
 from kafkeep.capture.plan import CapturePlan, plan_capture
 from kafkeep.capture.point import commit_point, gather
 from kafkeep.capture.reading import Reading
-from kafkeep.capture.result import BackupResult, FollowResult
+from kafkeep.capture.result import BackupPlan, BackupResult, FollowResult, PlannedPartition
 from kafkeep.capture.rounds import RoundSink
 from kafkeep.capture.tombstones import UNSEEN
 from kafkeep.elsewhere import HERE, Workforce
 from kafkeep.errors import KafkeepError, NothingToDo
 from kafkeep.events import EventSink, PartFailed, Stage, Warned, WorkPlanned, ignore
 from kafkeep.kafka.cluster import Cluster
-from kafkeep.model import Failure, RecoveryPoint
+from kafkeep.model import Failure, OffsetRange, RecoveryPoint
 from kafkeep.repository.repository import Repository
 from kafkeep.repository.state import State
 from kafkeep.services import NO_SERVICES, Services
@@ -56,6 +57,7 @@ def backup(
         repository,
         seen.options,
         deletes_by_retention=seen.topics.deletes_by_retention,
+        compacted=seen.topics.delete_retention_ms,
         started=started,
         ledger=None if seen.watched is None else seen.watched.ledger,
         workers=workers,
@@ -75,6 +77,50 @@ def backup(
     for failure in failures:
         sink(PartFailed(failure.subject, failure.reason, failure.message))
     return _result(reading, len(parts), point, failures, interrupted=interrupted, began=began)
+
+
+def prepare(
+    cluster: Cluster,
+    repository: Repository,
+    options: BackupOptions,
+    *,
+    now: Callable[[], datetime],
+    workers: Workforce = HERE,
+    sink: EventSink = ignore,
+    stop: threading.Event | None = None,
+) -> BackupPlan:
+    """What `backup` would read now; nothing is stored. Raises as `backup` does before it reads records."""
+    state = repository.refresh()
+    seen = look(cluster, state, options, threading.Event() if stop is None else stop, sink)
+    plan = _plan(state, seen, now())
+    _warn_of_reading_anew(plan, sink)
+    todo = [part for part in plan.partitions if part.start < part.stop]
+    found = find_ranges(
+        cluster,
+        seen.survey.topology(),
+        todo,
+        seen.options,
+        workers=workers.executor.workers,
+        compacted=seen.topics.delete_retention_ms,
+    )
+    ranges = {each.whole.generation: tuple(OffsetRange(part.start, part.stop) for part in each.parts) for each in found}
+    closed = [part.closed for part in plan.partitions if part.closed is not None]
+    return BackupPlan(
+        partitions=len(plan.partitions),
+        offsets=plan.offsets_to_read,
+        reads=tuple(
+            PlannedPartition(
+                generation=part.generation,
+                offsets=OffsetRange(part.start, part.stop),
+                ranges=ranges.get(part.generation, ()),
+            )
+            for part in todo
+        ),
+        gaps=plan.gaps,
+        opened=tuple(part.opened for part in plan.partitions if part.opened is not None),
+        closed=(*closed, *plan.closed),
+        failures=(*seen.failures, *plan.failures),
+    )
 
 
 def follow(

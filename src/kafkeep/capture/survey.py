@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from kafkeep.kafka.topology import Broker, TopicTopology, Topology
 from kafkeep.model import Failure, TopicPartition
+from kafkeep.records import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

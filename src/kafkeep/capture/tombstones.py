@@ -14,11 +14,12 @@ the log's end (core/log/LogCleanerManager.scala, cleanableOffsets).
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
 from kafkeep.model import Failure, Generation, PartitionCut, TopicPartition
+from kafkeep.records import dataclass
 from kafkeep.repository.nouns import parse_time
 from kafkeep.repository.state import State
 

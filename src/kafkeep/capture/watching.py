@@ -5,9 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
-
-import structlog
 
 from kafkeep.capture.moments import Ends, Look, Moments
 from kafkeep.capture.survey import Survey
@@ -17,9 +14,11 @@ from kafkeep.kafka.cluster import LATEST, Cluster
 from kafkeep.kafka.codes import request_error
 from kafkeep.kafka.topology import Topology
 from kafkeep.kafka.transaction_values import ListedTransaction, TransactionDescription
+from kafkeep.logger import get_logger
 from kafkeep.model import TopicPartition
+from kafkeep.records import dataclass
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 _PAUSE_SECONDS = 0.01
 _PAUSE_AFTER_TROUBLE_SECONDS = 0.1

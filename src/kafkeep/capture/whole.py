@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import NamedTuple
 
 from kafkeep.capture.moments import Ends
 from kafkeep.model import AbortedTransaction, Generation, HeldBack, PartitionCut, TopicPartition
+from kafkeep.records import dataclass
 
 NOT_CONSISTENT = "NOT_CONSISTENT"
 """Reason of the failure of a point that was to be consistent by transaction and is not."""

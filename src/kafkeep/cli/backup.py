@@ -36,7 +36,7 @@ from kafkeep.inventory import is_of_settings
 
 if TYPE_CHECKING:
     from kafkeep.capture.options import BackupOptions
-    from kafkeep.capture.result import BackupResult, FollowResult
+    from kafkeep.capture.result import BackupPlan, BackupResult, FollowResult
     from kafkeep.model import Failure, Gap
 
 SHOWN: Final = 5
@@ -98,8 +98,9 @@ SHOWN: Final = 5
 )
 @worker_options
 @click.option("--pack-size", type=SIZE, default="64MiB", show_default=True, help="Size at which a pack is closed.")
+@click.option("--dry-run", is_flag=True, help="Print what would be read and store nothing.")
 @pass_run
-def backup(run: Run, repo: str, cluster: str, follow: bool, interval: float, **given: Any) -> int:
+def backup(run: Run, repo: str, cluster: str, follow: bool, interval: float, dry_run: bool, **given: Any) -> int:
     """Make a recovery point of a cluster, or many with --follow.
 
     Only what the repository does not hold yet is read. Topics whose names begin with two underscores are left out
@@ -107,10 +108,12 @@ def backup(run: Run, repo: str, cluster: str, follow: bool, interval: float, **g
     next backup goes on from there.
 
     Exit status: 0 done, 3 done with gaps or failed parts, 4 nothing new, 128+N ended by signal N before the point was
-    made. With --follow, SIGTERM and SIGINT are the regular end: 0 or 3.
+    made. With --follow, SIGTERM and SIGINT are the regular end: 0 or 3. With --dry-run, 0 or 3.
     """
     from kafkeep.capture import run as capture
 
+    if dry_run and follow:
+        raise UsageError("--dry-run has no effect with --follow", hint="Give one of the two.")
     options = _options(run, cluster, given)
     sink = run.output.event
     with (
@@ -120,6 +123,11 @@ def backup(run: Run, repo: str, cluster: str, follow: bool, interval: float, **g
         opened_services(run, cluster) as services,
         opened_workers(run, repo, given) as workers,
     ):
+        if dry_run:
+            plan = capture.prepare(
+                source, repository, options, workers=workers, now=run.now, sink=sink, stop=stop.event
+            )
+            return finish(run, "backup", plan, plan_parts(plan), 3 if plan.gaps or plan.failures else 0)
         if follow:
             followed = capture.follow(
                 source,
@@ -194,6 +202,24 @@ def backup_status(result: BackupResult, stop: Stop) -> int:
 def follow_status(result: FollowResult) -> int:
     """The exit status of a following backup that was asked to end."""
     return 3 if result.gaps or result.failures else 0
+
+
+def plan_parts(plan: BackupPlan) -> tuple[Part, ...]:
+    """What would be read, for people: the partitions with the most offsets, and those that are read in ranges."""
+    lines = [
+        f"{plural(plan.offsets, 'offset')} to be read, in {len(plan.reads)} of {plural(plan.partitions, 'partition')}"
+    ]
+    largest = sorted(plan.reads, key=lambda part: -len(part.offsets))
+    shown = [part for number, part in enumerate(largest) if number < SHOWN or part.ranges]
+    for part in shown:
+        lines.append(f"  {part.generation} {part.offsets}")
+        lines += [f"    side by side: {', '.join(map(str, part.ranges))}"] if part.ranges else []
+    if len(shown) < len(largest):
+        lines.append(f"  and {plural(len(largest) - len(shown), 'other partition')}")
+    lines += [f"  {change.generation} begins at {change.start}: {change.why}" for change in plan.opened[:SHOWN]]
+    lines += [f"  {change.generation} ends: {change.why}" for change in plan.closed[:SHOWN]]
+    lines += [f"  {gap.generation} {gap.offsets} cannot be read: {gap.reason}" for gap in plan.gaps[:SHOWN]]
+    return (*lines, *(f"  {failure.subject}: {failure.message}" for failure in plan.failures[:SHOWN]))
 
 
 def backup_parts(result: BackupResult) -> tuple[Part, ...]:

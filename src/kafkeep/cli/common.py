@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from kafkeep.cli.render import Output, Part, make_output
+from kafkeep.cli.render import RICH_VARIABLES, Output, Part, make_output
 from kafkeep.cli.text import Redactor
 from kafkeep.errors import SettingsError, UsageError
 
@@ -72,6 +72,7 @@ class Run:
             clock=time.monotonic,
             dumb=self.env.get("TERM") == "dumb",
             colour=not self.env.get("NO_COLOR"),
+            rich=any(variable in self.env for variable in RICH_VARIABLES),
         )
 
     def now(self) -> datetime:
@@ -280,7 +281,7 @@ def opened_store(run: Run, spec: str, *, today: bool = False) -> Iterator[Store]
 
 @contextmanager
 def opened_repository(run: Run, spec: str) -> Iterator[Repository]:
-    from kafkeep.cli.key_sources import access_for, check_admins, remember_opened
+    from kafkeep.cli.key_sources import access_for, check_admins, pinned_admins, remember_opened
     from kafkeep.repository.repository import Repository
 
     with opened_store(run, spec) as store:
@@ -288,7 +289,13 @@ def opened_repository(run: Run, spec: str) -> Iterator[Repository]:
         # a host that has read more before would take what was for a store that was rolled back
         cache = cache_folder(run) if run.as_of is None else None
         with Repository.open(
-            store, now=run.now, rng=run.rng, cache_dir=cache, sink=run.output.event, access=access
+            store,
+            now=run.now,
+            rng=run.rng,
+            cache_dir=cache,
+            sink=run.output.event,
+            access=access,
+            admins=pinned_admins(run, spec),
         ) as repository:
             check_admins(run, spec, repository.about)
             remember_opened(run, spec, repository)

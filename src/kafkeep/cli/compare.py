@@ -23,11 +23,13 @@ from kafkeep.cli.common import (
     topics_options,
 )
 from kafkeep.cli.render import Grid, Part
+from kafkeep.cli.resuming import restored_by_option
 from kafkeep.cli.spooling import spool_folder, spool_option
 from kafkeep.cli.text import count_text, plural, size_text
 from kafkeep.errors import UsageError
 
 if TYPE_CHECKING:
+    from kafkeep.compare.options import SampleChoice
     from kafkeep.compare.report import CompareReport, Difference
     from kafkeep.model import TopicPartition
 
@@ -70,6 +72,7 @@ class Percent(click.ParamType[float]):
     metavar="FILE",
     help="Offset map written by restore --offset-map.  [default: the repository's record of the restore]",
 )
+@restored_by_option
 @click.option(
     "--differences",
     type=click.IntRange(0, 1_000_000),
@@ -103,6 +106,7 @@ def compare(
     exclude: tuple[tuple[str, ...], ...],
     renames: tuple[str, ...],
     map_file: Path | None,
+    restored_by: str | None,
     differences: int,
     sample: float | None,
     seed: int | None,
@@ -119,22 +123,18 @@ def compare(
     Exit status: 0 identical, or no difference in the sample; 4 nothing matches, or the source has removed all of it; 22
     differences, or parts that could not be compared.
     """
-    from kafkeep.compare.options import CompareOptions, SampleChoice
+    from kafkeep.compare.options import CompareOptions
     from kafkeep.compare.run import compare as operation
     from kafkeep.renaming import Rename
 
-    if seed is not None and sample is None:
-        raise UsageError("--seed chooses a sample: give --sample too")
-    choice = None
-    if sample is not None:
-        choice = SampleChoice(sample, run.rng.randrange(_SEEDS) if seed is None else seed)
     options = CompareOptions(
         topics=flat(topics, ("*",)),
         exclude=flat(exclude),
         renames=tuple(Rename.parse(rule) for rule in renames),
         map_file=str(map_file) if map_file is not None else None,
+        restored_by=restored_by,
         most_differences=differences,
-        sample=choice,
+        sample=_sample(run, sample, seed),
         spool_dir=spool_folder(spool_dir),
         threads=threads,
     )
@@ -145,6 +145,16 @@ def compare(
     run.output.show(*compare_parts(report))
     run.output.summary("compare", summary_of(report), status)
     return status
+
+
+def _sample(run: Run, percent: float | None, seed: int | None) -> SampleChoice | None:
+    from kafkeep.compare.options import SampleChoice
+
+    if percent is None:
+        if seed is not None:
+            raise UsageError("--seed chooses a sample: give --sample too")
+        return None
+    return SampleChoice(percent, run.rng.randrange(_SEEDS) if seed is None else seed)
 
 
 def compare_status(report: CompareReport) -> int:

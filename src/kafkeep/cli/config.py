@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import platform
-from dataclasses import dataclass
 
 import click
 
 from kafkeep import __version__, native
 from kafkeep.cli.common import Run, pass_run
 from kafkeep.cli.render import Grid
+from kafkeep.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

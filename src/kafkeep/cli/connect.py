@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from kafkeep.cli.common import Run
 from kafkeep.cli.secrets import read_secret
@@ -10,13 +11,11 @@ from kafkeep.cli.tls import fetched_secret, tls_config
 from kafkeep.errors import SettingsError
 from kafkeep.events import Warned
 from kafkeep.kafka.config import ClientCredentials, ClusterConfig, SaslConfig, TokenCommand, TokenFile, TokenSource
-from kafkeep.settings import (
-    ClusterSettings,
-    SaslSettings,
-    nearest,
-    split_bootstrap,
-)
+from kafkeep.settings import nearest, split_bootstrap
 from kafkeep.tls import TlsConfig
+
+if TYPE_CHECKING:
+    from kafkeep.settings import ClusterSettings, SaslSettings
 
 
 def cluster_config(run: Run, spec: str) -> ClusterConfig:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -19,6 +19,7 @@ from kafkeep.cli.key_sources import (
     writer_key_text,
 )
 from kafkeep.errors import KeyRefused, UsageError
+from kafkeep.records import dataclass
 
 if TYPE_CHECKING:
     from kafkeep.cli.common import Run

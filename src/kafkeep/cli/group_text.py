@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from kafkeep.cli.common import Stop
 from kafkeep.cli.render import Grid, Part
 from kafkeep.cli.text import count_text, plural
+from kafkeep.records import dataclass
 
 if TYPE_CHECKING:
     from kafkeep.groups.plan import GroupsPlan, PlannedGroup, PlannedPosition, Refusal

@@ -31,6 +31,7 @@ from kafkeep.cli.group_text import (
     result_status,
     summary_of,
 )
+from kafkeep.cli.resuming import restored_by_option
 from kafkeep.cli.selectors import group_patterns
 from kafkeep.errors import UsageError
 from kafkeep.events import Warned
@@ -70,6 +71,7 @@ def _translation(verb: Verb) -> Verb:
             metavar="FILE",
             help="Offset map written by restore --offset-map.  [default: the repository's record of the restore]",
         ),
+        restored_by_option,
         click.option(
             "--rename-group",
             "group_renames",
@@ -87,6 +89,10 @@ def _translation(verb: Verb) -> Verb:
     ):
         verb = option(verb)
     return _groups_option(topics_options(verb))
+
+
+def _translates(options: GroupOptions) -> bool:
+    return bool(options.renames or options.group_renames or options.map_file or options.restored_by)
 
 
 def _groups_option(verb: Verb) -> Verb:
@@ -183,8 +189,11 @@ def apply(
     if (point is None) == (from_file is None):
         raise UsageError("groups apply takes a POINT, or --from-file FILE", hint="Give one of the two.")
     options = group_options(given)
-    if from_file is not None and (options.renames or options.group_renames or options.map_file):
-        raise UsageError("--from-file holds names and offsets of the target, --rename and --map do not go with it")
+    if from_file is not None and _translates(options):
+        message = (
+            "--from-file holds names and offsets of the target: --rename, --map and --restored-by do not go with it"
+        )
+        raise UsageError(message)
 
     def prepare(target: Cluster, repository: Repository) -> GroupsPlan:
         if from_file is None:
@@ -247,6 +256,7 @@ def group_options(given: dict[str, Any]) -> GroupOptions:
         renames=tuple(Rename.parse(rule) for rule in given["renames"]),
         group_renames=tuple(Rename.parse(rule) for rule in given["group_renames"]),
         map_file=str(given["map_file"]) if given["map_file"] is not None else None,
+        restored_by=given["restored_by"],
         backwards=given["backwards"],
         in_gap=given["in_gap"],
     )

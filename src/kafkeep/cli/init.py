@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ import click
 from kafkeep.cli.common import Run, opened_store, pass_run, repo_option
 from kafkeep.cli.jsonable import to_json
 from kafkeep.errors import StoreNotCreateOnly
+from kafkeep.records import dataclass
 
 if TYPE_CHECKING:
     from kafkeep.cli.creating import KeyHolder

@@ -23,7 +23,8 @@ Clean = Callable[[str], str]
 def to_json(value: object, clean: Clean = str) -> Any:
     """Dicts, lists, strings, exact integers, floats, booleans and null; `clean` goes over every string.
 
-    Dataclasses and named tuples become objects by field name, bytes base64, enums their value (their name where the
+    Dataclasses and named tuples become objects by field name (a field's metadata may hold under `json` what its value is
+    made into first, or None for a field that is left out), bytes base64, enums their value (their name where the
     value is a number), times RFC 3339 in UTC, sets sorted lists, keys of mappings text. TypeError for anything else.
     """
     if value is None or isinstance(value, bool):
@@ -37,6 +38,10 @@ def to_json(value: object, clean: Clean = str) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     return _composite(value, clean)
+
+
+def _as_it_is(value: object) -> object:
+    return value
 
 
 def _composite(value: object, clean: Clean) -> Any:
@@ -55,7 +60,11 @@ def _composite(value: object, clean: Clean) -> Any:
     if isinstance(value, KafkeepError):
         return error_fields(value, clean)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: to_json(getattr(value, field.name), clean) for field in dataclasses.fields(value)}
+        return {
+            field.name: to_json(field.metadata.get("json", _as_it_is)(getattr(value, field.name)), clean)
+            for field in dataclasses.fields(value)
+            if field.metadata.get("json", _as_it_is) is not None
+        }
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return {name: to_json(part, clean) for name, part in zip(value._fields, value, strict=True)}
     return _collection(value, clean)

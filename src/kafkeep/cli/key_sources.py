@@ -13,7 +13,6 @@ import click
 from kafkeep.cli.secrets import read_secret
 from kafkeep.errors import CorruptChain, CorruptionError, RepositoryNotFound, SettingsError, UnknownFormat, UsageError
 from kafkeep.secret import Secret
-from kafkeep.settings import SecretSource
 
 if TYPE_CHECKING:
     from kafkeep.cli.common import Run
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from kafkeep.repository.repository import Repository
     from kafkeep.repository.signing import SigningKey
     from kafkeep.repository.stores.base import Store
+    from kafkeep.settings import SecretSource
 
 KINDS: Final = ("identity", "passphrase", "writer_key", "signing_key")
 """The keys of `[repository.NAME]`; the options are named alike."""
@@ -84,6 +84,8 @@ def _signing_key(run: Run, given: Secret) -> SigningKey:
 def _given(run: Run, spec: str, kind: str) -> Secret | None:
     file = run.key_files.get(kind)
     if file is not None:
+        from kafkeep.settings import SecretSource
+
         option = f"--{kind.replace('_', '-')}-file"
         return run.redact.add(read_secret(SecretSource(file=str(file), env=None, command=None), option, run.env))
     settings = run.settings.settings.repository.get(spec)

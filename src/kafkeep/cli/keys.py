@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,7 @@ from kafkeep.cli.key_sources import (
     writer_key_text,
 )
 from kafkeep.errors import UsageError
+from kafkeep.records import dataclass
 
 if TYPE_CHECKING:
     from kafkeep.keys.plan import KeyCheck, ShredPlan

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
         AddedRecipient,
         KeyCheck,
         KeyListing,
+        RecipientLine,
         RemovalPlan,
         RemovedRecipient,
         ShredPlan,
@@ -24,7 +25,7 @@ SHOWN = 50
 
 def listing_parts(found: KeyListing) -> tuple[Part, ...]:
     recipients = tuple(
-        (line.id, line.name, line.since, "passphrase" if line.passphrase else "identity", line.recipient)
+        (line.id, line.name, _since(line), "passphrase" if line.passphrase else "identity", line.recipient)
         for line in found.recipients
     )
     parts: list[Part] = [Grid(("id", "name", "since", "opened by", "recipient"), recipients)]
@@ -42,6 +43,10 @@ def listing_parts(found: KeyListing) -> tuple[Part, ...]:
             " `kafkeep keys remove` delete them"
         )
     return tuple(parts)
+
+
+def _since(line: RecipientLine) -> str:
+    return "before the log begins" if line.since is None else line.since
 
 
 def added_parts(done: AddedRecipient) -> tuple[Part, ...]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,6 +13,7 @@ import click
 from kafkeep.cli.common import Run, pass_run
 from kafkeep.cli.render import Grid
 from kafkeep.events import Stage
+from kafkeep.records import dataclass
 
 if TYPE_CHECKING:
     from kafkeep.lab import Lab, LabOptions, LabStatus

@@ -1,21 +1,20 @@
-"""Where logs go: one line each on stderr, redacted and escaped, of structlog and of the standard library alike."""
+"""Where logs go: one line each on stderr, redacted and escaped, of kafkeep itself and of the standard library."""
 
 from __future__ import annotations
 
+import functools
 import logging
-from collections.abc import MutableMapping
-from typing import Any, Final
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Final
 
-import structlog
-
+from kafkeep import logger
 from kafkeep.cli.jsonable import to_json
 from kafkeep.cli.render import Output
 
 LEVELS: Final = (logging.WARNING, logging.INFO, logging.DEBUG)
 CAPPED: Final = ("kafka", "asyncio", "urllib3", "botocore", "distributed")
 """Libraries whose debug lines may hold secrets or bodies: never below INFO, whatever was asked for."""
-
-Event = MutableMapping[str, Any]
 
 
 class _LineHandler(logging.Handler):
@@ -35,33 +34,10 @@ class _LineHandler(logging.Handler):
             self.handleError(record)
 
 
-class _Printer:
-    """The last processor's target: structlog calls `msg` with the rendered line."""
-
-    def __init__(self, output: Output) -> None:
-        self._output = output
-
-    def msg(self, text: str) -> None:
-        self._output.block(text)
-
-    log = debug = info = warn = warning = error = critical = exception = fatal = msg
-
-
 def configure(output: Output, verbosity: int) -> None:
     """Sets the level by the number of `-v`: warnings, info, debug."""
     level = LEVELS[min(verbosity, len(LEVELS) - 1)]
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            _as_line,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=lambda *_: _Printer(output),
-        cache_logger_on_first_use=False,
-    )
+    logger.send_to(functools.partial(_tell, output), level)
     root = logging.getLogger()
     root.handlers = [_LineHandler(output)]
     root.setLevel(level)
@@ -69,12 +45,14 @@ def configure(output: Output, verbosity: int) -> None:
         logging.getLogger(name).setLevel(max(level, logging.INFO))
 
 
-def _as_line(logger: object, method: str, event: Event) -> str:
+def _tell(output: Output, name: str, level: str, message: str, values: Mapping[str, object]) -> None:
+    output.block(line(datetime.now(UTC), level, message, values))
+
+
+def line(moment: datetime, level: str, message: str, values: Mapping[str, object]) -> str:
     """`2026-11-20T10:00:00Z info    pack stored  pack=… runs=3`."""
-    moment, level, message = event.pop("timestamp", ""), event.pop("level", method), event.pop("event", "")
-    trace = event.pop("exception", "")
-    fields = " ".join(f"{name}={_value(value)}" for name, value in event.items())
-    return f"{moment} {level:7} {message}  {fields}".rstrip() + (f"\n{trace}" if trace else "")
+    fields = " ".join(f"{name}={_value(value)}" for name, value in values.items())
+    return f"{moment.isoformat().replace('+00:00', 'Z')} {level:7} {message}  {fields}".rstrip()
 
 
 def _value(value: object) -> str:

@@ -45,6 +45,7 @@ VERBS: Final = {
     "tag": ("kafkeep.cli.prune", "Set or remove tags of a recovery point."),
     "locks": ("kafkeep.cli.locks", "Keep what recovery points need locked in its bucket."),
     "compact": ("kafkeep.cli.compact", "Gather many small packs in few large ones."),
+    "trim": ("kafkeep.cli.trim", "Shorten the log of a repository whose commits are signed."),
     "repair": ("kafkeep.cli.repair", "Mend a repository that is damaged."),
     "rebuild": ("kafkeep.cli.rebuild", "Build a lost log anew from packs."),
     "trust": ("kafkeep.cli.trust", "Make keys that commits are signed with, and say who is trusted with what."),
@@ -193,6 +194,7 @@ def _own_process(run: Run) -> None:
     # Modules that are being loaded make hundreds of thousands of objects, hardly any of them garbage: looking through
     # them every 700, and all of them once more at the end, would be a fifth of a short command's time.
     gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
+    gc.enable()
     atexit.register(gc.freeze)
     with contextlib.suppress(ImportError, ValueError, OSError):
         import resource

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
 from kafkeep.cli.render import Grid
+from kafkeep.records import dataclass
 
 ADDED, REMOVED, CHANGED, PLAIN = "+", "-", "~", ""
 _STYLES: Final = {ADDED: "green", REMOVED: "red", CHANGED: "yellow", PLAIN: ""}

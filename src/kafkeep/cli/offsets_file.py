@@ -7,12 +7,13 @@ CSV without a header, as Kafka's `kafka-consumer-groups --reset-offsets --from-f
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final
 
 from kafkeep.cli.selectors import MAX_PARTITION
 from kafkeep.errors import UsageError
 from kafkeep.model import TopicPartition
+from kafkeep.records import dataclass
 from kafkeep.rows import csv_rows, digits, is_json, json_entries
 
 MAX_OFFSET: Final = 2**63 - 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from kafkeep.model import (
     ClusterMetadata,
@@ -15,6 +14,7 @@ from kafkeep.model import (
     TopicMetadata,
     TopicPartition,
 )
+from kafkeep.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import click
@@ -24,11 +23,13 @@ from kafkeep.model import (
     RecoveryPoint,
     TopicMetadata,
 )
+from kafkeep.records import dataclass
 
 if TYPE_CHECKING:
     from kafkeep.repository.changes import Pin
     from kafkeep.repository.repository import Repository
-    from kafkeep.repository.state import PointView, State
+    from kafkeep.repository.state import State
+    from kafkeep.repository.views import PointView
 
 SHOWN_DIFFERENCES = 200
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from kafkeep.cli.text import count_text, duration_text, size_text
 from kafkeep.events import Progress, WorkPlanned
+from kafkeep.records import dataclass
 
 
 @dataclass(slots=True, kw_only=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from kafkeep.cli.clocks import measured_skew
 from kafkeep.cli.common import DURATION, MOMENT, TAG, WANTED_TAG, Run, finish, opened_repository, pass_run, repo_option
 from kafkeep.cli.prune_text import plan_parts, result_parts
 from kafkeep.errors import UsageError
+from kafkeep.records import dataclass
 from kafkeep.times import rfc3339
 
 if TYPE_CHECKING:
@@ -51,6 +52,14 @@ class TakenBack:
     default=3,
     show_default=True,
     help="Never fewer than N points of a series, whatever the rules say.",
+)
+@click.option(
+    "--distrusted",
+    type=click.Choice(["apart", "none", "together"]),
+    default="apart",
+    show_default=True,
+    help="Points whose signer is trusted no more. apart: the same rules, counted for themselves. none: no rule keeps them,"
+    " after a theft. together: counted with the others, after a usual change of keys.",
 )
 @click.option(
     "--undo-window",
@@ -131,7 +140,13 @@ def keep_rules(given: dict[str, Any]) -> KeepRules:
     }
     if given["keep_within"] is not None:
         counts["within_seconds"] = given["keep_within"]
-    rules = replace(base, **counts, tags=(*base.tags, *given["tags"]), min_points=given["min_points"])
+    rules = replace(
+        base,
+        **counts,
+        tags=(*base.tags, *given["tags"]),
+        min_points=given["min_points"],
+        distrusted=given["distrusted"],
+    )
     if rules.empty:
         raise UsageError(
             "no rule says what to keep", hint="Give --policy, or --keep-last, --keep-daily, --keep-within and so on."

@@ -61,7 +61,7 @@ def rebuild(
 
     Exit status: 0 done, 3 done without some objects that could not be read, 4 nothing to do, 24 refused.
     """
-    from kafkeep.cli.key_sources import access_for, check_store_admins
+    from kafkeep.cli.key_sources import access_for, check_store_admins, pinned_admins
     from kafkeep.mending import rebuilding as operation
 
     if (target is None) == (not in_place):
@@ -72,7 +72,7 @@ def rebuild(
         other = None if target is None else stack.enter_context(opened_store(run, target))
         if other is not None and other.url == source.url:
             raise UsageError("--to is the repository itself", hint="Name another place, or give --in-place.")
-        access = access_for(run, repo, source)
+        access, admins = access_for(run, repo, source), pinned_admins(run, repo)
         plan = operation.prepare(
             source,
             other,
@@ -81,11 +81,14 @@ def rebuild(
             leave_locked=leave_locked,
             now=run.now,
             access=access,
+            admins=admins,
             sink=run.output.event,
         )
         if dry_run or plan.done:
             return finish(run, "rebuild", plan, plan_parts(plan), 4 if plan.done else 0)
-        result = operation.rebuild(source, other, plan, now=run.now, rng=run.rng, access=access, sink=run.output.event)
+        result = operation.rebuild(
+            source, other, plan, now=run.now, rng=run.rng, access=access, admins=admins, sink=run.output.event
+        )
     return finish(run, "rebuild", result, result_parts(result), 3 if result.failures else 0)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,6 +13,7 @@ from kafkeep.cli.common import Run, Stop
 from kafkeep.cli.users import ASK, ask_passwords, read_passwords
 from kafkeep.errors import UsageError
 from kafkeep.metadata.options import EXISTING, USERS
+from kafkeep.records import dataclass
 from kafkeep.recovery.options import SETTINGS_AREAS, SettingsOptions
 
 if TYPE_CHECKING:

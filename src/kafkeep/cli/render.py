@@ -10,7 +10,6 @@ import contextlib
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from kafkeep.cli.jsonable import error_fields, line, to_json
@@ -31,6 +30,7 @@ from kafkeep.events import (
     Warned,
     WorkPlanned,
 )
+from kafkeep.records import dataclass
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -41,6 +41,9 @@ PERIODIC_SECONDS: Final = 10.0
 COALESCE_SECONDS: Final = 1.0
 WIDE: Final = 10_000
 """Width of tables that go into a file or a pipe: nothing is cut or wrapped there."""
+RICH_VARIABLES: Final = ("FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE")
+"""With one of them in the environment rich draws into files as on a terminal."""
+_BETWEEN: Final = "  "
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,10 +208,13 @@ class HumanOutput(Output):
         clock: Callable[[], float],
         colour: bool = True,
         live: bool = False,
+        rich: bool = False,
     ) -> None:
+        """`rich`: tables are drawn by rich also where they are plain, because the environment may ask it for more."""
         super().__init__(out, err, verbosity=verbosity, redact=redact, clock=clock)
         self.colour = colour
         self.live = live
+        self.rich = rich
         self._tallies: dict[str, Tally] = {}
         self._told: dict[str, float] = {}
         self._bars: Bars | None = None
@@ -224,15 +230,22 @@ class HumanOutput(Output):
 
     def show(self, *parts: Part) -> None:
         with self.lock:
-            console = self._console(self.out)
             for part in parts:
                 if isinstance(part, Grid):
-                    with console.capture() as captured:
-                        console.print(_table(part, self.clean, colour=self.colour))
-                    self.out.writelines(row.rstrip() + "\n" for row in captured.get().splitlines())
+                    self.out.writelines(row + "\n" for row in self._rows(part))
                 else:
                     self.out.write(self.clean(part) + "\n")
             self.out.flush()
+
+    def _rows(self, grid: Grid) -> Sequence[str]:
+        """Into a file or a pipe plain text goes without rich, which takes longer to load than many a command works."""
+        plain = None if self.rich or self.out.isatty() else plain_rows(grid, self.clean)
+        if plain is not None:
+            return plain
+        console = self._console(self.out)
+        with console.capture() as captured:
+            console.print(_table(grid, self.clean, colour=self.colour))
+        return [row.rstrip() for row in captured.get().splitlines()]
 
     def item(self, kind: str, value: object) -> None:
         return None
@@ -350,6 +363,23 @@ def _text(text: str, style: str = "") -> Any:
     return Text(text, style=style)
 
 
+def plain_rows(grid: Grid, clean: Callable[[str], str]) -> list[str] | None:
+    """The rows as rich draws them without colours and with room enough; None for what is not that plain: a title,
+    characters that may be wider than one column, spaces at an end, and rows that are too long for one line."""
+    heads = [clean(head.removeprefix(">")) for head in grid.heads]
+    rows = [heads, *([clean(cell) for cell in row] for row in grid.rows)]
+    if grid.title or not heads or any(len(row) != len(heads) for row in rows):
+        return None
+    if not all(cell.isascii() and cell == cell.strip() for row in rows for cell in row):
+        return None
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    if sum(widths) + len(_BETWEEN) * len(widths) > WIDE:
+        return None
+    right = [head.startswith(">") for head in grid.heads]
+    drawn = ((c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right, strict=True)) for row in rows)
+    return [_BETWEEN.join(row).rstrip() for row in drawn]
+
+
 def _table(grid: Grid, clean: Callable[[str], str], *, colour: bool) -> Any:
     from rich.table import Table
 
@@ -377,12 +407,13 @@ def make_output(
     clock: Callable[[], float],
     dumb: bool,
     colour: bool,
+    rich: bool = False,
 ) -> Output:
     """The output that the global options ask for; `dumb` terminals get lines instead of bars."""
     if json:
         return JsonOutput(out, err, verbosity=verbosity, redact=redact, clock=clock)
     live = err.isatty() and not dumb
-    return HumanOutput(out, err, verbosity=verbosity, redact=redact, clock=clock, colour=colour, live=live)
+    return HumanOutput(out, err, verbosity=verbosity, redact=redact, clock=clock, colour=colour, live=live, rich=rich)
 
 
 __all__: Final[Sequence[str]] = ("Grid", "HumanOutput", "JsonOutput", "Output", "Part", "event_text", "make_output")

@@ -77,7 +77,7 @@ def repair(
 
     Exit status: 0 mended, or planned so, 3 some damage is left, 4 nothing is damaged, 24 refused.
     """
-    from kafkeep.cli.key_sources import access_for, check_store_admins
+    from kafkeep.cli.key_sources import access_for, check_store_admins, pinned_admins
     from kafkeep.mending.diagnosis import prepare
     from kafkeep.mending.repairing import repair as carry_out
 
@@ -90,15 +90,30 @@ def repair(
         if other is not None and other.store.url == store.url:
             raise UsageError("--from is the repository itself", hint="Name the copy, which lies elsewhere.")
         kafka = None if cluster is None else stack.enter_context(opened_cluster(run, cluster))
-        access = access_for(run, repo, store)
+        access, admins = access_for(run, repo, store), pinned_admins(run, repo)
         plan = prepare(
-            store, copy=other, cluster=kafka, reason=reason, packs=packs, access=access, sink=run.output.event
+            store,
+            copy=other,
+            cluster=kafka,
+            reason=reason,
+            packs=packs,
+            access=access,
+            admins=admins,
+            sink=run.output.event,
         )
         if not execute or plan.nothing_to_do:
             status = 4 if plan.nothing_to_do else 0 if all(each.mended for each in plan.damage) else 3
             return finish(run, "repair", plan, plan_parts(plan), status)
         result = carry_out(
-            store, plan, copy=other, cluster=kafka, now=run.now, rng=run.rng, access=access, sink=run.output.event
+            store,
+            plan,
+            copy=other,
+            cluster=kafka,
+            now=run.now,
+            rng=run.rng,
+            access=access,
+            admins=admins,
+            sink=run.output.event,
         )
     return finish(run, "repair", result, result_parts(result), 3 if result.left else 0)
 

@@ -20,6 +20,14 @@ if TYPE_CHECKING:
 
 NEWEST: Final = "newest"
 """What --resume means without a value."""
+restored_by_option: Final = click.option(
+    "--restored-by",
+    metavar="JOB",
+    callback=lambda context, option, value: check_restored_by(value),
+    help="Go by what this restore has reported, audit/…, whoever signed it; `none`: by no report."
+    "  [default: restores of the point into this cluster; where commits are signed, as far as somebody trusted signed]",
+)
+"""For verbs that read where restores have put the records of a point."""
 _BESIDE: Final = frozenset(
     {
         "point",
@@ -61,6 +69,16 @@ def check_alone(context: click.Context) -> None:
             f"--resume {str(job)[:100]!r} is no name of a restore's record",
             hint="Write `kafkeep restore POINT --resume`, or --resume=audit/… to name one.",
         )
+
+
+def check_restored_by(value: str | None) -> str | None:
+    """UsageError for what is no name of a restore's record, nor `none`."""
+    if value is not None and value != "none" and not value.startswith("audit/"):
+        raise UsageError(
+            f"--restored-by {value[:100]!r} is no name of a restore's record",
+            hint="`kafkeep restore` tells it: audit/…; `none` goes by no report.",
+        )
+    return value
 
 
 def job_options(record: JobRecord, given: Mapping[str, Any]) -> RestoreOptions:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import stat
-import subprocess
 from collections.abc import Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from kafkeep.errors import SettingsError
 from kafkeep.secret import Secret
-from kafkeep.settings import SecretSource
+
+if TYPE_CHECKING:
+    from kafkeep.settings import SecretSource
 
 LONGEST_SECRET: Final = 64 * 1024
 COMMAND_SECONDS: Final = 30.0
@@ -66,6 +67,8 @@ def _from_environment(variable: str, key: str, env: Mapping[str, str]) -> str:
 
 def _from_command(command: tuple[str, ...], key: str) -> str:
     """Runs the program without a shell. Its own error output is not repeated: it may hold the secret."""
+    import subprocess
+
     program = command[0]
     try:
         done = subprocess.run(

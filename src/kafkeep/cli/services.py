@@ -9,22 +9,26 @@ from typing import TYPE_CHECKING
 from kafkeep.cli.common import Run
 from kafkeep.cli.tls import fetched_secret, tls_config
 from kafkeep.events import Warned
-from kafkeep.settings import ServiceSettings
 
 if TYPE_CHECKING:
     from kafkeep.rest import RestConfig
     from kafkeep.services import Services
+    from kafkeep.settings import ServiceSettings
 
 
 @contextmanager
 def opened_services(run: Run, spec: str) -> Iterator[Services]:
     """Registry and Connect of `--cluster`, as far as its table in the settings names them. Nothing is asked yet."""
+    from kafkeep.services import NO_SERVICES, Services
+
+    registry, connect = service_configs(run, spec)
+    if registry is None and connect is None:
+        yield NO_SERVICES
+        return
     from kafkeep.connect.client import ConnectCluster
     from kafkeep.registry.client import MEDIA, SchemaRegistry
     from kafkeep.rest import RestClient
-    from kafkeep.services import Services
 
-    registry, connect = service_configs(run, spec)
     with ExitStack() as stack:
         sink = run.output.event
         services = Services(

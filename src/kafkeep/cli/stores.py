@@ -23,11 +23,11 @@ from kafkeep.repository.stores.options import (
 )
 from kafkeep.repository.stores.wrappers import Rate, ThrottledStore
 from kafkeep.secret import Secret
-from kafkeep.settings import AzureSettings, GcsSettings, RepositorySettings, S3Settings, SecretSource
 
 if TYPE_CHECKING:
     from kafkeep.cli.common import Run
     from kafkeep.repository.stores.base import Store
+    from kafkeep.settings import AzureSettings, GcsSettings, RepositorySettings, S3Settings, SecretSource
 
 SECRET_VARIABLES: Final = (
     "AWS_SECRET_ACCESS_KEY",
@@ -79,6 +79,8 @@ def store_options(run: Run, name: str, url: str, settings: RepositorySettings | 
     scheme = url.split("://", 1)[0].lower() if "://" in url else ""
     if scheme not in ("s3", "gs", "az"):
         return None
+    from kafkeep.settings import RepositorySettings, S3Settings
+
     for variable in SECRET_VARIABLES:
         if value := run.env.get(variable):
             run.redact.add(Secret(value))
@@ -129,6 +131,8 @@ def _endpoint(env: Mapping[str, str]) -> str | None:
     variable = next((name for name in _ENDPOINTS if env.get(name)), None)
     if variable is None:
         return None
+    from kafkeep.settings import S3Settings
+
     try:
         return S3Settings.model_validate({"endpoint": env[variable]}).endpoint
     except ValueError as error:

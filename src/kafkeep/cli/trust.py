@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from kafkeep.cli.common import Run, finish, opened_repository, pass_run, repo_op
 from kafkeep.cli.key_sources import hide_signing_key, write_key_file
 from kafkeep.cli.render import Grid
 from kafkeep.errors import PlanRefused
+from kafkeep.records import dataclass
 from kafkeep.times import rfc3339
 
 if TYPE_CHECKING:

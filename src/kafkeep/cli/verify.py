@@ -53,7 +53,7 @@ def verify(run: Run, repo: str, level: str, record: bool, seconds: float | None)
 
     Exit status: 0 no damage, 22 damage found.
     """
-    from kafkeep.cli.key_sources import access_for, check_store_admins
+    from kafkeep.cli.key_sources import access_for, check_store_admins, pinned_admins
     from kafkeep.cli.stores import ONE_WRITER, takes_one_writer
     from kafkeep.verify.run import verify as check
 
@@ -74,6 +74,7 @@ def verify(run: Run, repo: str, level: str, record: bool, seconds: float | None)
         report = check(
             store,
             access=access_for(run, repo, store),
+            admins=pinned_admins(run, repo),
             level=level,
             sink=run.output.event,
             after=after,
@@ -148,6 +149,8 @@ def verify_parts(report: VerifyReport) -> tuple[Part, ...]:
     parts.append(
         f"verified at level {report.level}: {plural(report.objects, 'object')}, {size_text(report.bytes)}, {verdict}"
     )
+    if report.begins is not None:
+        parts.append(f"the log was trimmed: it begins at the state that commit {report.begins} saved")
     if report.shredded:
         parts.append(f"shredded, and no damage: records of {', '.join(report.shredded)}")
     if report.left:

@@ -5,17 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from kafkeep.cli.common import Run, Verb, store_url
+from kafkeep.cli.common import Run, Verb, cache_folder, store_url
 from kafkeep.cli.secrets import read_secret
 from kafkeep.cli.stores import store_options
 from kafkeep.errors import UsageError
-from kafkeep.settings import SecretSource
+from kafkeep.records import dataclass
 
 if TYPE_CHECKING:
     from kafkeep.elsewhere import StorePlace, Workforce
@@ -103,7 +102,7 @@ def opened_workers(run: Run, spec: str, given: Mapping[str, Any]) -> Iterator[Wo
     if wanted.executor == "threads":
         yield HERE
         return
-    place = _place(run, spec, settings)
+    place = _place(run, spec, settings, on_this_host=wanted.scheduler is None)
     with _executor(wanted, _key(run, spec, given, settings) if wanted.scheduler is not None else None) as executor:
         yield Workforce(executor=executor, place=place)
 
@@ -119,7 +118,7 @@ def _executor(wanted: _Wanted, key: WorkerKey | None) -> Executor:
     return DaskExecutor(wanted.scheduler, count if wanted.scheduler is None else wanted.workers, key=key)
 
 
-def _place(run: Run, spec: str, settings: RepositorySettings | None) -> StorePlace:
+def _place(run: Run, spec: str, settings: RepositorySettings | None, *, on_this_host: bool) -> StorePlace:
     from kafkeep.elsewhere import StorePlace
 
     url = store_url(run, spec)
@@ -129,10 +128,12 @@ def _place(run: Run, spec: str, settings: RepositorySettings | None) -> StorePla
         upload=run.limits.get("upload", None if settings is None else settings.upload_bytes_per_second),
         download=run.limits.get("download", None if settings is None else settings.download_bytes_per_second),
         as_of=run.as_of,
+        cache_dir=cache_folder(run) if on_this_host and run.as_of is None else None,
     )
 
 
 def _key(run: Run, spec: str, given: Mapping[str, Any], settings: RepositorySettings | None) -> WorkerKey | None:
+    from kafkeep.settings import SecretSource
     from kafkeep.work.carrying import WorkerKey
     from kafkeep.work.dask_worker import KEY_FILE_VARIABLE, KEY_VARIABLE
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from kafkeep.errors import UsageError
 from kafkeep.model import Failure, RunFacts
+from kafkeep.records import dataclass
 from kafkeep.repository.catalogue import PackEntry
 from kafkeep.repository.compacting import most_bytes
 from kafkeep.repository.format import RepositoryDocument

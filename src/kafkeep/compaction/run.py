@@ -7,16 +7,15 @@ before the commit, in the new one after it. A pack whose commit never came is an
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
-
-import structlog
 
 from kafkeep.compaction.plan import CompactOptions, CompactPlan, CompactResult, Gathering, plan_compaction
 from kafkeep.errors import CorruptionError, PlanRefused
 from kafkeep.events import EventSink, Progress, Stage, WorkPlanned, ignore
+from kafkeep.logger import get_logger
 from kafkeep.model import Failure, PackRef, RunRef
+from kafkeep.records import dataclass
 from kafkeep.repository.changes import Compact, CompactedPack, MovedRun
 from kafkeep.repository.compacting import movable, still_there
 from kafkeep.repository.moving import PackMover, stored_chunks
@@ -26,7 +25,7 @@ from kafkeep.repository.repository import Repository
 from kafkeep.repository.state import State
 from kafkeep.times import rfc3339
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 TRIES: Final = 3
 """How often a pack is written anew because others raised the epoch twice while it was written."""

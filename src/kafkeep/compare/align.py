@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from kafkeep.kafka.wire.batch import HEADER_SIZE
 from kafkeep.kafka.wire.records import Record, decode
 from kafkeep.model import CODEC_MASK, BatchInfo
+from kafkeep.records import dataclass
 
 ExpectedOffset = Callable[[int], int | None]
 """Target offset at which the record of a source offset must be; None where only the order counts, `NOWHERE` when it was

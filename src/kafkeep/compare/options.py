@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from kafkeep.records import dataclass
 from kafkeep.renaming import Rename
 from kafkeep.selection import Selection
 
@@ -26,6 +25,8 @@ class CompareOptions:
     renames: tuple[Rename, ...] = ()
     map_file: str | None = None
     """An offset map written by `restore --offset-map`; otherwise the repository's own record of the restore is used."""
+    restored_by: str | None = None
+    """The restore whose reports are believed whoever signed them, by the object name of its record, or `none`."""
     sample: SampleChoice | None = None
     """None compares everything."""
     spool_dir: str | None = None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 from kafkeep.compare.align import Found, Piece, Side, Tally, align
 from kafkeep.compare.options import CompareOptions
@@ -17,6 +16,7 @@ from kafkeep.events import EventSink, Progress
 from kafkeep.kafka.cluster import LATEST, Cluster
 from kafkeep.model import Failure, OffsetRange
 from kafkeep.playback import play
+from kafkeep.records import dataclass
 from kafkeep.repository.repository import Repository
 
 _PROGRESS_BYTES = 1024 * 1024

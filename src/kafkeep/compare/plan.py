@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
 from kafkeep.compare.align import NOWHERE, ExpectedOffset
 from kafkeep.compare.report import BY_MAP, BY_OFFSET, BY_ORDER, NOTHING_EXCUSED, Excused
 from kafkeep.model import Failure, Generation, OffsetRange, TopicPartition
 from kafkeep.offset_map import MappedPartitions, OffsetMap
-from kafkeep.repository.state import PartitionView
+from kafkeep.records import dataclass
+from kafkeep.repository.views import PartitionView
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,14 +6,14 @@ import math
 import random
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import accumulate
 
 from kafkeep.compare.options import SampleChoice
 from kafkeep.compare.report import Share
 from kafkeep.model import OffsetRange, RunRef
+from kafkeep.records import dataclass
 from kafkeep.repository.repository import Repository
-from kafkeep.repository.state import PartitionView
+from kafkeep.repository.views import PartitionView
 
 _FIRST_AND_LAST = 2
 

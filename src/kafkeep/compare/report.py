@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from kafkeep.compare.options import SampleChoice
 from kafkeep.model import Failure, Generation, TopicPartition
+from kafkeep.records import dataclass
 
 BY_MAP, BY_OFFSET, BY_ORDER, BY_KEY = "offset-map", "same-offset", "order", "key"
 """How a record of the point and a record of the cluster were paired: through the offset map of the restore, at the same

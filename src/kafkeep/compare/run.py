@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from kafkeep.compare.align import Found
 from kafkeep.compare.options import CompareOptions
@@ -24,18 +24,19 @@ from kafkeep.compare.report import BY_OFFSET, ComparedPartition, CompareReport, 
 from kafkeep.compare.spread import ComparedTopic, compare_spread, split_off, why_not
 from kafkeep.compare.target import Connections, TargetReader
 from kafkeep.errors import CorruptBatch, KafkaError, NothingToDo
-from kafkeep.events import EventSink, PartitionDone, Stage, WorkPlanned, ignore
+from kafkeep.events import EventSink, PartitionDone, Stage, Warned, WorkPlanned, ignore
 from kafkeep.kafka.cluster import EARLIEST, LATEST, Cluster
 from kafkeep.kafka.codes import request_error
 from kafkeep.kafka.topology import Topology
 from kafkeep.model import Failure, Generation, RecoveryPoint, TopicPartition
 from kafkeep.offset_map import MappedPartitions
 from kafkeep.point_documents import metadata_of
+from kafkeep.records import dataclass
 from kafkeep.renaming import renamed
 from kafkeep.repository.openable import require_keys
 from kafkeep.repository.repository import Repository
-from kafkeep.repository.state import PartitionView
-from kafkeep.restore_reports import SpreadRestore, mapped_by_restores, mapped_in_file, spread_by_restores
+from kafkeep.repository.views import PartitionView
+from kafkeep.restore_reports import RestoresTold, SpreadRestore, mapped_in_file, told_by_restores
 from kafkeep.work.messages import Emitted, Finished
 from kafkeep.work.threads import run_on_threads
 
@@ -61,7 +62,46 @@ def compare(
     began = time.monotonic()
     sink(Stage("survey", "looking at the cluster"))
     cluster_id = cluster.cluster_id()
-    mapped = mapped_in_file(options.map_file) if options.map_file else mapped_by_restores(repository, point, cluster_id)
+    told = _told(repository, point, cluster_id, options, sink)
+    paired = _paired(cluster, repository, point, cluster_id, told, options)
+    every = [*(plan.view for plan in paired.plans), *(view for _, found in paired.spread for view in found)]
+    sink(WorkPlanned("compare", len(every), sum(run.facts.records for view in every for run in view.runs), None))
+    outcomes = _compare_all(cluster, repository, paired.plans, paired.topology, options, sink)
+    topics = [_compare_spread(cluster, repository, *found, paired.topology, options, sink) for found in paired.spread]
+    report = _report(point, cluster_id, outcomes, topics, paired.failures, options)
+    return replace(report, seconds=time.monotonic() - began)
+
+
+def _told(
+    repository: Repository, point: RecoveryPoint, cluster_id: str, options: CompareOptions, sink: EventSink
+) -> RestoresTold:
+    """Where restores say that the records lie; a map from a file stands for all maps of theirs."""
+    told = told_by_restores(
+        repository, point, cluster_id, restored_by=options.restored_by, needed=options.map_file is None
+    )
+    for warning in told.warnings:
+        sink(Warned(warning))
+    return told if options.map_file is None else replace(told, mapped=mapped_in_file(options.map_file))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Paired:
+    """Which partitions of the cluster are held against which of the point."""
+
+    topology: Topology
+    plans: list[ComparePlan]
+    spread: list[tuple[SpreadRestore, list[PartitionView]]]
+    failures: list[Failure]
+
+
+def _paired(
+    cluster: Cluster,
+    repository: Repository,
+    point: RecoveryPoint,
+    cluster_id: str,
+    told: RestoresTold,
+    options: CompareOptions,
+) -> _Paired:
     views = [view for view in repository.view(point).partitions if options.selection.chooses(view.generation.topic)]
     if not views:
         raise NothingToDo(f"recovery point {point.number} holds no topic that matches {', '.join(options.topics)}")
@@ -71,17 +111,13 @@ def compare(
         for view in views
     }
     topology = cluster.topology(sorted({target.topic for target in targets.values()}))
-    views, spread = split_off(views, targets, spread_by_restores(repository, point, cluster_id), topology)
+    views, spread = split_off(views, targets, told.spread, topology)
     counts = {
         renamed(topic.name, options.renames): len(topic.partitions) for topic in metadata_of(repository, point).topics
     }
     same_cluster = cluster_id == point.cluster_id
-    plans, failures = _plan(cluster, views, targets, topology, mapped, counts, same_cluster=same_cluster)
-    every = [*(plan.view for plan in plans), *(view for _, found in spread for view in found)]
-    sink(WorkPlanned("compare", len(every), sum(run.facts.records for view in every for run in view.runs), None))
-    outcomes = _compare_all(cluster, repository, plans, topology, options, sink)
-    topics = [_compare_spread(cluster, repository, *found, topology, options, sink) for found in spread]
-    return replace(_report(point, cluster_id, outcomes, topics, failures, options), seconds=time.monotonic() - began)
+    plans, failures = _plan(cluster, views, targets, topology, told.mapped, counts, same_cluster=same_cluster)
+    return _Paired(topology=topology, plans=plans, spread=spread, failures=failures)
 
 
 def _report(

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from kafkeep.compare.align import Found, Piece, text
 from kafkeep.kafka.wire.records import Record, decode
 from kafkeep.model import BatchInfo, HeldBack, OffsetRange, RunRef
+from kafkeep.records import dataclass
 
 MOST_KEY_BYTES = 16 * 1024 * 1024
 """Memory for keys of removed records that wait for a later record to show them."""

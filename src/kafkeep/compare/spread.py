@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from kafkeep.compare.align import NOWHERE, Found, Piece, Side, Tally, align
 from kafkeep.compare.options import CompareOptions
@@ -19,11 +19,12 @@ from kafkeep.kafka.wire.repack import Slices, cut_out
 from kafkeep.model import Failure, Generation, OffsetRange, TopicPartition
 from kafkeep.offset_map import OffsetMap
 from kafkeep.playback import play
+from kafkeep.records import dataclass
 from kafkeep.repartition.marks import Marks
 from kafkeep.repartition.shuffle import SourceBatch, shuffle
 from kafkeep.repartition.spool import Spool
 from kafkeep.repository.repository import Repository
-from kafkeep.repository.state import PartitionView
+from kafkeep.repository.views import PartitionView
 from kafkeep.restore_reports import SpreadRestore
 from kafkeep.work.messages import Emitted, Finished
 from kafkeep.work.threads import run_on_threads

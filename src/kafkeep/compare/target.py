@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
@@ -19,6 +18,7 @@ from kafkeep.kafka.topology import NO_NODE, Broker, Topology
 from kafkeep.kafka.wire.batch import walk
 from kafkeep.kafka.wire.transactions import CommittedFilter
 from kafkeep.model import OffsetRange, TopicPartition
+from kafkeep.records import dataclass
 
 _MOST_TRIES = 20
 _LONGEST_PAUSE_SECONDS = 2.0

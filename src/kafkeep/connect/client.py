@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 from kafkeep.connectors import (
@@ -20,6 +20,7 @@ from kafkeep.connectors import (
 )
 from kafkeep.errors import ServiceError
 from kafkeep.model import Failure
+from kafkeep.records import dataclass
 from kafkeep.rest import Json, Parts, RestClient, as_object, as_text, segment
 from kafkeep.secret import Secret
 

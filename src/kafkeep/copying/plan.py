@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from kafkeep.records import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,6 +15,10 @@ class CopyPlan:
     """The commit that the copy will reach."""
     target_head: int
     """The commit that it has reached, -1 for none."""
+    begins: int = 0
+    """From this commit on the source has all of them: it saved a state, or is commit 0."""
+    milestones: tuple[int, ...] = ()
+    """Commits before that one that the target lacks and that are never deleted."""
     packs: tuple[tuple[str, int], ...]
     """(name, bytes) of what the target lacks."""
     documents: tuple[str, ...]
@@ -25,8 +29,13 @@ class CopyPlan:
     """Packs of the target that the source has given up, keys of topics that were shredded and of recipients removed."""
 
     @property
+    def first(self) -> int:
+        """The first of the commits to be copied in a row."""
+        return self.target_head + 1 if self.target_head >= self.begins else self.begins
+
+    @property
     def commits(self) -> int:
-        return self.head - self.target_head
+        return self.head - self.first + 1 + len(self.milestones)
 
     @property
     def pack_bytes(self) -> int:

@@ -1,7 +1,8 @@
 """The recipe of a copy: packs, then what points name, then the commits, and last the document that makes it a repository.
 
 Every byte is checked against the log before it is published at the target, so a copy never spreads damage. The target's log
-is a beginning of the source's; anything else is another repository, or one that somebody wrote into.
+is a beginning of the source's; anything else is another repository, or one that somebody wrote into. Of a log that was
+trimmed the target gets what is there: commits from a saved state on, milestones before it, and that state's documents first.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from blake3 import blake3
 
@@ -26,7 +27,14 @@ from kafkeep.repository.objects import read_repository_document
 from kafkeep.repository.packing import Randomness
 from kafkeep.repository.reader import read_footer
 from kafkeep.repository.repository import Repository
+from kafkeep.repository.roots import documents_of
+from kafkeep.repository.state import RootRef, State
 from kafkeep.repository.stores.base import Store, Upload
+from kafkeep.saved_states import is_dense
+from kafkeep.state_reading import named_states
+
+if TYPE_CHECKING:
+    from kafkeep.repository.sealing import DocumentSeal
 
 BLOCK_BYTES: Final = 8 * 1024 * 1024
 _ANOTHER_TARGET: Final = "Copy into an empty place, or into a copy that nobody backs up into."
@@ -38,16 +46,21 @@ def prepare(source: Repository, target: Store) -> CopyPlan:
     Raises `PlanRefused` when the target holds something else, `CorruptChain`, `StoreError`.
     """
     state = source.refresh()
-    reached = _reached(source, target)
+    begins = log_begins(source.store, state, source.seal)
+    reached = _reached(source, target, begins)
     # A listing only proposes: what it leaves out is found to be there when it is put.
     present = {info.name: info.size for kind in ("pack/", "doc/", "audit/", "key/") for info in target.list(kind)}
-    documents = sorted({names.document_name(found) for point in state.points for _, found in point.documents})
+    named = {found for point in state.points for _, found in point.documents}
+    named = named.union(*(documents_of(source.store, saved, source.seal) for saved in _saved_from(source, begins)))
+    documents = sorted(map(names.document_name, named))
     return CopyPlan(
         repository=source.id,
         source=source.store.url,
         target=target.url,
         head=state.head,
         target_head=reached,
+        begins=begins,
+        milestones=_lacking(target, begins, state.head),
         # what holds no run any more is needed by nobody, and may be what a repair left behind
         packs=tuple(
             (entry.name, entry.size) for entry in state.packs if entry.runs and present.get(entry.name) != entry.size
@@ -63,7 +76,34 @@ def prepare(source: Repository, target: Store) -> CopyPlan:
     )
 
 
-def _reached(source: Repository, target: Store) -> int:
+def log_begins(store: Store, state: State, seal: DocumentSeal | None) -> int:
+    """The commit from which on the store lists all: 0, or the oldest saved state that will do. Raises `CorruptionError`,
+    `StoreError`."""
+    if state.root is None:
+        return 0
+    listed = (names.log_number(info.name) for info in store.list("log/"))
+    present = sorted(number for number in listed if number is not None and number <= state.head)
+    saved = [each.number for each in named_states(store, state.root, seal)]
+    for begins in (0, *reversed(saved)):
+        if is_dense(present, begins, state.head):
+            return begins
+    return state.root.number
+
+
+def _saved_from(source: Repository, begins: int) -> list[RootRef]:
+    named = named_states(source.store, source.state.root, source.seal)
+    return [each.ref for each in named if each.number >= begins]
+
+
+def _lacking(target: Store, begins: int, head: int) -> tuple[int, ...]:
+    """Milestones before the beginning of the log that are not in the target."""
+    numbers = range(0, min(begins, head + 1), names.MILESTONE)
+    with ThreadPoolExecutor(max(1, target.capabilities.parallel_reads)) as pool:
+        there = pool.map(lambda number: chain.exists(target, number), numbers)
+        return tuple(number for number, known in zip(numbers, there, strict=True) if not known)
+
+
+def _reached(source: Repository, target: Store, begins: int) -> int:
     """The newest commit of the target, -1 for an empty one; all of its log must be the beginning of the source's."""
     try:
         known = read_repository_document(target)
@@ -74,11 +114,13 @@ def _reached(source: Repository, target: Store) -> int:
     reached = chain.find_head(target, -1)
     if reached < 0:
         return -1
-    theirs = chain.read_commit(target, reached)
-    ours = chain.read_commit(source.store, reached)
+    # what was trimmed from the source cannot be compared: then the milestone below is, which stays
+    common = reached if reached >= begins else reached - reached % names.MILESTONE
+    theirs = chain.read_commit(target, common)
+    ours = chain.read_commit(source.store, common)
     # One commit names all before it by their digests.
     if theirs is None or ours != theirs:
-        raise PlanRefused(f"commit {reached} in {target.url} is not the source's", hint=_ANOTHER_TARGET)
+        raise PlanRefused(f"commit {common} in {target.url} is not the source's", hint=_ANOTHER_TARGET)
     return reached
 
 
@@ -120,7 +162,9 @@ def copy(
         source.audit(name)
         put_same(target, name, source.store.get(name))
     sink(Stage("commits", f"{plan.commits} commit(s)"))
-    _copy_commits(source, target, plan)
+    put_commits(source.store, target, plan.first, plan.head, plan.milestones)
+    put_same(target, names.REPOSITORY, encode_repository(source.about))
+    chain.write_hint(target, plan.head)
     for name in plan.surplus if delete_swept else ():
         target.delete(name)
     return CopyResult(plan=plan, packs=len(sizes), bytes=sum(sizes), deleted=len(plan.surplus) if delete_swept else 0)
@@ -206,9 +250,17 @@ def put_same(target: Store, name: str, data: bytes) -> None:
             raise PlanRefused(f"{name} in {target.url} is another one", hint=_ANOTHER_TARGET) from None
 
 
-def _copy_commits(source: Repository, target: Store, plan: CopyPlan) -> None:
-    """In order, so that the target's log has no hole at any moment; then what makes it a repository; then the hint."""
-    for number, data in chain.read_commits(source.store, plan.target_head + 1, plan.head):
+def put_commits(source: Store, target: Store, first: int, last: int, milestones: Iterable[int]) -> None:
+    """In order, so that the target's log has no hole at any moment.
+
+    Milestones before the first, rising, come last, the newest of them at first: as long as the next one is not there, whoever
+    reads the target takes its log for as long as it was before. Raises `PlanRefused` where the target holds others,
+    `CorruptionError`, `StoreError`.
+    """
+    for number, data in chain.read_commits(source, first, last):
         put_same(target, names.log_name(number), data)
-    put_same(target, names.REPOSITORY, encode_repository(source.about))
-    chain.write_hint(target, plan.head)
+    for number in reversed(tuple(milestones)):
+        milestone = chain.read_commit(source, number)
+        if milestone is None:
+            raise CorruptObject(f"{names.log_name(number)} is missing in {source.url}")
+        put_same(target, names.log_name(number), milestone)

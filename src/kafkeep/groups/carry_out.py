@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from kafkeep.errors import KafkaError, KafkaUnreachable
 from kafkeep.events import EventSink, PartFailed, Progress, ignore
@@ -21,6 +21,7 @@ from kafkeep.kafka.admin import Admin
 from kafkeep.kafka.cluster import Cluster
 from kafkeep.kafka.codes import code_name
 from kafkeep.model import Failure, GroupOffset, TopicPartition
+from kafkeep.records import dataclass
 from kafkeep.work.messages import Finished
 from kafkeep.work.threads import run_on_threads
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from kafkeep.groups.plan import DELETE, SET, GroupsPlan, PlannedGroup, PlannedPosition
 from kafkeep.groups.survey import SHARE
 from kafkeep.model import GroupOffset, TopicPartition
+from kafkeep.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ group id with a line break cannot be written for it; nor can metadata strings, w
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from kafkeep.errors import UsageError
@@ -16,6 +15,7 @@ from kafkeep.groups.plan import SET, UNCHANGED, GroupsPlan
 from kafkeep.groups.survey import OFFSETS, SHARE
 from kafkeep.model import TopicPartition
 from kafkeep.position_files import FilePosition, positions_csv, positions_json
+from kafkeep.records import dataclass
 from kafkeep.rows import csv_rows, digits, is_json, json_entries
 
 MOST_OFFSET: Final = 2**63 - 1

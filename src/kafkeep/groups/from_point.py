@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from kafkeep.groups.landing import EXACT, Route, land
 from kafkeep.groups.options import GroupOptions
@@ -22,6 +21,7 @@ from kafkeep.groups.plan import (
 from kafkeep.groups.survey import GroupsSurvey, TargetPartition
 from kafkeep.model import ClusterMetadata, Gap, Group, GroupOffset, PartitionCut, RecoveryPoint, TopicPartition
 from kafkeep.offset_map import MappedPartition, MappedPartitions
+from kafkeep.records import dataclass
 from kafkeep.renaming import renamed
 
 

@@ -9,7 +9,7 @@ the name of its first object.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -19,6 +19,8 @@ from kafkeep.groups.plan import GroupsPlan
 from kafkeep.groups.result import GroupsResult
 from kafkeep.groups.survey import OFFSETS, SHARE
 from kafkeep.model import GroupOffset, TopicPartition
+from kafkeep.records import dataclass
+from kafkeep.reports import UNREADABLE, PassedOver, Report
 from kafkeep.repository.repository import Repository
 from kafkeep.times import rfc3339
 
@@ -27,6 +29,7 @@ FINISHED: Final = "groups-finished"
 APPLY: Final = "apply"
 LATEST: Final = "latest"
 _KEYS: Final = {"verb": str, "target_cluster": str, "part": int, "parts": int, "groups": list}
+_BY_NAME: Final = "such a job is taken back by its name"
 PART_BYTES: Final = 16 * 1024 * 1024
 """About this much goes into one object: a quarter of what the repository takes."""
 POSITION_BYTES: Final = 120
@@ -142,56 +145,107 @@ def finish_job(repository: Repository, job: str, result: GroupsResult, *, now: C
 def find_job(repository: Repository, spec: str, target_cluster: str) -> Job:
     """A job by the name of its record, or `latest`: the newest `apply` on this cluster.
 
+    Records that cannot be read are passed over and told in the job's warnings, and where commits are signed `latest` passes
+    over those that nobody trusted has signed: such a job is taken by its name, which a person gives.
+
     Raises `NothingToDo` when there is none, `UsageError` for an unknown name, `GuardRefused` for a job on another
-    cluster, `CorruptObject` for a record that is damaged or not of the known shape.
+    cluster, `CorruptObject` for a named record that is damaged or not of the known shape, `StoreError`.
     """
+    passed_over = PassedOver()
     names = sorted(info.name for info in repository.store.list("audit/"))
-    name = _latest(repository, names, target_cluster) if spec == LATEST else _named(repository, names, spec)
-    found = _job(name, _all_parts(repository, names, name))
+    if spec == LATEST:
+        found = _latest(repository, names, target_cluster, passed_over)
+    else:
+        found = _read(repository, names, spec, _named(repository, names, spec), passed_over)
     if found.target_cluster != target_cluster:
         raise GuardRefused(
-            f"job {name} changed groups of cluster {found.target_cluster}, this is cluster {target_cluster}",
+            f"job {found.name} changed groups of cluster {found.target_cluster}, this is cluster {target_cluster}",
             hint="Name the cluster whose groups were changed with --cluster.",
         )
-    return found
+    return replace(found, warnings=(*found.warnings, *passed_over.warnings(how=_BY_NAME)))
 
 
-def _latest(repository: Repository, names: Sequence[str], target_cluster: str) -> str:
+def _read(repository: Repository, names: Sequence[str], name: str, first: Report, passed_over: PassedOver) -> Job:
+    parts = _all_parts(repository, names, name, first, passed_over)
+    found = _job(name, [part.value for part in parts])
+    return replace(found, warnings=(*found.warnings, *_believed(name, parts)))
+
+
+def _believed(name: str, parts: Sequence[Report]) -> Iterator[str]:
+    strange = sum(not part.trusted for part in parts)
+    if strange:
+        yield f"what the positions were is believed from {name}, of which nobody trusted has signed {strange} part(s)"
+
+
+def _latest(repository: Repository, names: Sequence[str], target_cluster: str, passed_over: PassedOver) -> Job:
     # Newest first: a repository may hold years of reports.
     for name in reversed(names):
-        part = _started(repository, name)
-        if part is not None and (part["job"], part["verb"], part["target_cluster"]) == (None, APPLY, target_cluster):
-            return name
+        part = _part(repository, name, passed_over)
+        if part is None:
+            continue
+        told = (part.value["job"], part.value["verb"], part.value["target_cluster"])
+        if told != (None, APPLY, target_cluster):
+            continue
+        if not part.trusted:
+            passed_over.untrusted.append(name)
+            continue
+        try:
+            return _read(repository, names, name, part, passed_over)
+        except CorruptObject as error:
+            passed_over.unread[name] = error
+    if passed_over.unread:  # one of these may be the job that is meant
+        raise passed_over.unread[max(passed_over.unread)]
+    strange = "".join(f"; {warning}" for warning in passed_over.warnings(how=_BY_NAME))
     raise NothingToDo(
-        f"{repository.store.url} has no record of groups that were set on this cluster",
+        f"{repository.store.url} has no record of groups that were set on this cluster{strange}",
         hint="`kafkeep groups apply` leaves one behind whenever it changes something.",
     )
 
 
-def _named(repository: Repository, names: Sequence[str], spec: str) -> str:
+def _named(repository: Repository, names: Sequence[str], spec: str) -> Report:
     part = _started(repository, spec) if spec in names else None
-    if part is None or part["job"] is not None:
+    if part is None or part.value["job"] is not None:
         raise UsageError(
             f"no change of groups is recorded as {spec[:100]!r} in {repository.store.url}",
             hint="`kafkeep groups apply` names its record, audit/…; `latest` is the newest of this cluster.",
         )
-    return spec
+    return part
 
 
-def _all_parts(repository: Repository, names: Sequence[str], first: str) -> list[Any]:
-    """The parts of a job as far as they are there; those after the first were written right behind it."""
-    parts = [_started(repository, first)]
-    near = names.index(first)
-    for name in (*names[near + 1 :], *reversed(names[:near])):
-        if len(parts) >= parts[0]["parts"]:
+def _all_parts(
+    repository: Repository, names: Sequence[str], name: str, first: Report, passed_over: PassedOver
+) -> list[Report]:
+    """The parts of a job as far as they are there; those after the first were written right behind it.
+
+    One that nobody trusted has signed is no part of a job that somebody trusted has begun.
+    """
+    parts = {1: first}
+    near = names.index(name)
+    for other in (*names[near + 1 :], *reversed(names[:near])):
+        if len(parts) >= first.value["parts"]:
             break
-        part = _started(repository, name)
-        if part is not None and part["job"] == first:
-            parts.append(part)
-    return sorted(parts, key=lambda part: int(part["part"]))
+        part = _part(repository, other, passed_over)
+        if part is None or part.value["job"] != name:
+            continue
+        if first.trusted and not part.trusted:
+            passed_over.untrusted.append(other)
+        else:
+            parts.setdefault(part.value["part"], part)
+    return [part for _, part in sorted(parts.items())]
 
 
-def _started(repository: Repository, name: str) -> Any:
+def _part(repository: Repository, name: str, passed_over: PassedOver) -> Report | None:
+    """As `_started`; what cannot be read is none, and is told."""
+    try:
+        return _started(repository, name)
+    except UNREADABLE as error:
+        if error.retryable:
+            raise
+        passed_over.unread[name] = error
+        return None
+
+
+def _started(repository: Repository, name: str) -> Report | None:
     """The part of a job's record that an object is; None for other reports."""
     report = repository.audit(name)
     if report["kind"] != STARTED:
@@ -199,7 +253,7 @@ def _started(repository: Repository, name: str) -> Any:
     value = report["value"]
     if not isinstance(value, dict) or "job" not in value or any(type(value.get(k)) is not t for k, t in _KEYS.items()):
         raise CorruptObject(f"{name} is no record of a change of groups")
-    return value
+    return Report(name, STARTED, value, repository.trusts(report))
 
 
 def _job(name: str, parts: Sequence[Any]) -> Job:

@@ -6,11 +6,11 @@ there, the backup lost the range, or nothing was written behind it yet.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from kafkeep.model import Gap, TopicPartition
 from kafkeep.offset_map import OffsetMap
+from kafkeep.records import dataclass
 
 EXACT: Final = "exact"
 """At the very record; with the same log, at the same offset."""

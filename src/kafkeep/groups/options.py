@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
+from kafkeep.records import dataclass
 from kafkeep.renaming import Rename
 from kafkeep.selection import Selection
 
@@ -24,6 +24,8 @@ class GroupOptions:
     group_renames: tuple[Rename, ...] = ()
     map_file: str | None = None
     """An offset map written by `restore --offset-map`; otherwise the repository's own record of the restore is used."""
+    restored_by: str | None = None
+    """The restore whose reports are believed whoever signed them, by the object name of its record, or `none`."""
     backwards: bool = False
     """Positions may move to an earlier offset than the group has now."""
     in_gap: str = "refuse"

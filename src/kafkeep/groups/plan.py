@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from kafkeep.groups.landing import TOLD
 from kafkeep.groups.survey import OFFSETS, SHARE, TargetGroup, TargetPartition, kind_of
 from kafkeep.model import GroupOffset, TopicPartition
+from kafkeep.records import dataclass
 
 T = TypeVar("T")
 

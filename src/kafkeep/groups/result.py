@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from kafkeep.model import Failure, TopicPartition
+from kafkeep.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

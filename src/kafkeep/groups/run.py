@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from kafkeep.errors import GroupActive, NothingToDo, PlanRefused
@@ -25,7 +26,7 @@ from kafkeep.model import RecoveryPoint, TopicPartition
 from kafkeep.point_documents import metadata_of
 from kafkeep.position_files import FilePosition
 from kafkeep.repository.repository import Repository
-from kafkeep.restore_reports import mapped_by_restores, mapped_in_file
+from kafkeep.restore_reports import RestoresTold, mapped_in_file, told_by_restores
 
 TOLD_REFUSALS = 5
 
@@ -52,13 +53,14 @@ def prepare(
     sink(Stage("survey", f"looking at {len(chosen.groups)} group(s) and {len(chosen.targets)} partition(s)"))
     cluster_id = cluster.cluster_id()
     if options.map_file is not None:
-        maps = mapped_in_file(options.map_file)
+        told = RestoresTold(mapped=mapped_in_file(options.map_file))
     else:
-        maps = mapped_by_restores(repository, point, cluster_id)
+        told = told_by_restores(repository, point, cluster_id, restored_by=options.restored_by)
     names = chosen.target_ids(options)
     kinds = {names[group.group_id]: kind_of(group.type) for group, _ in chosen.groups}
     found = survey(cluster, kinds, set(chosen.targets.values()), cluster_id)
-    return plan_point(point, chosen, contents_of(repository, point, chosen), maps, found, options)
+    plan = plan_point(point, chosen, contents_of(repository, point, chosen), told.mapped, found, options)
+    return replace(plan, warnings=(*told.warnings, *plan.warnings))
 
 
 def prepare_file(

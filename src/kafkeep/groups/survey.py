@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from kafkeep.model import GroupOffset, TopicPartition
+from kafkeep.records import dataclass
 
 OFFSETS: Final = "offsets"
 """Groups with committed offsets: classic, consumer (KIP-848) and streams (KIP-1071)."""

@@ -8,23 +8,15 @@ that concern the whole call are raised: KafkaUnreachable, KafkaLoginError, Kafka
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from kafkeep.errors import KafkaError
 from kafkeep.kafka import groups as group_calls
 from kafkeep.kafka import share_groups as share_calls
 from kafkeep.kafka import transactions as transaction_calls
+from kafkeep.kafka.apis import CREATE_TOPICS, DELETE_RECORDS, DELETE_TOPICS, DESCRIBE_CONFIGS, INIT_PRODUCER_ID
 from kafkeep.kafka.codes import ErrorCode, code_name, request_error, retriable
-from kafkeep.kafka.control import (
-    CREATE_TOPICS,
-    DELETE_RECORDS,
-    DELETE_TOPICS,
-    DESCRIBE_CONFIGS,
-    INIT_PRODUCER_ID,
-    ControlClient,
-    topic_id,
-)
+from kafkeep.kafka.control import ControlClient, topic_id
 from kafkeep.kafka.groups import GroupListing
 from kafkeep.kafka.links import Fields
 from kafkeep.kafka.retry import Retry
@@ -32,6 +24,7 @@ from kafkeep.kafka.routing import COORDINATOR_MOVED, LeaderAnswers, by_leader, r
 from kafkeep.kafka.topology import Topology
 from kafkeep.kafka.transaction_values import ListedTransaction, TransactionDescription
 from kafkeep.model import NO_TOPIC_ID, GroupOffset, TopicPartition
+from kafkeep.records import dataclass
 
 TOPIC_RESOURCE: Final = 2
 

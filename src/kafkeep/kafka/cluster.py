@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
@@ -11,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 from kafkeep.errors import KafkaUnsupported
 from kafkeep.events import EventSink, ignore
 from kafkeep.kafka.admin import Admin
+from kafkeep.kafka.apis import LIST_OFFSETS
 from kafkeep.kafka.config import ClusterConfig
-from kafkeep.kafka.control import LIST_OFFSETS, ControlClient
+from kafkeep.kafka.control import ControlClient
 from kafkeep.kafka.fetch import BrokerFetcher
 from kafkeep.kafka.links import Fields
 from kafkeep.kafka.produce import BrokerProducer
@@ -21,6 +21,7 @@ from kafkeep.kafka.topology import NO_NODE, Broker, TopicTopology, Topology
 from kafkeep.kafka.wire import list_offsets
 from kafkeep.kafka.wire.primitives import Reader
 from kafkeep.model import TopicPartition
+from kafkeep.records import dataclass
 
 if TYPE_CHECKING:
     from kafkeep.kafka.settings_admin import SettingsAdmin

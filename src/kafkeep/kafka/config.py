@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
 from kafkeep.errors import SettingsError
+from kafkeep.records import dataclass
 from kafkeep.secret import Secret
 from kafkeep.tls import TlsConfig
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from kafkeep.errors import KafkaError, KafkaUnreachable
 from kafkeep.inventory import BROKER
+from kafkeep.kafka.apis import ALTER_CONFIGS
 from kafkeep.kafka.codes import ErrorCode, retriable
 from kafkeep.kafka.configs import RESOURCE_TYPES
-from kafkeep.kafka.control import ALTER_CONFIGS, ControlClient, Target
+from kafkeep.kafka.control import ControlClient, Target
 from kafkeep.kafka.links import Fields
 from kafkeep.kafka.routing import refused
+from kafkeep.records import dataclass
 
 TOPIC: Final = "topic"
 _TYPES: Final = {TOPIC: 2, **RESOURCE_TYPES}

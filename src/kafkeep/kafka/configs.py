@@ -17,8 +17,9 @@ from kafkeep.inventory import (
     ConfigValue,
     ResourceConfigs,
 )
+from kafkeep.kafka.apis import DESCRIBE_CONFIGS
 from kafkeep.kafka.codes import ErrorCode
-from kafkeep.kafka.control import DESCRIBE_CONFIGS, ControlClient, Target
+from kafkeep.kafka.control import ControlClient, Target
 from kafkeep.kafka.links import Fields
 from kafkeep.kafka.routing import refused
 from kafkeep.kafka.settings_apis import LIST_CONFIG_RESOURCES

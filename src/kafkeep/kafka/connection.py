@@ -15,8 +15,6 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
-import structlog
-
 from kafkeep.errors import KafkaError, KafkaLoginError, KafkaProtocolError, KafkaUnreachable, KafkaUnsupported
 from kafkeep.kafka.auth import SaslMechanism, sasl_mechanism
 from kafkeep.kafka.codes import code_name, request_error
@@ -24,6 +22,7 @@ from kafkeep.kafka.config import ClusterConfig
 from kafkeep.kafka.stream import Part, PlainStream, Stream, TlsStream
 from kafkeep.kafka.wire.headers import API_VERSIONS, flexible_answer_header, request_header
 from kafkeep.kafka.wire.primitives import Reader, string
+from kafkeep.logger import get_logger
 from kafkeep.tls_context import ssl_context
 
 SASL_HANDSHAKE: Final = 17
@@ -42,7 +41,7 @@ _MOST_LOGIN_STEPS: Final = 16
 _SHORTEST_WAIT_SECONDS: Final = 0.01
 _SIZE: Final = struct.Struct(">i")
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 def _memory(size: int) -> bytearray | mmap.mmap:
@@ -57,20 +56,22 @@ class FrameBuffer:
     its turn comes again.
     """
 
-    __slots__ = ("_next", "_slots", "size")
+    __slots__ = ("_next", "_slots", "lead", "size")
 
     def __init__(self, size: int = SMALL_BUFFER) -> None:
         self.size = size
+        self.lead = 0
+        """How far behind the beginning of its buffer the next frame begins."""
         self._slots: list[bytearray | mmap.mmap] = [bytearray(), bytearray()]
         self._next = 0
 
     def take(self, size: int) -> memoryview:
         """Room for a frame of `size` bytes in the buffer whose turn it is."""
         turn, self._next = self._next, 1 - self._next
-        wanted = max(size, self.size)
+        wanted = max(self.lead + size, self.size)
         if len(self._slots[turn]) != wanted:
             self._slots[turn] = _memory(wanted)
-        return memoryview(self._slots[turn])[:size]
+        return memoryview(self._slots[turn])[self.lead : self.lead + size]
 
 
 class _Awaited(NamedTuple):

@@ -1,218 +1,33 @@
 """The control path: any request that is not Fetch or Produce, to any node, the controller or a group's coordinator.
 
-kafka-python serves here as codec only. Its message classes are compiled from Kafka's own JSON definitions and cover
-every version; its connection manager is left alone, because it logs whole frames at DEBUG (a SASL/PLAIN password in
-clear), does not escape SCRAM names, refuses the next send while a connection is throttled, and runs an event loop in a
-thread of its own. Requests travel over `kafkeep.kafka.connection.Connection`, so there is one socket, TLS and login
-implementation for the hot and the control path, and one place where a secret could leak.
-
-This module is the only one that imports kafka-python. Callers name an `Api`, give the request's fields as plain values
-under kafka-python's snake_case names (arrays of structs as lists of mappings), and read the answer's fields by
-attribute; versions are settled per connection, the highest both sides speak within the `Api`'s range.
+Requests travel over `kafkeep.kafka.connection.Connection`, so there is one socket, TLS and login implementation for the
+hot and the control path, and one place where a secret could leak. What they say is `kafkeep.kafka.apis`; versions are
+settled per connection, the highest both sides speak within the `Api`'s range.
 """
 
 from __future__ import annotations
 
-import logging
-import struct
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final, Literal, TypeVar
-
-import structlog
-from kafka.protocol.admin import (
-    CreateTopicsRequest,
-    CreateTopicsResponse,
-    DeleteGroupsRequest,
-    DeleteGroupsResponse,
-    DeleteRecordsRequest,
-    DeleteRecordsResponse,
-    DeleteTopicsRequest,
-    DeleteTopicsResponse,
-    DescribeConfigsRequest,
-    DescribeConfigsResponse,
-    DescribeGroupsRequest,
-    DescribeGroupsResponse,
-    IncrementalAlterConfigsRequest,
-    IncrementalAlterConfigsResponse,
-    ListGroupsRequest,
-    ListGroupsResponse,
-)
-from kafka.protocol.admin.transactions import (
-    DescribeTransactionsRequest,
-    DescribeTransactionsResponse,
-    ListTransactionsRequest,
-    ListTransactionsResponse,
-)
-from kafka.protocol.api_message import ApiMessage
-from kafka.protocol.consumer import (
-    ListOffsetsRequest,
-    ListOffsetsResponse,
-    OffsetCommitRequest,
-    OffsetCommitResponse,
-    OffsetDeleteRequest,
-    OffsetDeleteResponse,
-    OffsetFetchRequest,
-    OffsetFetchResponse,
-)
-from kafka.protocol.metadata import (
-    FindCoordinatorRequest,
-    FindCoordinatorResponse,
-    MetadataRequest,
-    MetadataResponse,
-)
-from kafka.protocol.producer import InitProducerIdRequest, InitProducerIdResponse
 
 from kafkeep.errors import KafkaAccessDenied, KafkaError, KafkaProtocolError, KafkaUnreachable, KafkaUnsupported
 from kafkeep.events import EventSink, ignore
+from kafkeep.kafka.apis import FIND_COORDINATOR, METADATA, Api, cap_library_loggers
 from kafkeep.kafka.codes import ErrorCode, code_name, request_error, retriable
 from kafkeep.kafka.config import ClusterConfig
 from kafkeep.kafka.connection import Connection
-from kafkeep.kafka.links import Body, Fields, Link, Message, settled_version
+from kafkeep.kafka.links import Body, Link, Message, settled_version
 from kafkeep.kafka.retry import Retry
 from kafkeep.kafka.topology import NO_NODE, Broker, PartitionTopology, TopicTopology, Topology
+from kafkeep.logger import get_logger
 from kafkeep.model import NO_TOPIC_ID, topic_id_text
+from kafkeep.records import dataclass
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 T = TypeVar("T")
 
 COORDINATOR_KEYS_PER_REQUEST: Final = 500
-
-_codec = threading.Lock()
-"""kafka-python compiles a message's code on first use and swaps class attributes while it does so."""
-
-
-class ConsumerGroupDescribeRequest(ApiMessage, load_json="kafkeep.kafka.messages"):  # type: ignore[call-arg, misc]
-    """KIP-848; absent from kafka-python 3.0."""
-
-
-class ConsumerGroupDescribeResponse(ApiMessage, load_json="kafkeep.kafka.messages"):  # type: ignore[call-arg, misc]
-    """KIP-848; absent from kafka-python 3.0."""
-
-
-class DescribeShareGroupOffsetsRequest(ApiMessage, load_json="kafkeep.kafka.messages"):  # type: ignore[call-arg, misc]
-    """KIP-932; absent from kafka-python 3.0."""
-
-
-class DescribeShareGroupOffsetsResponse(ApiMessage, load_json="kafkeep.kafka.messages"):  # type: ignore[call-arg, misc]
-    """KIP-932; absent from kafka-python 3.0."""
-
-
-class AlterShareGroupOffsetsRequest(ApiMessage, load_json="kafkeep.kafka.messages"):  # type: ignore[call-arg, misc]
-    """KIP-932; absent from kafka-python 3.0."""
-
-
-class AlterShareGroupOffsetsResponse(ApiMessage, load_json="kafkeep.kafka.messages"):  # type: ignore[call-arg, misc]
-    """KIP-932; absent from kafka-python 3.0."""
-
-
-class DeleteShareGroupOffsetsRequest(ApiMessage, load_json="kafkeep.kafka.messages"):  # type: ignore[call-arg, misc]
-    """KIP-932; absent from kafka-python 3.0."""
-
-
-class DeleteShareGroupOffsetsResponse(ApiMessage, load_json="kafkeep.kafka.messages"):  # type: ignore[call-arg, misc]
-    """KIP-932; absent from kafka-python 3.0."""
-
-
-def cap_library_loggers() -> None:
-    """Keeps the `kafka` loggers at INFO or above whatever level the user chose.
-
-    kafka-python writes requests and frames at DEBUG. The codec alone does not, but a plug-in or an embedding program
-    may use the rest of the library in the same process with the same secrets.
-    """
-    for name in ["kafka", *(name for name in logging.root.manager.loggerDict if name.startswith("kafka."))]:
-        logger = logging.getLogger(name)
-        if logger.level < logging.INFO and (logger.level != logging.NOTSET or name == "kafka"):
-            logger.setLevel(logging.INFO)
-
-
-class Api:
-    """One kind of request and its answer, with the range of versions that kafkeep's callers can handle."""
-
-    def __init__(self, request: Any, response: Any, *, lowest: int | None = None, highest: int | None = None) -> None:
-        first, last = request.valid_versions
-        self.name: str = request.name.removesuffix("Request")
-        self.key: int = request.API_KEY
-        self.lowest = first if lowest is None else lowest
-        self.highest = last if highest is None else highest
-        self._request = request
-        self._response = response
-        self._never_null: dict[tuple[int, int], list[tuple[str, Any]]] = {}
-
-    def encode(self, version: int, fields: Fields) -> bytes:
-        """The request's body, without header. Raises KeyError for a field that the message does not have."""
-        with _codec:
-            return bytes(_message(self._request, self._request.fields, version, fields).encode(version=version))
-
-    def decode(self, version: int, body: memoryview) -> Any:
-        """The answer, fields readable by attribute. Raises KafkaProtocolError when the bytes are not such an answer."""
-        try:
-            with _codec:
-                answer = self._response.decode(body, version=version)
-        except (struct.error, IndexError, ValueError, TypeError, OverflowError, MemoryError) as error:
-            raise KafkaProtocolError(f"the answer to {self.name} version {version} cannot be read: {error}") from error
-        self._refuse_nulls(answer, self._response.fields, version)
-        return answer
-
-    def _refuse_nulls(self, item: Any, fields: Mapping[str, Any], version: int) -> None:
-        # The codec reads a null where the definition forbids one; callers iterate and compare without asking.
-        key = (id(fields), version)
-        checked = self._never_null.get(key)
-        if checked is None:
-            checked = self._never_null[key] = [
-                (name, field) for name, field in fields.items() if field.for_version_q(version) and _may_be_long(field)
-            ]
-        for name, field in checked:
-            value = getattr(item, name)
-            if value is None:
-                if not field.nullable_for_version_q(version):
-                    raise KafkaProtocolError(f"the answer to {self.name} version {version} lacks {name}")
-            elif field.is_struct_array():
-                for inner in value:
-                    self._refuse_nulls(inner, field.fields, version)
-
-
-def _may_be_long(field: Any) -> bool:
-    return bool(field.is_array() or field.type_str == "string")
-
-
-def _message(kind: Any, known: Mapping[str, Any], version: int, fields: Fields) -> Any:
-    # Callers give what any version needs; each version takes what it has.
-    taken = {name: value for name, value in fields.items() if known[name].for_version_q(version)}
-    return kind(version=version, **{name: _value(known[name], version, value) for name, value in taken.items()})
-
-
-def _value(field: Any, version: int, value: Any) -> Any:
-    if value is None or not field.is_struct_array():
-        return value
-    return [_message(field.data_class, field.fields, version, item) for item in value]
-
-
-# Metadata from version 4 on never creates the topics it is asked for (KIP-204).
-METADATA: Final = Api(MetadataRequest, MetadataResponse, lowest=4)
-FIND_COORDINATOR: Final = Api(FindCoordinatorRequest, FindCoordinatorResponse)
-LIST_OFFSETS: Final = Api(ListOffsetsRequest, ListOffsetsResponse, lowest=2)
-CREATE_TOPICS: Final = Api(CreateTopicsRequest, CreateTopicsResponse)
-DELETE_TOPICS: Final = Api(DeleteTopicsRequest, DeleteTopicsResponse)
-DESCRIBE_CONFIGS: Final = Api(DescribeConfigsRequest, DescribeConfigsResponse)
-ALTER_CONFIGS: Final = Api(IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse)
-DELETE_RECORDS: Final = Api(DeleteRecordsRequest, DeleteRecordsResponse)
-# Version 6 of the codec is KIP-939's, which no released broker offers and which changes the meaning of the call.
-INIT_PRODUCER_ID: Final = Api(InitProducerIdRequest, InitProducerIdResponse, highest=5)
-LIST_GROUPS: Final = Api(ListGroupsRequest, ListGroupsResponse)
-DESCRIBE_GROUPS: Final = Api(DescribeGroupsRequest, DescribeGroupsResponse)
-DESCRIBE_CONSUMER_GROUPS: Final = Api(ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse)
-# Version 10 of both names topics by id only: a position on a deleted topic could not be told from one on its successor.
-OFFSET_FETCH: Final = Api(OffsetFetchRequest, OffsetFetchResponse, lowest=2, highest=9)
-OFFSET_COMMIT: Final = Api(OffsetCommitRequest, OffsetCommitResponse, highest=9)
-OFFSET_DELETE: Final = Api(OffsetDeleteRequest, OffsetDeleteResponse)
-DELETE_GROUPS: Final = Api(DeleteGroupsRequest, DeleteGroupsResponse)
-DESCRIBE_SHARE_OFFSETS: Final = Api(DescribeShareGroupOffsetsRequest, DescribeShareGroupOffsetsResponse)
-ALTER_SHARE_OFFSETS: Final = Api(AlterShareGroupOffsetsRequest, AlterShareGroupOffsetsResponse)
-DELETE_SHARE_OFFSETS: Final = Api(DeleteShareGroupOffsetsRequest, DeleteShareGroupOffsetsResponse)
-LIST_TRANSACTIONS: Final = Api(ListTransactionsRequest, ListTransactionsResponse)
-DESCRIBE_TRANSACTIONS: Final = Api(DescribeTransactionsRequest, DescribeTransactionsResponse)
 
 
 @dataclass(frozen=True, slots=True)

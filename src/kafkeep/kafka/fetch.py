@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+from kafkeep import native
 from kafkeep.errors import KafkaProtocolError
 from kafkeep.events import EventSink, ignore
 from kafkeep.kafka.codes import request_error
@@ -23,6 +24,9 @@ DEFAULT_RESPONSE_BYTES: Final = 8 * 1024 * 1024
 MOST_OUTSTANDING: Final = 2
 _HEADER_ROOM: Final = 64 * 1024
 """What an answer holds besides records, as a rule."""
+
+
+_PAGE: Final = 4096
 
 
 class _Asked(NamedTuple):
@@ -64,6 +68,8 @@ class BrokerFetcher:
         self._partition_bytes = response_bytes if partition_bytes is None else partition_bytes
         self._max_wait_ms = max_wait_ms
         self._buffer = FrameBuffer(response_bytes + _HEADER_ROOM)
+        self._records_at = 0
+        """How far behind a page's beginning the records of the last answer would have begun, had its frame begun at one."""
         self._asked: deque[_Asked] = deque()
         largest = max(2 * response_bytes, LARGEST_FRAME)
         self._connection = Connection.open(config, host, port, largest_frame=largest)
@@ -105,6 +111,12 @@ class BrokerFetcher:
         self._connection.send(wire.API_KEY, version, [body])
         self._asked.append(_Asked(version, partitions))
 
+    def align(self, place: int) -> None:
+        """The first records of the next answer are to begin as far behind a page of memory as `place` is behind a
+        multiple of its size, so that a file can take them from there. They do when its head is as long as the last one's.
+        """
+        self._buffer.lead = (place - self._records_at) % _PAGE
+
     def receive(self) -> tuple[FetchedPartition, ...]:
         """The oldest outstanding answer; its views stay valid until the second `receive` after this one.
 
@@ -131,6 +143,8 @@ class BrokerFetcher:
             self.close()
             raise request_error(error, what)
         self._throttle.told(throttle_ms)
+        if native.address is not None and fetched:
+            self._records_at = (native.address(fetched[0].records) - self._buffer.lead) % _PAGE
         return fetched
 
     def fetch(self, positions: Sequence[FetchPosition]) -> tuple[FetchedPartition, ...]:

@@ -7,8 +7,9 @@ from typing import Any, Final
 
 from kafkeep.errors import KafkaError, KafkaUnsupported
 from kafkeep.inventory import GroupMember, GroupMembers
+from kafkeep.kafka.apis import DESCRIBE_CONSUMER_GROUPS, DESCRIBE_GROUPS, Api
 from kafkeep.kafka.codes import ErrorCode
-from kafkeep.kafka.control import DESCRIBE_CONSUMER_GROUPS, DESCRIBE_GROUPS, Api, ControlClient
+from kafkeep.kafka.control import ControlClient
 from kafkeep.kafka.groups import GROUPS_PER_REQUEST, UNKNOWN_TYPE, GroupListing, chunks
 from kafkeep.kafka.routing import GroupAnswers, by_coordinator
 from kafkeep.kafka.settings_apis import DESCRIBE_SHARE_GROUPS, DESCRIBE_STREAMS_GROUPS

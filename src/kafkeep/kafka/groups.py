@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from kafkeep.errors import KafkaError, KafkaUnreachable, KafkaUnsupported
-from kafkeep.kafka.codes import ErrorCode, code_name, request_error
-from kafkeep.kafka.control import (
+from kafkeep.kafka.apis import (
     DELETE_GROUPS,
     DESCRIBE_CONSUMER_GROUPS,
     DESCRIBE_GROUPS,
@@ -21,11 +19,13 @@ from kafkeep.kafka.control import (
     OFFSET_COMMIT,
     OFFSET_DELETE,
     OFFSET_FETCH,
-    ControlClient,
 )
+from kafkeep.kafka.codes import ErrorCode, code_name, request_error
+from kafkeep.kafka.control import ControlClient
 from kafkeep.kafka.links import Fields
 from kafkeep.kafka.routing import COORDINATOR_MOVED, GroupAnswers, by_coordinator
 from kafkeep.model import GroupOffset, TopicPartition
+from kafkeep.records import dataclass
 
 T = TypeVar("T")
 

@@ -7,14 +7,13 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol, TypeVar
 
-import structlog
-
 from kafkeep.errors import KafkaError, KafkaUnsupported
 from kafkeep.kafka.config import ClusterConfig
 from kafkeep.kafka.connection import Connection, FrameBuffer
 from kafkeep.kafka.retry import Retry
+from kafkeep.logger import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 T = TypeVar("T")
 
 IDLE_SECONDS: Final = 180.0
@@ -34,7 +33,7 @@ Body = Fields | Callable[[int], Fields]
 
 
 class Message(Protocol):
-    """What a link needs to know of a request (`kafkeep.kafka.control.Api`)."""
+    """What a link needs to know of a request (`kafkeep.kafka.apis.Api`)."""
 
     @property
     def name(self) -> str: ...

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
 from kafkeep.errors import (
@@ -36,6 +35,7 @@ from kafkeep.kafka.wire.metadata_batches import BatchReader
 from kafkeep.kafka.wire.metadata_fold import LoggedMetadata, MetadataFold
 from kafkeep.kafka.wire.primitives import Reader
 from kafkeep.model import TopicPartition
+from kafkeep.records import dataclass
 
 METADATA_TOPIC_ID: Final = "AAAAAAAAAAAAAAAAAAAAAQ"
 """clients/common/Uuid.METADATA_TOPIC_ID."""

@@ -6,15 +6,14 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TypeVar
 
-import structlog
-
 from kafkeep.errors import KafkaAccessDenied, KafkaError, KafkaUnreachable
 from kafkeep.kafka.codes import ACCESS_DENIED, ErrorCode, code_name, request_error, retriable
 from kafkeep.kafka.control import ControlClient
 from kafkeep.kafka.topology import NO_NODE, Topology
+from kafkeep.logger import get_logger
 from kafkeep.model import TopicPartition
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 A = TypeVar("A")
 LeaderAnswers = dict[TopicPartition, tuple[int, A | None]]

@@ -10,14 +10,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
 from kafkeep.errors import KafkaError, KafkaUnsupported
+from kafkeep.kafka.apis import ALTER_SHARE_OFFSETS, DELETE_SHARE_OFFSETS, DESCRIBE_SHARE_OFFSETS, Api
 from kafkeep.kafka.codes import ErrorCode
-from kafkeep.kafka.control import (
-    ALTER_SHARE_OFFSETS,
-    DELETE_SHARE_OFFSETS,
-    DESCRIBE_SHARE_OFFSETS,
-    Api,
-    ControlClient,
-)
+from kafkeep.kafka.control import ControlClient
 from kafkeep.kafka.groups import GROUPS_PER_REQUEST, OFFSETS_PER_COMMIT, chunks
 from kafkeep.kafka.links import Fields
 from kafkeep.kafka.routing import COORDINATOR_MOVED, GroupAnswers, by_coordinator

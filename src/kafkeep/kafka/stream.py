@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import socket
 import ssl
+import struct
+import sys
 import time
 from collections.abc import Sequence
 from typing import Final, Protocol, cast
@@ -17,6 +19,10 @@ Part = bytes | bytearray | memoryview
 _MOST_PARTS: Final = 512
 """Buffers per sendmsg; systems allow 1024."""
 _CIPHER_BYTES: Final = 256 * 1024
+_SYSTEM_WAITS: Final = sys.platform == "linux"
+"""Whether waits are bounded by the socket's own options (SO_RCVTIMEO, SO_SNDTIMEO), whose form is the system's."""
+_ALL: Final = socket.MSG_WAITALL if _SYSTEM_WAITS else 0
+_TIMEVAL: Final = struct.Struct("@ll")
 
 
 class Stream(Protocol):
@@ -34,13 +40,35 @@ class Stream(Protocol):
 
 
 class PlainStream:
+    """On Linux the system itself waits until all is there, which takes one call for an answer instead of many."""
+
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
+        self._seconds = 0.0
+        self._told: dict[int, float] = {}
+        """The seconds that the system was given for each of its two options."""
+        if _SYSTEM_WAITS:
+            sock.settimeout(None)
 
     def set_timeout(self, seconds: float) -> None:
-        self._socket.settimeout(seconds)
+        self._seconds = seconds
+        if not _SYSTEM_WAITS:
+            self._socket.settimeout(seconds)
+
+    def _bound(self, option: int) -> None:
+        if _SYSTEM_WAITS and self._told.get(option) != self._seconds:
+            span = _TIMEVAL.pack(*divmod(max(1, round(self._seconds * 1_000_000)), 1_000_000))
+            self._socket.setsockopt(socket.SOL_SOCKET, option, span)
+            self._told[option] = self._seconds
 
     def send(self, parts: Sequence[Part]) -> None:
+        self._bound(socket.SO_SNDTIMEO)
+        try:
+            self._send(parts)
+        except BlockingIOError as error:  # how the system says that the time is over
+            raise TimeoutError from error
+
+    def _send(self, parts: Sequence[Part]) -> None:
         if len(parts) <= _MOST_PARTS:
             left = sum(map(len, parts)) - self._socket.sendmsg(parts)
             parts = _last_bytes(parts, left)
@@ -57,8 +85,12 @@ class PlainStream:
 
     def fill(self, view: memoryview, deadline: float) -> None:
         receive, position, size = self._socket.recv_into, 0, len(view)
+        self._bound(socket.SO_RCVTIMEO)
         while position < size:
-            count = receive(view[position:])
+            try:
+                count = receive(view[position:], 0, _ALL)
+            except BlockingIOError as error:
+                raise TimeoutError from error
             if not count:
                 raise EOFError
             position += count

@@ -7,10 +7,10 @@ error is still listed, so that nothing asked for disappears silently.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from kafkeep.model import TopicPartition
+from kafkeep.records import dataclass
 
 NO_NODE: Final = -1
 """Stands where a partition has no leader or a cluster has no known controller."""

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Final
 
+from kafkeep.kafka.apis import DESCRIBE_TRANSACTIONS, LIST_TRANSACTIONS
 from kafkeep.kafka.codes import ErrorCode
-from kafkeep.kafka.control import DESCRIBE_TRANSACTIONS, LIST_TRANSACTIONS, ControlClient
+from kafkeep.kafka.control import ControlClient
 from kafkeep.kafka.groups import chunks
 from kafkeep.kafka.routing import refused
 from kafkeep.kafka.transaction_values import ListedTransaction, TransactionDescription

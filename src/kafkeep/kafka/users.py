@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from kafkeep.errors import KafkaError
@@ -18,6 +17,7 @@ from kafkeep.kafka.links import Fields
 from kafkeep.kafka.routing import refused
 from kafkeep.kafka.settings_apis import ALTER_SCRAM, DESCRIBE_SCRAM
 from kafkeep.kafka.words import MECHANISMS, word
+from kafkeep.records import dataclass
 from kafkeep.secret import Secret
 
 _HASHES: Final = {"SCRAM-SHA-256": "sha256", "SCRAM-SHA-512": "sha512"}

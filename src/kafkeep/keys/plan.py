@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from kafkeep.model import Failure
+from kafkeep.records import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,8 +14,8 @@ class RecipientLine:
     recipient: str
     """The text form of the public key."""
     name: str
-    since: str
-    """RFC 3339, UTC."""
+    since: str | None
+    """RFC 3339, UTC; None where the commit that tells was trimmed from the log."""
     passphrase: bool
     """Whether a slot holds its identity."""
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from kafkeep.errors import CorruptObject, KeyRefused, ObjectNotFound, PlanRefused, StoreError, UsageError
 from kafkeep.events import EventSink, Progress, Stage, WorkPlanned, ignore
@@ -21,8 +21,7 @@ from kafkeep.keys.plan import (
     Unopened,
 )
 from kafkeep.model import Failure
-from kafkeep.repository import chain
-from kafkeep.repository.envelope import Kind, object_limit, unwrap
+from kafkeep.repository.envelope import Kind, object_limit
 from kafkeep.repository.format import Encryption
 from kafkeep.repository.identities import Identity, Recipient, decode_wrap, open_slot, topic_key_info
 from kafkeep.repository.keeping import shredded_topics
@@ -31,6 +30,7 @@ from kafkeep.repository.names import log_name, parse_key_name
 from kafkeep.repository.repository import Repository
 from kafkeep.repository.topic_keys import AddRecipient, RecipientEntry, RemoveRecipient, RotateKeys, TopicKey
 from kafkeep.secret import Secret
+from kafkeep.state_reading import read_alone
 from kafkeep.times import rfc3339
 
 T = TypeVar("T")
@@ -100,15 +100,17 @@ def listing(repository: Repository) -> KeyListing:
     )
 
 
-def _since(repository: Repository, number: int | None) -> str:
+def _since(repository: Repository, number: int | None) -> str | None:
+    """None where the commit is gone because the log was trimmed."""
     if number is None:
         return repository.about.created
-    name = log_name(number)
-    data = chain.read_commit(repository.store, number)
-    if data is None:
-        raise CorruptObject(f"{name} is missing")
-    found: Any = unwrap(data, Kind.COMMIT, name, repository.seal)
-    return str(found["finished"])
+    commit = read_alone(repository.store, number, repository.seal)
+    if commit is not None:
+        return commit.finished
+    root = repository.state.root
+    if root is None or root.number < number:
+        raise CorruptObject(f"{log_name(number)} is missing")
+    return None
 
 
 def check(repository: Repository, *, sink: EventSink = ignore) -> KeyCheck:

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 
-import structlog
-
 from kafkeep.errors import LabError
 from kafkeep.lab import config, files, logins, process, state, tls
 from kafkeep.lab.cache import Progress, quiet
@@ -16,8 +14,9 @@ from kafkeep.lab.config import LabOptions, NodeLayout, SecurityFiles
 from kafkeep.lab.guard import Guard
 from kafkeep.lab.java import Java, KafkaHome, find_java, find_kafka
 from kafkeep.lab.state import LabState, NodeState
+from kafkeep.logger import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 _ATTEMPTS = 3
 

@@ -21,13 +21,12 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
 
-import structlog
-
 from kafkeep.errors import LabError, MissingDependency
 from kafkeep.lab import jarlist
 from kafkeep.lab.jarlist import Jar
+from kafkeep.logger import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 STAMP = "verified.json"
 _THREADS = 8

@@ -9,12 +9,9 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
-
-import structlog
 
 from kafkeep.errors import LabError
 from kafkeep.lab import config, files, process, state, wire
@@ -22,8 +19,10 @@ from kafkeep.lab.guard import Guard
 from kafkeep.lab.logins import Logins
 from kafkeep.lab.state import LabState, NodeState
 from kafkeep.lab.tls import TlsFiles
+from kafkeep.logger import get_logger
+from kafkeep.records import dataclass
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 _READY_SECONDS = 90.0
 _GRACE_SECONDS = 10.0

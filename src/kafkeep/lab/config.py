@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Final
 
 from kafkeep.errors import UsageError
+from kafkeep.records import dataclass
 
 PLAINTEXT, TLS, SASL = "plaintext", "tls", "sasl"
 SECURITY = (PLAINTEXT, TLS, SASL)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from importlib import resources
 
 from kafkeep.errors import LabError
+from kafkeep.records import dataclass
 
 DEFAULT_VERSION = "4.3.1"
 PINNED_VERSIONS = ("4.3.1", "3.9.2")

@@ -6,12 +6,12 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from kafkeep.errors import LabError, MissingDependency
 from kafkeep.lab import jarlist
 from kafkeep.lab.cache import Progress, fetch, quiet
+from kafkeep.records import dataclass
 
 OLDEST_JAVA = 17
 """Kafka 4 brokers need Java 17 (KIP-1013)."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import secrets
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 from kafkeep.errors import LabError
 from kafkeep.lab import config
 from kafkeep.lab.wire import MECHANISMS, ScramUser
+from kafkeep.records import dataclass
 from kafkeep.secret import Secret
 
 if TYPE_CHECKING:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from kafkeep.errors import LabError, MissingDependency
+from kafkeep.records import dataclass
 
 try:
     import psutil

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, field, replace
 from pathlib import Path
 from typing import Any
 
 from kafkeep.errors import LabError
 from kafkeep.lab.process import ProcessId
+from kafkeep.records import dataclass
 
 FILE = "lab.json"
 FORMAT = 1

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kafkeep.errors import MissingDependency
+from kafkeep.records import dataclass
 
 if TYPE_CHECKING:
     from cryptography import x509

@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 import socket
 import struct
-from dataclasses import dataclass
 
 from kafkeep.errors import LabError
+from kafkeep.records import dataclass
 
 _METADATA, _API_VERSIONS, _DESCRIBE_SCRAM, _ALTER_SCRAM = 3, 18, 50, 51
 _CLIENT_ID = b"kafkeep-lab"

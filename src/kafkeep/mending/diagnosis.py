@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -51,10 +51,12 @@ def prepare(
     reason: str | None = None,
     packs: Sequence[str] = (),
     access: Access | None = None,
+    admins: Collection[str] = (),
     sink: EventSink = ignore,
 ) -> RepairPlan:
     """Verifies the repository, log and all objects, or with `packs` the log and these, and says what would mend each
     finding; changes nothing. With `reason`, what nothing mends is to be declared lost. `access` opens an encrypted one.
+    `admins`: public keys of the only ones whose saved states count; none: those of the repository document.
 
     Raises `PlanRefused` when `copy` is none, or a pack is not one of the repository, `RepositoryNotFound`,
     `UnknownFormat`, `StoreError`, and what the cluster raises when it cannot be reached at all.
@@ -65,8 +67,9 @@ def prepare(
     document = read_repository_document(filled)
     keyring = unlocked(filled, document, access)
     seal = None if keyring is None else keyring.seal
-    report = verify(filled, level="chain" if packs else "objects", sink=sink, access=access)
-    state = read_log(filled, seal)
+    filled.look_for_saved(document, seal, admins)
+    report = verify(filled, level="chain" if packs else "objects", sink=sink, access=access, admins=admins)
+    state = read_log(filled, seal, about=document, admins=admins)
     findings = [*report.findings]
     for name in packs:
         entry = state.packs.get(name)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kafkeep.errors import CorruptionError, ObjectNotFound, UnknownFormat
 from kafkeep.mending.rebuild_plan import LogStep
 from kafkeep.model import ClusterMetadata
+from kafkeep.records import dataclass
 from kafkeep.repository.documents import cluster_metadata_from_json
 from kafkeep.repository.objects import read_document
 from kafkeep.repository.state import State

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from kafkeep.model import Generation, OffsetRange
+from kafkeep.records import dataclass
 
 COPY: Final = "copy"
 """Put again under its own name, as the copy has it."""

@@ -8,12 +8,13 @@ alone: only who proves to hold an identity, because whoever may create objects c
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Final
 
 from kafkeep.errors import CorruptObject, KeyRefused, ObjectNotFound, PlanRefused
 from kafkeep.mending.rebuild_plan import LockedKey, LogStep, Lost
 from kafkeep.model import PackRef
+from kafkeep.records import dataclass
 from kafkeep.repository.format import Encryption
 from kafkeep.repository.names import parse_key_name
 from kafkeep.repository.state import State

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from types import MappingProxyType
 from typing import Final
 
@@ -24,6 +24,7 @@ from kafkeep.model import (
     RunRef,
     TopicPartition,
 )
+from kafkeep.records import dataclass
 from kafkeep.repository.names import parse_pack_name
 from kafkeep.repository.state import State
 from kafkeep.repository.topic_keys import RecipientEntry, TopicKey
@@ -120,6 +121,8 @@ class RebuildPlan:
     """What is wrong with the log."""
     kept: int
     """The newest commit that is kept as it is, -1 for none."""
+    begins: int = 0
+    """From this one on up to it all are there: it saved a state, or is commit 0; before it only milestones are kept."""
     cluster_id: str
     metadata: str | None
     """Digest of the document of topics and groups that the recovery point will name."""

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 import kafkeep
-from kafkeep.copying.run import copy_pack, put_same
+from kafkeep.copying.run import copy_pack, log_begins, put_commits, put_same
 from kafkeep.errors import (
     CorruptObject,
     ObjectExists,
@@ -47,6 +46,7 @@ from kafkeep.mending.rebuild_plan import (
     plan_steps,
 )
 from kafkeep.model import Failure, PackRef
+from kafkeep.records import dataclass
 from kafkeep.repository import chain, layout, names
 from kafkeep.repository.catalogue import PackEntry
 from kafkeep.repository.envelope import digest
@@ -78,17 +78,19 @@ def prepare(
     leave_locked: bool = False,
     now: Callable[[], datetime],
     access: Access | None = None,
+    admins: frozenset[str] = frozenset(),
     sink: EventSink = ignore,
 ) -> RebuildPlan:
     """Reads what is left of the log, and the footer of every pack that it does not name; changes nothing.
 
     `target` None builds in place, where the log has to be gone altogether. Packs in `without` are taken for unreadable.
     `access` opens a repository that is encrypted; with `leave_locked` runs become gaps whose keys it does not open.
+    `admins`: public keys of the only ones whose saved states count; none: those of the repository document.
     Raises `PlanRefused` when there is nothing wrong, when the target holds something else, when nothing tells the
     cluster's id or a key does not open; `RepositoryNotFound`, `UnknownFormat`, `KeyRefused`, `StoreError`.
     """
     keyring = unlocked(source, read_repository_document(source), access)
-    given = _Given(cluster_id, without, leave_locked)
+    given = _Given(cluster_id, without, leave_locked, admins)
     return _planned(source, target, given, keyring, now=now, sink=sink)
 
 
@@ -97,6 +99,8 @@ class _Given:
     cluster_id: str | None
     without: frozenset[str]
     leave_locked: bool
+    admins: frozenset[str] = frozenset()
+    """Public keys of the only ones whose saved states count; none: those of the repository document."""
 
 
 def _planned(
@@ -110,8 +114,10 @@ def _planned(
 ) -> RebuildPlan:
     document = read_repository_document(source)
     seal = None if keyring is None else keyring.seal
-    kept = read_log(source, seal)
-    base = _in_place(source, kept) if target is None else _base(source, target, document, kept, seal)
+    kept = read_log(source, seal, about=document, admins=given.admins)
+    begins = log_begins(source, kept, seal)
+    made = kept if target is None else read_log(target, seal, about=document, admins=given.admins)
+    base = _in_place(source, kept) if target is None else _base(source, target, document, kept, made, begins)
     broken = _broken(source, kept)
     if broken is None and target is not None:
         raise PlanRefused(
@@ -126,13 +132,14 @@ def _planned(
     chosen = newest_metadata(source, base, steps, seal)
     known = _cluster(base.cluster_id, given.cluster_id, None if chosen.metadata is None else chosen.metadata.cluster_id)
     first = kept.head + 1 if target is not None else 0
-    made = next((point.number for point in base.points if point.name == REBUILT and point.number >= first), None)
+    point = next((point.number for point in base.points if point.name == REBUILT and point.number >= first), None)
     return RebuildPlan(
         repository=document.id,
         source=source.url,
         target=source.url if target is None else target.url,
         broken="it is gone" if broken is None else broken,
         kept=kept.head,
+        begins=begins,
         cluster_id=known,
         metadata=chosen.digest,
         metadata_why=chosen.why,
@@ -142,8 +149,8 @@ def _planned(
         failures=failures,
         keys=keys,
         signed=bool(document.admins),
-        made=made,
-        done=made is not None and (target is None or _is_repository(target)),
+        made=point,
+        done=point is not None and (target is None or _is_repository(target)),
     )
 
 
@@ -214,7 +221,7 @@ def _in_place(store: Store, kept: State) -> State:
     return kept
 
 
-def _base(source: Store, target: Store, document: RepositoryDocument, kept: State, seal: DocumentSeal | None) -> State:
+def _base(source: Store, target: Store, document: RepositoryDocument, kept: State, made: State, begins: int) -> State:
     """What the target's log will begin with: what is left of the source's, or what a rebuild that was stopped has made
     of it."""
     try:
@@ -223,8 +230,9 @@ def _base(source: Store, target: Store, document: RepositoryDocument, kept: Stat
         theirs = document
     if theirs.id != document.id:
         raise PlanRefused(f"{target.url} holds repository {theirs.id}, not {document.id}", hint=_ANOTHER)
-    made = read_log(target, seal)
     common = min(made.head, kept.head)
+    if common < begins:
+        common -= common % names.MILESTONE
     if common >= 0 and chain.read_commit(target, common) != chain.read_commit(source, common):
         raise PlanRefused(f"commit {common} in {target.url} is not the source's", hint=_ANOTHER)
     return made if made.head > kept.head else kept
@@ -281,6 +289,7 @@ def rebuild(
     now: Callable[[], datetime],
     rng: Randomness,
     access: Access | None = None,
+    admins: frozenset[str] = frozenset(),
     sink: EventSink = ignore,
 ) -> RebuildResult:
     """Carries the plan out. Stopped anywhere, the next rebuild goes on from there; what was stopped in another place is no
@@ -292,15 +301,17 @@ def rebuild(
     document = read_repository_document(source)
     keyring = unlocked(source, document, access)
     key = None if access is None else access.signing_key
-    _check_signer(source, document, keyring, key)
+    _check_signer(source, document, keyring, key, admins)
     where = for_writing(source if target is None else target, document, rng)
     failures: tuple[Failure, ...] = ()
     if target is not None:
         readable = Repository(source, document, now=now, rng=rng, keyring=keyring)
-        plan, failures = _bring(readable, where, plan, now=now, sink=sink)
+        plan, failures = _bring(readable, where, plan, admins, now=now, sink=sink)
     _begin(source, where, document, plan, rng=rng, in_place=target is None)
     sink(Stage("log", f"{len(plan.steps)} commit(s)"))
-    repository = Repository(where, document, now=now, rng=rng, sink=sink, keyring=keyring, signing_key=key)
+    repository = Repository(
+        where, document, now=now, rng=rng, sink=sink, keyring=keyring, signing_key=key, admins=admins
+    )
     state = repository.refresh()
     builder = LogBuilder(repository, source, plan, now=now, rng=rng)
     for step in plan.steps:
@@ -323,22 +334,34 @@ def rebuild(
     )
 
 
-def _check_signer(source: Store, document: RepositoryDocument, keyring: Keyring | None, key: SigningKey | None) -> None:
+def _check_signer(
+    source: Store,
+    document: RepositoryDocument,
+    keyring: Keyring | None,
+    key: SigningKey | None,
+    admins: frozenset[str],
+) -> None:
     """Before anything is brought: raises `KeyRefused` unless an admin signs, where commits are signed."""
     if not document.admins:
         return
     from kafkeep.repository.signing import allowed  # loads cryptography
 
-    kept = read_log(source, None if keyring is None else keyring.seal)
+    kept = read_log(source, None if keyring is None else keyring.seal, about=document, admins=admins)
     allowed(key, document.admins if kept.head < 0 else kept.trusted, REBUILT, source.url)
 
 
 def _bring(
-    readable: Repository, target: Store, plan: RebuildPlan, *, now: Callable[[], datetime], sink: EventSink
+    readable: Repository,
+    target: Store,
+    plan: RebuildPlan,
+    admins: frozenset[str],
+    *,
+    now: Callable[[], datetime],
+    sink: EventSink,
 ) -> tuple[RebuildPlan, tuple[Failure, ...]]:
     """Keys, packs, documents and reports, each checked on its way."""
     source = readable.store
-    kept = read_log(source, readable.seal)
+    kept = read_log(source, readable.seal, about=readable.about, admins=admins)
     failures = [*_bring_keys(source, target)]
     sink(Stage("copy", f"{len(kept.packs) + len(plan.packs)} pack(s)"))
     for entry in kept.packs:
@@ -353,7 +376,7 @@ def _bring(
             break
         known = {failure.subject for failure in plan.failures}
         without = frozenset({*bad, *(name for name in known if name.startswith("pack/"))})
-        given = _Given(plan.cluster_id, without, leave_locked=bool(plan.keys.locked))
+        given = _Given(plan.cluster_id, without, bool(plan.keys.locked), admins)
         plan = _planned(source, target, given, readable.keyring, now=now)
     for prefix in ("doc/", "audit/"):
         for info in source.list(prefix):
@@ -403,8 +426,7 @@ def _begin(
     """The commits that are kept, or a first one as `init` makes it."""
     if plan.kept >= 0:
         if not in_place:
-            for number, data in chain.read_commits(source, 0, plan.kept):
-                put_same(target, names.log_name(number), data)
+            put_commits(source, target, plan.begins, plan.kept, range(0, plan.begins, names.MILESTONE))
         return
     if chain.read_commit(target, 0) is not None:
         return

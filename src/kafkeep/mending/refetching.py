@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from datetime import datetime
 from typing import Final
 
@@ -15,6 +15,7 @@ from kafkeep.kafka.fetch import BrokerFetcher, FetchedPartition, FetchPosition
 from kafkeep.kafka.topology import Topology
 from kafkeep.kafka.wire.batch import walk
 from kafkeep.model import NO_TOPIC_ID, BatchInfo, RunFacts, RunRef
+from kafkeep.records import dataclass
 from kafkeep.repository.catalogue import PackEntry
 from kafkeep.repository.format import RepositoryDocument
 from kafkeep.repository.layout import RunIndex

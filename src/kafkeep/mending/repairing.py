@@ -6,7 +6,7 @@ It only adds. Every prefix of its writes is a repository that is no worse than b
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
@@ -31,6 +31,7 @@ from kafkeep.mending.plan import (
 from kafkeep.mending.refetching import CannotRefetch, refetch
 from kafkeep.mending.sources import Sources
 from kafkeep.model import PackRef, RunRef
+from kafkeep.records import dataclass
 from kafkeep.repository.catalogue import PackEntry
 from kafkeep.repository.changes import Compact, CompactedPack, Lose, MovedRun
 from kafkeep.repository.compacting import most_bytes
@@ -39,6 +40,7 @@ from kafkeep.repository.moving import PackMover, stored_chunks
 from kafkeep.repository.objects import read_repository_document
 from kafkeep.repository.packing import Randomness
 from kafkeep.repository.repository import Repository
+from kafkeep.repository.state import State
 from kafkeep.repository.stores.base import Store
 from kafkeep.repository.unlocking import unlocked
 from kafkeep.times import rfc3339
@@ -46,7 +48,6 @@ from kafkeep.verify.quarantine import QUARANTINE, quarantine_value
 
 if TYPE_CHECKING:
     from kafkeep.repository.keyring import Access
-    from kafkeep.repository.sealing import DocumentSeal
 
 RUNS_IN_A_COMMIT: Final = 50_000
 """Places of runs that one commit has room for, with some to spare."""
@@ -61,6 +62,7 @@ def repair(
     now: Callable[[], datetime],
     rng: Randomness,
     access: Access | None = None,
+    admins: frozenset[str] = frozenset(),
     sink: EventSink = ignore,
 ) -> RepairResult:
     """Carries a plan out. Stopped anywhere it leaves a repository that another repair goes on with.
@@ -75,7 +77,8 @@ def repair(
     key = None if access is None else access.signing_key
     shelf = Repository(store, document, now=now, rng=rng, keyring=keyring, signing_key=key)
     reports = _write_down(shelf, plan)
-    put = _put_again(store, plan, copy, filled, shelf.seal)
+    filled.look_for_saved(document, shelf.seal, admins)
+    put = _put_again(store, plan, copy, filled, read_log(filled, shelf.seal, about=document, admins=admins))
     left = [Left(each.object, each.why) for each in plan.damage if each.means == NONE]
     left += [Left(run.pack, f"{run.generation} {run.coverage}: {run.why}") for run in plan.runs(NONE)]
     work = [*plan.runs(MOVE), *plan.runs(CLUSTER), *plan.runs(LOSE)]
@@ -84,7 +87,7 @@ def repair(
         return RepairResult(
             plan=plan, put=put, moved=(), lost=(), commits=(), reports=reports, left=tuple(dict.fromkeys(left))
         )
-    repository = Repository.open(store, now=now, rng=rng, sink=sink, access=access)
+    repository = Repository.open(store, now=now, rng=rng, sink=sink, access=access, admins=admins)
     runs = _Runs(repository, plan, copy, cluster, now=now, rng=rng, sink=sink)
     runs.mend()
     return RepairResult(
@@ -109,10 +112,9 @@ def _write_down(repository: Repository, plan: RepairPlan) -> tuple[str, ...]:
 
 
 def _put_again(
-    store: Store, plan: RepairPlan, copy: Repository | None, filled: FilledStore, seal: DocumentSeal | None
+    store: Store, plan: RepairPlan, copy: Repository | None, filled: FilledStore, state: State
 ) -> tuple[str, ...]:
     """Commits in order first, so that a repair that is stopped leaves a log without one more hole."""
-    state = read_log(filled, seal)
     names = [each.object for each in plan.damage if each.means in (COPY, LOG)]
     for name in sorted(names, key=lambda name: (not of_log(name), name)):
         if of_log(name):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from blake3 import blake3
 
 from kafkeep.errors import CorruptionError, ObjectNotFound, StoreError, UnknownFormat
 from kafkeep.model import ChunkRef, OffsetRange, RunRef
+from kafkeep.records import dataclass
 from kafkeep.repository import layout
 from kafkeep.repository.catalogue import PackEntry
 from kafkeep.repository.envelope import MAGIC

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from typing import Final, Protocol, TypeVar
 
@@ -32,6 +31,7 @@ from kafkeep.metadata.plan import (
     Step,
 )
 from kafkeep.model import Failure
+from kafkeep.records import dataclass
 from kafkeep.secret import Secret
 from kafkeep.services import NO_SERVICES, Services
 

@@ -7,7 +7,6 @@ gone.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from kafkeep.inventory import BROKER, CLIENT_METRICS, CLUSTER, GROUP, ConfigValue
@@ -26,6 +25,7 @@ from kafkeep.metadata.phrases import (
 )
 from kafkeep.metadata.texts_services import connector_values, schema_values, unread_schemas
 from kafkeep.model import TopicPartition
+from kafkeep.records import dataclass
 
 PRESENCE: Final = "presence"
 PRESENT: Final = "present"

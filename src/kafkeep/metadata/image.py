@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from kafkeep.connectors import Connectors
 from kafkeep.inventory import Inventory, Standing
 from kafkeep.model import Group, TopicMetadata, TopicPartition
+from kafkeep.records import dataclass
 from kafkeep.schemas import Schemas
 
 

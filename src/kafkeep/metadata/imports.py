@@ -47,17 +47,9 @@ def import_image(
     """
     if own := sorted({key for key, _ in tags} & set(PROVENANCE)):
         raise UsageError(f"the tag {own[0]} is set by the import itself", hint="Take another key.")
-    if not image.cluster_id:
-        raise UsageError(f"{file}: cluster_id: expected the id of a cluster, got an empty text")
     started = now()
-    held = repository.refresh().cluster_id
-    if held is not None and held != image.cluster_id and not other_cluster:
-        raise WrongCluster(
-            f"the repository holds cluster {held}, but {file} describes {image.cluster_id}",
-            hint="Import it into a repository of that cluster, or say --other-cluster.",
-        )
+    cluster_id = _cluster_of(repository, image, file, other_cluster=other_cluster)
     sink(Stage("import", f"{len(image.topics)} topics, {len(image.groups)} groups"))
-    cluster_id = image.cluster_id if held is None else held
     failures = _failures(image)
     try:
         documents = put_point_documents(
@@ -82,6 +74,19 @@ def import_image(
     if outcome.point is None:
         raise RuntimeError("a point without cuts always fits")
     return outcome.point
+
+
+def _cluster_of(repository: Repository, image: ClusterImage, file: str, *, other_cluster: bool) -> str:
+    """The repository's cluster, or the document's where it has none yet. Raises `UsageError`, `WrongCluster`."""
+    if not image.cluster_id:
+        raise UsageError(f"{file}: cluster_id: expected the id of a cluster, got an empty text")
+    held = repository.refresh().cluster_id
+    if held is not None and held != image.cluster_id and not other_cluster:
+        raise WrongCluster(
+            f"the repository holds cluster {held}, but {file} describes {image.cluster_id}",
+            hint="Import it into a repository of that cluster, or say --other-cluster.",
+        )
+    return image.cluster_id if held is None else held
 
 
 def _provenance(image: ClusterImage, file: str, cluster_id: str) -> Tags:

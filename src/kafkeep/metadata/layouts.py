@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
@@ -14,6 +13,7 @@ from kafkeep.metadata.phrases import positions_of
 from kafkeep.metadata.script import recreate_script
 from kafkeep.metadata.texts_services import service_files
 from kafkeep.position_files import positions_csv, positions_json
+from kafkeep.records import dataclass
 
 PLAIN, J0 = "plain", "j0"
 LAYOUTS: Final = (PLAIN, J0)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
+from kafkeep.records import dataclass
 from kafkeep.selection import Selection
 
 TOPICS, TOPIC_CONFIGS, BROKER_CONFIGS, CLUSTER_CONFIGS = "topics", "topic-configs", "broker-configs", "cluster-configs"

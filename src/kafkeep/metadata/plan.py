@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from kafkeep.inventory import Acl, QuotaEntity, ScramUser
+from kafkeep.records import dataclass
 
 CREATE, SET, ADD, REMOVE = "create", "set", "add", "remove"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from kafkeep.inventory import BROKER, CLIENT_METRICS, CLUSTER, GROUP, Quota, QuotaEntity, ResourceConfigs, ScramUser
 from kafkeep.metadata import options as areas
@@ -29,6 +29,7 @@ from kafkeep.metadata.planning_schemas import plan_schemas
 from kafkeep.metadata.planning_topics import plan_topics
 from kafkeep.metadata.verdicts import Verdicts
 from kafkeep.passing import PASSING_BROKER_SETTINGS, is_of_the_host
+from kafkeep.records import dataclass
 
 Planner = Callable[[ClusterImage, ClusterImage, ApplyOptions, "Abilities", Verdicts], None]
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from typing import Final
 
@@ -30,6 +29,7 @@ from kafkeep.metadata.shell import property_line, quote
 from kafkeep.model import TopicMetadata
 from kafkeep.passing import PASSING_BROKER_SETTINGS, PASSING_TOPIC_SETTINGS
 from kafkeep.position_files import FilePosition, positions_csv
+from kafkeep.records import dataclass
 
 _CONFIG_NAME: Final = re.compile(r"[A-Za-z0-9._-]+")
 """What ConfigCommand.validatePropsKey lets through."""

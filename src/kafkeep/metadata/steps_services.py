@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from kafkeep.connectors import Connector
 from kafkeep.metadata.plan import Step
+from kafkeep.records import dataclass
 from kafkeep.schemas import SchemaVersion, SubjectRules
 
 KEEP, MAP = "keep", "map"

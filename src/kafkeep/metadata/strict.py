@@ -7,10 +7,10 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 from typing import Final, NoReturn
 
 from kafkeep.errors import UsageError
+from kafkeep.records import dataclass
 
 _HINT: Final = "Correct the named place; `kafkeep metadata export` writes the form that is read."
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_-]+")

@@ -13,7 +13,7 @@ from typing import Final
 Bytes = bytes | bytearray | memoryview
 Walk = Callable[[Bytes, bool, int, int], tuple[bytes, int, int]]
 
-API: Final = 4
+API: Final = 6
 """What this code expects; a helper that was built from other sources is left unused."""
 
 crc32c: Callable[[Bytes, int], int] | None = None
@@ -30,6 +30,12 @@ ends: Callable[[Bytes], bytes] | None = None
 """Headers → where each batch ends, as machine integers of 64 bits."""
 summary: Callable[[Bytes], tuple[int, ...] | None] | None = None
 """Headers → the fields of `kafkeep.batch_rows.Summary`; None when they are Python's to find out."""
+pieces: Callable[[Bytes, int, int], list[tuple[int, int, tuple[int, ...]]] | None] | None = None
+"""(headers, room, target) → the fields of each `kafkeep.batch_rows.Piece`; None when they are Python's to find out."""
+same: Callable[[Bytes, Bytes], bool] | None = None
+"""(batches, headers) → whether these are the batches of these headers, all of magic 2, each with its CRC."""
+address: Callable[[Bytes], int] | None = None
+"""Where bytes begin in memory."""
 
 append_records: Callable[[bytearray, int, int, int, int, Bytes, int, int], tuple[int, int, int, int] | None] | None = (
     None
@@ -47,6 +53,16 @@ append_batches: (
 ) = None
 """(out, filled, records, base, latest, chunk, position, next offset, start, stop, largest, most, bound) → (filled, records,
 base, latest, position, next offset, bound, source ranges) with as many of the chunk's batches added as may be."""
+stamped: (
+    Callable[
+        [Bytes, int, int, int, int, tuple[int, int, int, int, int], int, int, int],
+        tuple[list[tuple[bytes, int, int, int, int]], int, int],
+    ]
+    | None
+) = None
+"""(chunk, position, next offset, start, stop, bytes up to which batches of each codec are left alone, producer id, epoch,
+sequence) → (new header, begin and end of the records, base offset, count) of each batch that needs no more; position, next
+offset."""
 
 try:
     from kafkeep.native import _native
@@ -63,9 +79,13 @@ if _api == API:
     walk = _native.walk
     ends = _native.ends
     summary = _native.summary
+    pieces = _native.pieces
+    same = _native.same
+    address = _native.address
     append_records = _native.append_records
     append_batches = _native.append_batches
     uninitialised = _native.uninitialised
+    stamped = _native.stamped
 
 
 def available() -> bool:

@@ -3,6 +3,7 @@
 What is done here is what kafkeep.kafka.wire.growing does in Python, byte for byte, for batches of magic 2 whose offset
 deltas are 0, 1, 2 ... and whose lengths add up. In front of any other batch it stops, and nothing of it is written. */
 
+#include "crc32c.h"
 #include "native.h"
 
 #include <stdlib.h>
@@ -272,6 +273,128 @@ static PyObject *append_batches(PyObject *module, PyObject *arguments)
                          (Py_ssize_t)source.bound, list);
 }
 
+/* Batches that go out by themselves, each with a new header. */
+
+enum { CODECS = 5 };
+
+typedef struct {
+    int64_t producer_id;
+    int16_t epoch;
+    uint32_t sequence;
+} Producer;
+
+typedef struct {
+    uint8_t header[HEADER_SIZE];
+    size_t begin; /* where the records are */
+    size_t end;
+    int64_t base;
+    int32_t count;
+} Stamped;
+
+typedef struct {
+    Stamped *batches;
+    size_t count;
+    size_t room;
+} AllStamped;
+
+/* What kafkeep.kafka.wire.batch.rewrite makes of the batch. */
+static void stamp(Stamped *made, const uint8_t *batch, size_t whole, const Producer *producer)
+{
+    uint8_t *header = made->header;
+    memcpy(header, batch, HEADER_SIZE);
+    write_u64(header + BASE_OFFSET_AT, 0);
+    write_u32(header + LEADER_EPOCH_AT, UINT32_MAX);
+    write_u16(header + ATTRIBUTES_AT, read_u16(batch + ATTRIBUTES_AT) & CODEC_MASK);
+    write_u64(header + PRODUCER_ID_AT, (uint64_t)producer->producer_id);
+    write_u16(header + PRODUCER_EPOCH_AT, (uint16_t)producer->epoch);
+    write_u32(header + BASE_SEQUENCE_AT, producer->sequence);
+    uint32_t crc = crc32c(0, header + CRC_START, HEADER_SIZE - CRC_START);
+    write_u32(header + CRC_AT, crc32c(crc, batch + HEADER_SIZE, whole - HEADER_SIZE));
+}
+
+/* Batches from the source's position on, as long as they are wanted as a whole, need a new header only, and have more bytes
+   than what `joining` lets join others; -1 without memory. */
+static int stamp_batches(Source *source, const int64_t *joining, Producer *producer, AllStamped *found)
+{
+    while (source->size - source->position >= HEADER_SIZE) {
+        const uint8_t *header = source->data + source->position;
+        int64_t base = read_i64(header + BASE_OFFSET_AT);
+        int32_t length = read_i32(header + LENGTH_AT), delta = read_i32(header + LAST_OFFSET_DELTA_AT);
+        int32_t count = read_i32(header + RECORD_COUNT_AT);
+        unsigned int attributes = read_u16(header + ATTRIBUTES_AT), codec = attributes & CODEC_MASK;
+        if (header[MAGIC_AT] != 2 || length < HEADER_SIZE - LENGTH_END || base < source->next_offset || delta < 0
+            || count != (int64_t)delta + 1 || base >= INT64_MAX - delta || base < source->start
+            || base + delta >= source->stop || (attributes & (LOG_APPEND_TIME_BIT | CONTROL_BIT)) || codec >= CODECS)
+            break;
+        size_t whole = (size_t)length + LENGTH_END;
+        if (whole > source->size - source->position || (int64_t)whole <= joining[codec])
+            break;
+        if (found->count == found->room) {
+            size_t room = found->room ? 2 * found->room : 16;
+            Stamped *batches = realloc(found->batches, room * sizeof(Stamped));
+            if (batches == NULL)
+                return -1;
+            found->batches = batches;
+            found->room = room;
+        }
+        Stamped *made = found->batches + found->count++;
+        stamp(made, header, whole, producer);
+        made->begin = source->position + HEADER_SIZE;
+        made->end = source->position + whole;
+        made->base = base;
+        made->count = count;
+        producer->sequence = (producer->sequence + (uint32_t)count) & INT32_MAX;
+        source->position += whole;
+        source->next_offset = base + count;
+    }
+    return 0;
+}
+
+static PyObject *stamped_as_list(const AllStamped *found)
+{
+    PyObject *list = PyList_New((Py_ssize_t)found->count);
+    for (size_t at = 0; list != NULL && at < found->count; at++) {
+        const Stamped *made = found->batches + at;
+        PyObject *told = Py_BuildValue("y#nnLi", (const char *)made->header, (Py_ssize_t)HEADER_SIZE,
+                                       (Py_ssize_t)made->begin, (Py_ssize_t)made->end, (long long)made->base, made->count);
+        if (told == NULL || PyList_SetItem(list, (Py_ssize_t)at, told) < 0) {
+            Py_DECREF(list);
+            return NULL;
+        }
+    }
+    return list;
+}
+
+static PyObject *stamped(PyObject *module, PyObject *arguments)
+{
+    (void)module;
+    Py_buffer chunk;
+    Py_ssize_t position;
+    long long next_offset, start, stop, producer_id, limits[CODECS];
+    int epoch, sequence, failed = 0;
+    if (!PyArg_ParseTuple(arguments, "y*nLLL(LLLLL)Lii", &chunk, &position, &next_offset, &start, &stop, limits, limits + 1,
+                          limits + 2, limits + 3, limits + 4, &producer_id, &epoch, &sequence))
+        return NULL;
+    if (position < 0 || position > chunk.len || sequence < 0 || epoch < INT16_MIN || epoch > INT16_MAX) {
+        PyBuffer_Release(&chunk);
+        PyErr_SetString(PyExc_ValueError, "a position outside of the buffer, or no producer's numbers");
+        return NULL;
+    }
+    int64_t joining[CODECS];
+    for (int codec = 0; codec < CODECS; codec++)
+        joining[codec] = limits[codec];
+    Source source = {chunk.buf, (size_t)chunk.len, (size_t)position, next_offset, start, stop, 0, 0, 0};
+    Producer producer = {producer_id, (int16_t)epoch, (uint32_t)sequence};
+    AllStamped found = {NULL, 0, 0};
+    Py_BEGIN_ALLOW_THREADS
+    failed = stamp_batches(&source, joining, &producer, &found);
+    Py_END_ALLOW_THREADS
+    PyBuffer_Release(&chunk);
+    PyObject *list = failed ? PyErr_NoMemory() : stamped_as_list(&found);
+    free(found.batches);
+    return list == NULL ? NULL : Py_BuildValue("NnL", list, (Py_ssize_t)source.position, (long long)source.next_offset);
+}
+
 /* Only what was filled is ever sent, and clearing a megabyte first costs as much as moving records into it. */
 static PyObject *uninitialised(PyObject *module, PyObject *arguments)
 {
@@ -295,5 +418,9 @@ PyMethodDef kafkeep_repack_methods[] = {
      "append_batches(out, filled, records, base, latest, chunk, position, next_offset, start, stop, largest, most, bound):\n"
      "plain uncompressed batches of the chunk, as many as fit; (filled, records, base, latest, position, next_offset,\n"
      "bound, source ranges)."},
+    {"stamped", stamped, METH_VARARGS,
+     "stamped(chunk, position, next_offset, start, stop, joining, producer_id, producer_epoch, base_sequence): batches of\n"
+     "the chunk, of more bytes than their codec's number in `joining`, that need but a new header; ([(header, begin and end\n"
+     "of the records, base offset, count)], position, next_offset)."},
     {NULL, NULL, 0, NULL},
 };

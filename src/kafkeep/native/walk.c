@@ -165,6 +165,17 @@ static int summarize(const uint8_t *row, Py_ssize_t count, Summary *told)
     return 1;
 }
 
+static PyObject *as_tuple(const Summary *told, Py_ssize_t count)
+{
+    int64_t none = -1;
+    return Py_BuildValue(
+        "LLNnLLiNiNLLLLIN", (long long)told->first, (long long)told->stop, PyBool_FromLong(told->rises), count,
+        (long long)told->raw_bytes, (long long)told->largest, (int)told->epoch, PyBool_FromLong(told->one_epoch),
+        (int)(int16_t)told->attributes, PyBool_FromLong(told->old_magic), (long long)told->data_batches,
+        (long long)told->records, (long long)(told->data_batches ? told->oldest : none),
+        (long long)(told->data_batches ? told->newest : none), told->kinds, PyBool_FromLong(told->holes));
+}
+
 static PyObject *summary(PyObject *module, PyObject *argument)
 {
     (void)module;
@@ -181,15 +192,118 @@ static PyObject *summary(PyObject *module, PyObject *argument)
             PyEval_RestoreThread(released);
     }
     PyBuffer_Release(&buffer);
-    if (!told_all)
-        return Py_NewRef(Py_None);
-    int64_t none = -1;
-    return Py_BuildValue(
-        "LLNnLLiNiNLLLLIN", (long long)told.first, (long long)told.stop, PyBool_FromLong(told.rises), count,
-        (long long)told.raw_bytes, (long long)told.largest, (int)told.epoch, PyBool_FromLong(told.one_epoch),
-        (int)(int16_t)told.attributes, PyBool_FromLong(told.old_magic), (long long)told.data_batches,
-        (long long)told.records, (long long)(told.data_batches ? told.oldest : none),
-        (long long)(told.data_batches ? told.newest : none), told.kinds, PyBool_FromLong(told.holes));
+    return told_all ? as_tuple(&told, count) : Py_NewRef(Py_None);
+}
+
+static int64_t size_of(const uint8_t *row)
+{
+    return (int64_t)read_i32(row + LENGTH_AT) + LENGTH_END;
+}
+
+/* How many rows from the first one on fit into `room`, and the bytes of their batches. */
+static Py_ssize_t fitting(const uint8_t *row, Py_ssize_t count, int64_t room, int64_t *bytes)
+{
+    Py_ssize_t taken = 0;
+    *bytes = 0;
+    while (taken < count && size_of(row + taken * HEADER_SIZE) <= room - *bytes)
+        *bytes += size_of(row + taken++ * HEADER_SIZE);
+    return taken;
+}
+
+/* Adds the piece that begins with row `*index` and moves on behind it; 0 when it is left to Python, -1 on an error. */
+static int add_piece(PyObject *found, const uint8_t *rows, Py_ssize_t count, int64_t room, int64_t target,
+                     Py_ssize_t *index, int64_t *end)
+{
+    const uint8_t *row = rows + *index * HEADER_SIZE;
+    Summary told;
+    int64_t bytes;
+    Py_ssize_t taken = fitting(row, count - *index, room, &bytes);
+    if (taken == 0)
+        taken = fitting(row, count - *index, target, &bytes);
+    if (taken == 0) {
+        taken = 1;
+        bytes = size_of(row);
+    }
+    if (!summarize(row, taken, &told))
+        return 0;
+    *index += taken;
+    *end += bytes;
+    PyObject *piece = Py_BuildValue("nLN", *index, (long long)*end, as_tuple(&told, taken));
+    int failed = piece == NULL || PyList_Append(found, piece) < 0;
+    Py_XDECREF(piece);
+    return failed ? -1 : 1;
+}
+
+static PyObject *pieces(PyObject *module, PyObject *arguments)
+{
+    (void)module;
+    PyObject *argument;
+    long long room, target;
+    Py_buffer buffer;
+    if (!PyArg_ParseTuple(arguments, "OLL", &argument, &room, &target))
+        return NULL;
+    Py_ssize_t count = rows_of(argument, &buffer), index = 0;
+    if (count < 0)
+        return NULL;
+    PyObject *found = PyList_New(0);
+    int64_t end = 0;
+    int done = found == NULL ? -1 : 1;
+    while (done > 0 && index < count)
+        done = add_piece(found, buffer.buf, count, index ? target : room, target, &index, &end);
+    PyBuffer_Release(&buffer);
+    if (done > 0)
+        return found;
+    Py_XDECREF(found);
+    return done < 0 ? NULL : Py_NewRef(Py_None);
+}
+
+/* Whether the data are the batches of the rows, all of magic 2, and nothing else. */
+static int same_all(const uint8_t *data, size_t size, const uint8_t *row, Py_ssize_t count)
+{
+    size_t position = 0;
+    for (; count > 0; count--, row += HEADER_SIZE) {
+        const uint8_t *header = data + position;
+        if (size - position < HEADER_SIZE || memcmp(header, row, HEADER_SIZE) != 0 || row[MAGIC_AT] != 2)
+            return 0;
+        int64_t whole = size_of(row);
+        if (whole < HEADER_SIZE || (uint64_t)whole > size - position
+            || crc32c(0, header + CRC_START, (size_t)whole - CRC_START) != read_u32(row + CRC_AT))
+            return 0;
+        position += (size_t)whole;
+    }
+    return position == size;
+}
+
+static PyObject *same(PyObject *module, PyObject *arguments)
+{
+    (void)module;
+    Py_buffer data, rows;
+    PyObject *argument;
+    int found;
+    if (!PyArg_ParseTuple(arguments, "y*O", &data, &argument))
+        return NULL;
+    Py_ssize_t count = rows_of(argument, &rows);
+    if (count < 0) {
+        PyBuffer_Release(&data);
+        return NULL;
+    }
+    Py_BEGIN_ALLOW_THREADS
+    found = same_all(data.buf, (size_t)data.len, rows.buf, count);
+    Py_END_ALLOW_THREADS
+    PyBuffer_Release(&rows);
+    PyBuffer_Release(&data);
+    return PyBool_FromLong(found);
+}
+
+static PyObject *address(PyObject *module, PyObject *argument)
+{
+    (void)module;
+    Py_buffer buffer;
+    if (PyObject_GetBuffer(argument, &buffer, PyBUF_SIMPLE) < 0)
+        return NULL;
+    PyObject *found = PyLong_FromVoidPtr(buffer.buf);
+    PyBuffer_Release(&buffer);
+    return found;
 }
 
 PyMethodDef kafkeep_walk_methods[] = {
@@ -199,5 +313,11 @@ PyMethodDef kafkeep_walk_methods[] = {
     {"ends", ends, METH_O, "ends(rows): where each batch ends, as machine integers of 64 bits."},
     {"summary", summary, METH_O,
      "summary(rows): the fields of kafkeep.batch_rows.Summary, or None when that is Python's to find out."},
+    {"pieces", pieces, METH_VARARGS,
+     "pieces(rows, room, target): what goes together into chunks, each as (number of the batch behind it, where it ends,\n"
+     "summary); None when that is Python's to find out."},
+    {"address", address, METH_O, "address(data): where the data begin in memory."},
+    {"same", same, METH_VARARGS,
+     "same(data, rows): whether the data are the batches of these rows, each with its CRC, and nothing else."},
     {NULL, NULL, 0, NULL},
 };

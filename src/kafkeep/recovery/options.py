@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from kafkeep.metadata.options import APPLY_AREAS, SERVICE_AREAS, TOPIC_CONFIGS, TOPICS, ApplyOptions
+from kafkeep.records import dataclass
 
 SETTINGS_AREAS: Final = tuple(area for area in APPLY_AREAS if area not in (TOPICS, TOPIC_CONFIGS))
 """What may come back beside records: topics and their settings come with the records."""

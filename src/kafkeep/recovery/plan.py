@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 from kafkeep.errors import CorruptObject, UnknownFormat
 from kafkeep.metadata.options import ACLS, EXISTING
 from kafkeep.metadata.plan import LeftOut, MetadataPlan
+from kafkeep.records import dataclass
 from kafkeep.recovery.options import SETTINGS_AREAS, SettingsOptions
 from kafkeep.renaming import Rename
 from kafkeep.repository.shapes import from_shape, to_shape

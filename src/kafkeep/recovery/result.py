@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from kafkeep.metadata.apply import MetadataResult
+from kafkeep.records import dataclass
 from kafkeep.restore.result import RestoreResult
 
 

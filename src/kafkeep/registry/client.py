@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
 from kafkeep.errors import ServiceError, ServiceNotFound, ServiceProtocolError
 from kafkeep.model import Failure
+from kafkeep.records import dataclass
 from kafkeep.rest import Json, Parts, RestClient, as_list, as_number, as_object, as_text, segment
 from kafkeep.schemas import AVRO, SCHEMAS, Place, SchemaReference, Schemas, SchemaVersion, SubjectRules
 

@@ -16,23 +16,22 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Self
-
-import structlog
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from kafkeep.errors import CorruptionError, StoreError, UnknownFormat
+from kafkeep.logger import get_logger
 from kafkeep.repository.envelope import Kind, digest, unwrap, wrap
-from kafkeep.repository.fold.root import VERSION, Root, Tables, state_of, tables_of
+from kafkeep.repository.fold.root import LOCAL_VERSION, Root, Tables, state_of, tables_of
 from kafkeep.repository.fold.settling import Layers, is_settled
 from kafkeep.repository.nouns import Malformed
-from kafkeep.repository.page_store import UNUSABLE, PageStore, together
+from kafkeep.repository.page_store import UNUSABLE, PageStore, Source, together
 
 if TYPE_CHECKING:
     from kafkeep.repository.format import RepositoryDocument
     from kafkeep.repository.sealing import DocumentSeal
     from kafkeep.repository.state import State
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 _SCHEMA: Final = (
     "create table if not exists commits (seq integer primary key, digest text not null, data blob not null)"
@@ -61,14 +60,16 @@ class CommitCache:
         *,
         seal: DocumentSeal | None = None,
         pause: Callable[[float], None] = time.sleep,
+        source: Source | None = None,
     ) -> None:
+        """`source`: where pages of states are that were saved in the repository."""
         self.path = folder / f"{repository_id}-{digest(place.encode())[:12]}.sqlite"
         self._seal = seal
         self._lock = threading.Lock()
         self._db = self._open()
         self._use = None if self._db is None else _Use(self.path.with_suffix(".lock"), pause)
         shared = self._use is not None and self._use.shared
-        self.pages = PageStore(self.path if shared else None, seal, held=self._use)
+        self.pages = PageStore(self.path if shared else None, seal, held=self._use, source=source)
         """Where the pages of states go; a temporary file where this one cannot be shared."""
         self._roots = shared
 
@@ -179,10 +180,10 @@ class CommitCache:
             return None
 
     def state(self, root: Root, about: RepositoryDocument, layers: Layers, tool: str) -> State | None:
-        """The state behind a root, if it is whole: all its pages are looked at. None otherwise, and when another version
-        of the tool or of the form wrote it.
+        """The state behind a root, if it is whole: all its pages are looked at, those that the repository has may be missing.
+        None otherwise, and when another version of the tool or of the form wrote it.
         """
-        if (root.version, root.tool) != (VERSION, tool):
+        if (root.version, root.tool) != (LOCAL_VERSION, tool):
             return None
         named = {bytes.fromhex(page) for digests in root.tables.values() for page in digests}
         try:
@@ -190,11 +191,15 @@ class CommitCache:
                 name: [self.pages.value(bytes.fromhex(page)) for page in digests]
                 for name, digests in root.tables.items()
             }
-            named.update(bytes.fromhex(page) for row in tables.get("segments", ()) for page in row["pages"])
-            others = self.pages.besides(named)
+            named.update(_pages_of(tables.get("segments", ())))
+            sources = [bytes.fromhex(page) for page in root.elsewhere]
+            elsewhere = frozenset(_pages_of(map(self.pages.value, sources)))
+            named.update(sources)
+            others = self.pages.besides(named, elsewhere)
             if others is None:
                 log.info("pages are missing", path=str(self.path))
                 return None
+            layers = replace(layers, elsewhere=root.elsewhere)
             found = state_of(root, tables, about, layers, self.pages)
         except (StoreError, ValueError, KeyError, IndexError, TypeError) as error:
             log.info("root not believed", path=str(self.path), reason=str(error))
@@ -238,8 +243,8 @@ class CommitCache:
         tables: dict[str, list[str]] = {}
         for name, page in zip(names, pages, strict=True):
             tables.setdefault(name, []).append(page.hex())
-        root = Root(state.head, state.head_digest, VERSION, tool, {name: tuple(all_) for name, all_ in tables.items()})
-        return self._put_root(root)
+        named = {name: tuple(all_) for name, all_ in tables.items()}
+        return self._put_root(Root(state.head, state.head_digest, LOCAL_VERSION, tool, named, state.layers.elsewhere))
 
     def _put_root(self, root: Root) -> bool:
         data = wrap(Kind.STATE, root.value(), self._seal)
@@ -268,6 +273,11 @@ class CommitCache:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+def _pages_of(segments: Iterable[Any]) -> Iterator[bytes]:
+    """Digests of the pages that documents of the table `segments` name."""
+    return (bytes.fromhex(page) for row in segments for page in row["pages"])
 
 
 class _Use:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
 from kafkeep.model import RunRef
+from kafkeep.records import dataclass
 from kafkeep.repository.shared import Shared
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Final
 
 from kafkeep.model import RecoveryPoint
+from kafkeep.records import dataclass
 from kafkeep.repository import nouns, topic_keys, trust
 from kafkeep.repository.names import parse_pack_name
 from kafkeep.repository.nouns import Malformed, fields, hexadecimal, integer, items, text, text_pairs
@@ -124,7 +124,17 @@ class Compact:
     packs: tuple[CompactedPack, ...]
 
 
-Change = RaiseEpoch | Retire | Unretire | Sweep | Pin | Unpin | Retag | Lose | Compact | KeyChange | TrustChange
+@dataclass(frozen=True, slots=True)
+class SaveState:
+    """What the commits before it say together lies in documents: whoever comes new begins here."""
+
+    document: str
+    """64 hexadecimal digits: digest of the root document (`fold.root`)."""
+
+
+Change = (
+    RaiseEpoch | Retire | Unretire | Sweep | Pin | Unpin | Retag | Lose | Compact | SaveState | KeyChange | TrustChange
+)
 
 KIND_OF: Final[Mapping[type, str]] = {
     RaiseEpoch: "epoch",
@@ -136,6 +146,7 @@ KIND_OF: Final[Mapping[type, str]] = {
     Retag: "tag",
     Lose: "lose",
     Compact: "compact",
+    SaveState: "state",
     **topic_keys.KIND_OF,
     **trust.KIND_OF,
 }
@@ -166,6 +177,8 @@ def encode_change(change: Change) -> dict[str, object]:
             return {"reason": reason, "runs": runs}
         case Compact(packs):
             return {"packs": [_encode_compacted(pack) for pack in packs]}
+        case SaveState(document):
+            return {"document": document}
         case Trust() | Distrust():
             return encode_trust_change(change)
         case _:
@@ -261,6 +274,7 @@ _DECODERS: Final[Mapping[str, Callable[[dict[str, Any]], Change]]] = {
     "tag": _retag,
     "lose": lambda body: Lose(items(body["runs"], "runs", _place), text(body["reason"], "reason")),
     "compact": lambda body: Compact(items(body["packs"], "packs", _compacted)),
+    "state": lambda body: SaveState(hexadecimal(body["document"], "document", 64)),
     **topic_keys.DECODERS,
     **trust.DECODERS,
 }

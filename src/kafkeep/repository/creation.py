@@ -7,8 +7,6 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
-import structlog
-
 import kafkeep
 from kafkeep.errors import (
     CorruptObject,
@@ -20,6 +18,7 @@ from kafkeep.errors import (
     StoreNotCreateOnly,
     UsageError,
 )
+from kafkeep.logger import get_logger
 from kafkeep.repository import names, nouns, probing
 from kafkeep.repository.envelope import Kind, object_limit
 from kafkeep.repository.format import (
@@ -46,7 +45,7 @@ from kafkeep.repository.trust import TrustedKey
 if TYPE_CHECKING:
     from kafkeep.repository.keyring import Access, NewEncryption
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 PROBE_BYTES: Final = 32
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 
 from kafkeep.errors import WrongCluster
 from kafkeep.model import (
@@ -17,10 +17,12 @@ from kafkeep.model import (
     RecoveryPoint,
     RunRef,
 )
+from kafkeep.records import dataclass
+from kafkeep.repository.changes import Pin, Retire, SaveState
 from kafkeep.repository.compacting import check_pack
 from kafkeep.repository.format import Commit, CommittedPack, PointBody
 from kafkeep.repository.invalid import Invalid
-from kafkeep.repository.state import Overlay, State, covering
+from kafkeep.repository.state import Overlay, RootRef, State, covering
 from kafkeep.repository.topic_keys import TopicKey
 
 
@@ -212,3 +214,54 @@ def _cut_order(cut: PartitionCut) -> tuple[str, str, int]:
 
 def _topic_order(generation: Generation) -> tuple[str, str, int]:
     return generation.topic, generation.topic_id, generation.partition
+
+
+def commit_of(head: Commit, draft: Draft, fitted: Fitted) -> Commit:
+    """What fits of the draft, as the commit that begins as `head` does."""
+    return replace(
+        head,
+        kind="add" if fitted.point is None else "recovery-point",
+        cluster_id=draft.cluster_id,
+        packs=fitted.packs,
+        gaps=fitted.gaps,
+        opened=fitted.opened,
+        closed=fitted.closed,
+        point=fitted.point,
+        topic_keys=fitted.topic_keys,
+    )
+
+
+def brought(state: State, commit: Commit) -> bool:
+    """Whether the state, which was not folded over this very commit, shows that it counted: False where that cannot be told.
+
+    A commit number has one winner, so whatever the state has of this number and this content is of this commit.
+    """
+    point = commit.point
+    if point is not None:
+        return any(
+            (known.number, known.name, known.started, known.finished)
+            == (commit.seq, point.name, commit.started, commit.finished)
+            for known in state.points
+        )
+    if commit.change is not None:
+        return _changed_by(state, commit)
+    entries = (state.packs.get(pack.name) for pack in commit.packs)
+    if any(entry is not None and entry.number == commit.seq for entry in entries):
+        return True
+    histories = (state.generations.get(opened.generation) for opened in commit.opened)
+    return any(
+        known is not None and (known.opened_at, known.opened_time) == (commit.seq, commit.started)
+        for known in histories
+    )
+
+
+def _changed_by(state: State, commit: Commit) -> bool:
+    match commit.change:
+        case Retire(_, packs, reason):
+            known = state.retirements.get(commit.seq)
+            return known is not None and (known.packs, known.reason) == (frozenset(packs), reason)
+        case Pin(point):
+            return state.pins.get(point) == commit.change
+        case SaveState(document):
+            return state.root == RootRef(commit.seq, document)
+    return False

@@ -42,7 +42,7 @@ ZSTD_BEST_RATIO: Final = 32 * 1024
 
 
 class Kind(IntEnum):
-    """What a document is. `STATE` is reserved for later."""
+    """What a document is."""
 
     REPOSITORY = 1
     COMMIT = 2
@@ -63,7 +63,7 @@ class Kind(IntEnum):
 BODY_LIMITS: Final = {
     Kind.REPOSITORY: 64 * 1024,
     Kind.COMMIT: 16 * MIB,
-    Kind.STATE: 4 * MIB,
+    Kind.STATE: 16 * MIB,
     Kind.RUN_HEADER: 4096,
     Kind.KEY: 64 * 1024,
 }

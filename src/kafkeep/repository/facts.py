@@ -53,9 +53,11 @@ class FactsBuilder:
         self._holes = False
         self._epochs: list[tuple[int, int]] = []
 
-    def add(self, infos: Sequence[BatchInfo]) -> PieceFacts:
-        """Take the batches that come next. Raises `CorruptBatch` when one begins before the one before it ends."""
-        told = summary(infos)
+    def add(self, infos: Sequence[BatchInfo], known: Summary | None = None) -> PieceFacts:
+        """Take the batches that come next, whose summary may be known. Raises `CorruptBatch` when one begins before the
+        one before it ends.
+        """
+        told = summary(infos) if known is None else known
         # the first batch of a run may begin before it: the log start can lie inside a batch (DeleteRecords)
         in_place = infos[0].next_offset > self.start if self.batches == 0 else told.first >= self.stop
         if not in_place or not told.rises:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from kafkeep.errors import CorruptChain, CorruptionError, CorruptObject, KeyRefused, UnknownFormat
@@ -14,6 +14,7 @@ from kafkeep.model import (
     PartitionCut,
     RunRef,
 )
+from kafkeep.records import dataclass
 from kafkeep.repository import nouns
 from kafkeep.repository.changes import CHANGE_KINDS, Change, decode_change, encode_change
 from kafkeep.repository.envelope import Kind, canonical, digest, unwrap, wrap
@@ -62,7 +63,7 @@ CHUNK_BYTES: Final = 1024 * 1024
 PACK_BYTES: Final = 256 * 1024 * 1024
 
 KNOWN_KINDS: Final = ("init", "add", "recovery-point", *CHANGE_KINDS)
-RESERVED_KINDS: Final = ("state", "rewrite", "key")
+RESERVED_KINDS: Final = ("rewrite", "key")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -277,6 +278,8 @@ class Commit:
     """Only in `init`: the repository document, so that a lost one can be written again."""
     change: Change | None = None
     """Only in commits that decide what is kept; these bring nothing else."""
+    root: int | None = None
+    """Number of the `state` commit that stands, None where there is none."""
     signature: Signature | None = None
     """Where commits are signed."""
 
@@ -308,7 +311,8 @@ def unsigned_text(commit: Commit) -> bytes:
 
 def _value(commit: Commit) -> dict[str, object]:
     """The commit without its signature."""
-    return {
+    root = {} if commit.root is None else {"root": commit.root}
+    return root | {
         "body": _body(commit),
         "epoch": commit.epoch,
         "finished": commit.finished,
@@ -362,8 +366,9 @@ def _encode_point(point: PointBody) -> dict[str, object]:
     }
 
 
-def read_slot(data: bytes, seq: int, prev: str, what: str, seal: DocumentSeal | None = None) -> Slot:
-    """What the stored bytes of commit `seq` say, after a commit with digest `prev`; `seal` is that of the repository.
+def read_slot(data: bytes, seq: int, prev: str | None, what: str, seal: DocumentSeal | None = None) -> Slot:
+    """What the stored bytes of commit `seq` say, after a commit with digest `prev`, or whichever it names where
+    that is None; `seal` is that of the repository.
 
     Raises `CorruptChain` when they cannot be read or are not the successor of that commit; a commit that can be read
     but is malformed comes back with a defect: it must not be able to block the log.
@@ -379,7 +384,7 @@ def read_slot(data: bytes, seq: int, prev: str, what: str, seal: DocumentSeal | 
         raise
     if outer["seq"] != seq:
         raise CorruptChain(f"{what} holds commit {outer['seq']} where {seq} belongs")
-    if outer["prev"] != prev:
+    if prev is not None and outer["prev"] != prev:
         raise CorruptChain(f"commit {seq} does not follow commit {seq - 1}: its prev is {outer['prev'][:16]}…")
     name = digest(data)
     if (outer["kind"] == "init") != (seq == 0):
@@ -424,6 +429,7 @@ def _commit(value: object) -> Commit:
         "started": nouns.time_text(outer["started"], "started"),
         "finished": nouns.time_text(outer["finished"], "finished"),
         "tool": text(outer["tool"], "tool", 200),
+        "root": integer(outer["root"], "root") if "root" in outer else None,
         "store_time": None if store_time is None else nouns.time_text(store_time, "store time"),
         "signature": decode_signature(outer["signature"]) if "signature" in outer else None,
     }

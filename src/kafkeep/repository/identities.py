@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import binascii
 import unicodedata
-from dataclasses import dataclass
 from typing import Any, Final, Self
 
 from blake3 import blake3
@@ -21,6 +20,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from kafkeep.errors import CorruptObject, KeyRefused
+from kafkeep.records import dataclass
 from kafkeep.repository import nouns
 from kafkeep.repository.envelope import Kind, unwrap, wrap
 from kafkeep.repository.nouns import Malformed, fields, hexadecimal, integer, text

@@ -6,13 +6,26 @@ Retiring takes points out of the state and marks packs; the packs stay readable 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from kafkeep.model import Gap, Generation, OffsetRange, RecoveryPoint
+from kafkeep.records import dataclass
 from kafkeep.repository.catalogue import PackCatalogue
-from kafkeep.repository.changes import Change, Compact, Lose, Pin, RaiseEpoch, Retag, Retire, Sweep, Unpin, Unretire
+from kafkeep.repository.changes import (
+    Change,
+    Compact,
+    Lose,
+    Pin,
+    RaiseEpoch,
+    Retag,
+    Retire,
+    SaveState,
+    Sweep,
+    Unpin,
+    Unretire,
+)
 from kafkeep.repository.compacting import Location, check_compact, compacted
 from kafkeep.repository.fold.codecs import Numbered
 from kafkeep.repository.fold.rope import Rope
@@ -81,6 +94,9 @@ def check_change(state: State, commit: Commit, change: Change) -> None:
             _check_lose(state, change)
         case Compact():
             check_compact(state, change)
+        case SaveState():
+            if state.repository is None or not state.repository.admins:
+                raise Invalid("a saved state in a repository whose commits are not signed")
         case RotateKeys() | AddRecipient() | RemoveRecipient() | Shred():
             check_key_change(state, change)
         case Trust() | Distrust():
@@ -152,8 +168,10 @@ def _needed(
 
 
 def changed(state: State, commit: Commit, change: Change) -> State:
-    """The state after a valid change; the head is the caller's."""
+    """The state after a valid change; the head is the caller's, and so is what a `SaveState` sets."""
     match change:
+        case SaveState():
+            return state
         case RaiseEpoch(epoch):
             return replace(state, epoch=epoch)
         case Retire():

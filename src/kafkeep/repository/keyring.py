@@ -11,13 +11,13 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final, TypeVar
 
-import structlog
-
 from kafkeep.errors import CorruptionError, CorruptObject, KeyRefused, ObjectExists, ObjectNotFound, UsageError
+from kafkeep.logger import get_logger
 from kafkeep.model import Generation
+from kafkeep.records import dataclass
 from kafkeep.repository.envelope import Kind, object_limit
 from kafkeep.repository.format import Encryption, RepositoryDocument, checked_text
 from kafkeep.repository.identities import (
@@ -41,7 +41,7 @@ from kafkeep.repository.stores.base import Store
 from kafkeep.repository.topic_keys import KeyRing, RecipientEntry, TopicKey, TopicName, topic_of
 from kafkeep.secret import Secret
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 N = TypeVar("N")
 T = TypeVar("T")

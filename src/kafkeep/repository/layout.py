@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from blake3 import blake3
@@ -24,6 +23,7 @@ from fastcrc import crc32
 
 from kafkeep.errors import CorruptObject, UnknownFormat
 from kafkeep.model import ChunkRef, Generation, OffsetRange, RunFacts
+from kafkeep.records import dataclass
 from kafkeep.repository import nouns
 from kafkeep.repository.envelope import Kind, canonical, object_limit, unwrap, wrap
 from kafkeep.repository.nouns import Malformed, fields, hexadecimal, integer, items

@@ -20,9 +20,8 @@ from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-import structlog
-
 from kafkeep.errors import CorruptObject, ObjectNotFound
+from kafkeep.logger import get_logger
 from kafkeep.model import ChunkRef, PackRef
 from kafkeep.repository import layout
 from kafkeep.repository.format import RepositoryDocument
@@ -34,7 +33,7 @@ from kafkeep.repository.stores.base import Store, Upload
 if TYPE_CHECKING:
     from kafkeep.repository.sealing import DocumentSeal
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class PackMover:

@@ -24,6 +24,8 @@ HINT_VERIFIED: Final = "hint/verified"
 """Name of the newest report that all was found whole: who believes no listing reads that report."""
 LAST_NUMBER: Final = 10**12 - 1
 LONGEST_NAME: Final = 255
+MILESTONE: Final = 4096
+"""Commits whose numbers are multiples of it are never deleted: between them the end of a trimmed log is found."""
 
 _PART: Final = r"[a-z0-9][a-z0-9._-]*"
 _OBJECT: Final = re.compile(rf"(?:kafkeep\.json|(?:key|log|pack|doc|audit|hint)(?:/{_PART}){{1,3}})\Z")
@@ -74,6 +76,11 @@ def log_number(name: str) -> int | None:
     """The commit number in a name, None when it is not a commit's."""
     found = _LOG.match(name)
     return None if found is None else int(found[1])
+
+
+def next_milestone(number: int) -> int:
+    """The lowest number above `number` (-1 or more) whose commit is never deleted."""
+    return (number // MILESTONE + 1) * MILESTONE
 
 
 def pack_name(epoch: int, unique: str, root: str) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from kafkeep.errors import CorruptObject, ObjectNotFound, RepositoryNotFound
+from kafkeep.records import dataclass
 from kafkeep.repository import names, nouns
 from kafkeep.repository.envelope import DOCUMENT_KINDS, Kind, digest, object_limit, unwrap, wrap
 from kafkeep.repository.format import RepositoryDocument, decode_repository
@@ -56,6 +57,18 @@ def read_document(store: Store, kind: str, reference: str, seal: DocumentSeal | 
     if digest(data) != reference:
         raise CorruptObject(f"{name} does not match the digest it is named by")
     return unwrap(data, known, name, seal)
+
+
+def stored_pages(store: Store) -> Callable[[bytes], bytes | None]:
+    """Where a `PageStore` has pages of saved states from: it checks them itself."""
+
+    def read(page: bytes) -> bytes | None:
+        try:
+            return store.get(names.document_name(page.hex()), 0, object_limit(Kind.STATE) + 1)
+        except ObjectNotFound:
+            return None
+
+    return read
 
 
 def read_audit(store: Store, name: str, repository_id: str, seal: DocumentSeal | None = None) -> dict[str, object]:

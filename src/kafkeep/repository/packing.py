@@ -6,9 +6,8 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
-import structlog
-
 from kafkeep.errors import ObjectExists
+from kafkeep.logger import get_logger
 from kafkeep.model import Generation, PackRef
 from kafkeep.repository import layout, names
 from kafkeep.repository.format import RepositoryDocument
@@ -18,7 +17,7 @@ from kafkeep.repository.stores.base import Upload
 if TYPE_CHECKING:
     from kafkeep.repository.sealing import DocumentSeal
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class Randomness(Protocol):

@@ -1,7 +1,8 @@
 """Pages of folded states in SQLite: a table of the local cache, or a temporary file that is gone with the process.
 
 A page is a stored document like any other, sealed where the repository is, and named by its digest. It is believed when its
-bytes have that digest.
+bytes have that digest. Those of a state that was saved in the repository lie there as documents too: they are fetched when
+they are first asked for, and kept.
 """
 
 from __future__ import annotations
@@ -9,40 +10,58 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-import structlog
 from blake3 import blake3
 
-from kafkeep.errors import CorruptionError, StoreError, UnknownFormat
+from kafkeep.errors import CorruptionError, CorruptObject, StoreError, UnknownFormat
+from kafkeep.logger import get_logger
 from kafkeep.repository.envelope import Kind, TooLarge, unwrap, wrap
 from kafkeep.repository.fold.pages import Codec
+from kafkeep.repository.names import document_name
 
 if TYPE_CHECKING:
     from kafkeep.repository.sealing import DocumentSeal
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 T = TypeVar("T")
 
 SCHEMA: Final = "create table if not exists pages (digest blob primary key, data blob not null)"
 UNUSABLE: Final = (sqlite3.Error, UnicodeDecodeError)
 """What SQLite raises where a file is damaged: it may quote names out of it that are no text."""
+_INSERT: Final = "insert or replace into pages values (?, ?)"
 _SELECT: Final = "select data from pages where digest = ?"
 RECENT_ITEMS: Final = 16_384
 """Decoded items that are kept at hand: of the pages asked for last."""
+_SIDE_BY_SIDE: Final = 16
+"""Pages that are fetched at once."""
 _TOGETHER: Final = 64
 """Pages written in one go, so that other processes get their turn at the file."""
 _WHAT: Final = "a page of the local cache"
 _HINT: Final = "Run the command again: the cache is made anew from the repository, which is as it was."
 
 
+_SAVED_HINT: Final = (
+    "Run the command again: what was cached here is read anew from the repository. If the page is missing then as well,"
+    " a copy of the repository may have it."
+)
+
+Source = Callable[[bytes], bytes | None]
+"""The document with this digest as the repository has it, None when it is not there. Raises `StoreError`."""
+
+
 class PageLost(StoreError):
     """A page is gone or damaged; what refers to it can be had anew from the repository."""
+
+
+class SavedPageLost(CorruptObject, PageLost):
+    """The repository itself does not have a page of the saved state at which reading began."""
 
 
 @contextmanager
@@ -71,9 +90,11 @@ class PageStore:
         *,
         held: object = None,
         recent_items: int = RECENT_ITEMS,
+        source: Source | None = None,
     ) -> None:
-        """`held` lives as long as the store does."""
+        """`held` lives as long as the store does; `source` is asked for pages that are not here."""
         self._held = held
+        self._source = source
         self._path = path
         self._seal = seal
         self._lock = threading.Lock()
@@ -109,7 +130,7 @@ class PageStore:
             self._check_structure()
             while some := list(islice(documents, _TOGETHER)):
                 with self._lock, together(self._connected()) as db:
-                    db.executemany("insert or replace into pages values (?, ?)", some)
+                    db.executemany(_INSERT, some)
                 found.extend(digest for digest, _ in some)
         except (*UNUSABLE, TooLarge) as error:
             log.info("pages not written", reason=str(error))
@@ -140,6 +161,9 @@ class PageStore:
                 return known
         try:
             found = codec.decode(self.value(page))
+        except PageLost:
+            self._forget_root()
+            raise
         except (ValueError, KeyError, TypeError, IndexError) as error:
             raise self._lost(f"it holds what no page does: {error}") from error
         with self._lock:
@@ -152,38 +176,91 @@ class PageStore:
         return found
 
     def value(self, page: bytes) -> object:
-        """The value of a page. Raises `PageLost` when it is lost."""
+        """The value of a page. Raises `PageLost` when it is lost, `StoreError` when its source cannot be asked."""
+        try:
+            return unwrap(self.data(page), Kind.STATE, _WHAT, self._seal)
+        except (CorruptionError, UnknownFormat) as error:
+            raise self._lost(error.message) from error
+
+    def data(self, page: bytes) -> bytes:
+        """The bytes of a page. Raises as `value`."""
+        found = self._here(page)
+        if found is None and self._source is not None:
+            found = self._fetched(page)
+        if found is None and self._source is not None:
+            what = f"{document_name(page.hex())}, a page of a saved state,"
+            raise SavedPageLost(f"{what} is missing or damaged, and not in {self._place} either", hint=_SAVED_HINT)
+        if found is None:
+            raise self._lost("it is gone or damaged")
+        return found
+
+    def _here(self, page: bytes) -> bytes | None:
         try:
             with self._lock:
                 row = self._connected().execute(_SELECT, (page,)).fetchone()
         except UNUSABLE as error:
             raise self._lost(str(error)) from error
-        if row is None or not _is_whole(page, row[0]):
-            raise self._lost("it is gone or damaged")
+        return row[0] if row is not None and _is_whole(page, row[0]) else None
+
+    def _fetched(self, page: bytes) -> bytes | None:
+        found = None if self._source is None else self._source(page)
+        if found is None or not _is_whole(page, found):
+            return None
         try:
-            return unwrap(row[0], Kind.STATE, _WHAT, self._seal)
-        except (CorruptionError, UnknownFormat) as error:
-            raise self._lost(error.message) from error
+            self._check_structure()
+            with self._lock, together(self._connected()) as db:
+                db.execute(_INSERT, (page, found))
+        except (*UNUSABLE, PageLost) as error:
+            log.info("page not kept", reason=str(error))
+        return found
+
+    def ahead(self, pages: Sequence[bytes]) -> None:
+        """These are about to be read: those that are not here are fetched side by side. Raises `StoreError`."""
+        if self._source is None:
+            return
+        missing = [page for page in pages if page not in self._recent and self._here(page) is None]
+        if len(missing) > 1:
+            with ThreadPoolExecutor(min(_SIDE_BY_SIDE, len(missing))) as pool:
+                list(pool.map(self._fetched, missing))
+
+    def _forget_root(self) -> None:
+        """What the local cache keeps refers to pages that are nowhere, and the next opening must not believe it."""
+        if self._source is None or self._path is None:
+            return
+        try:
+            with self._lock:
+                self._connected().execute("drop table if exists root")
+        except UNUSABLE as error:
+            log.info("cache not cleared", reason=str(error))
 
     def _lost(self, why: str) -> PageLost:
         """The next opening looks at all pages and finds the same."""
-        place = "the temporary file of this process" if self._path is None else str(self._path)
-        return PageLost(f"a page in {place} cannot be read: {why}", hint=_HINT)
+        return PageLost(f"a page in {self._place} cannot be read: {why}", hint=_HINT)
 
-    def besides(self, pages: Collection[bytes]) -> int | None:
-        """How many others there are; None unless all of these are there and whole, for which each is read."""
+    @property
+    def _place(self) -> str:
+        return "the temporary file of this process" if self._path is None else str(self._path)
+
+    def besides(self, pages: Collection[bytes], elsewhere: Collection[bytes] = ()) -> int | None:
+        """How many others there are; None unless all of these are there and whole, for which each is read. Those that lie
+        `elsewhere` may be missing.
+        """
+        missing = 0
         try:
             with self._lock:
                 db = self._connected()
                 for page in pages:
                     row = db.execute(_SELECT, (page,)).fetchone()
-                    if row is None or not _is_whole(page, row[0]):
+                    if row is not None and _is_whole(page, row[0]):
+                        continue
+                    if page not in elsewhere:
                         return None
+                    missing += row is None
                 count: int = db.execute("select count(*) from pages").fetchone()[0]
         except UNUSABLE as error:
             log.info("pages not readable", reason=str(error))
             return None
-        return count - len(pages)
+        return count + missing - len(pages)
 
     def move(self, path: Path | None) -> None:
         """Go on with an empty place: no state may refer to a page of the one before."""

@@ -6,18 +6,17 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-import structlog
-
 from kafkeep.errors import ObjectExists, ObjectNotFound, StoreError
+from kafkeep.logger import get_logger
+from kafkeep.records import dataclass
 from kafkeep.repository import names
 from kafkeep.repository.packing import Randomness
 from kafkeep.repository.stores.base import Store
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 CREATORS: Final = 5
 ROUNDS: Final = 20

@@ -6,23 +6,26 @@ import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, Protocol
 
-import structlog
 from blake3 import blake3
 
 from kafkeep.errors import CorruptionError, CorruptObject, ObjectNotFound, UnknownFormat
+from kafkeep.logger import get_logger
 from kafkeep.model import ChunkRef, RunRef
 from kafkeep.repository import layout
 from kafkeep.repository.catalogue import PackEntry
 from kafkeep.repository.envelope import CODEC_NONE, CODEC_ZSTD, decompress
 from kafkeep.repository.layout import HEADER_SIZE, TRAILER_SIZE, Footer, RunIndex
+from kafkeep.repository.seen_chunks import KEY_BYTES, SeenChunks
 from kafkeep.repository.stores.base import Store
 
 if TYPE_CHECKING:
+    from kafkeep.repository.packing import Randomness
     from kafkeep.repository.sealing import DocumentSeal, RunCipher
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 TAIL_BYTES: Final = 64 * 1024
 """Read from a pack's end in one go: trailer and, most times, the whole footer."""
@@ -135,6 +138,18 @@ class PackReader:
         self._lock = threading.Lock()
         self._places_ahead = threading.Semaphore(MOST_AHEAD)
         self._pool: ThreadPoolExecutor | None = None
+        self._seen: SeenChunks | None = None
+
+    @contextmanager
+    def remembering(self, rng: Randomness) -> Iterator[None]:
+        """What `read` holds against digests meanwhile is known again when it is read once more, and not hashed a second
+        time: other bytes are found out as surely.
+        """
+        self._seen = SeenChunks(rng.randbytes(KEY_BYTES))
+        try:
+            yield
+        finally:
+            self._seen = None
 
     def footer(self, entry: PackEntry) -> Footer:
         """The footer of a pack, read twice before it is called damaged. Raises `CorruptObject`, `StoreError`."""
@@ -204,7 +219,7 @@ class PackReader:
         cipher = None if index.seal is None or self._opener is None else self._opener.open_run(index)
         reads = self._store.capabilities.parallel_reads
         for group, stored in self._fetched_ahead(entry, wanted, reads) if reads > 1 else self._fetched(entry, wanted):
-            yield from self._opened(entry, run, group, stored, verify, cipher)
+            yield from self._opened(entry, run, len(index.chunks), group, stored, verify, cipher)
 
     def _fetched(
         self, entry: PackEntry, chunks: Iterable[NumberedChunk]
@@ -259,19 +274,25 @@ class PackReader:
         self,
         entry: PackEntry,
         run: RunRef,
+        run_chunks: int,
         group: Sequence[NumberedChunk],
         stored: memoryview,
         verify: bool,
         cipher: RunCipher | None,
     ) -> Iterator[memoryview]:
         first = group[0][1].position
+        seen = self._seen if verify else None
+        place = (entry.name, run.index)
         for number, chunk in group:
             what = f"pack {entry.name}: {run.generation} {run.coverage}: chunk {chunk.offsets}"
             offset = chunk.position - first
             sealed = None if cipher is None else (cipher, number)
             try:
                 found = stored[offset : offset + chunk.stored_length]
-                opened = open_chunk(found, chunk, what, verify=verify, sealed=sealed)
+                known = seen is not None and seen.knows(place, number, found)
+                opened = open_chunk(found, chunk, what, verify=verify and not known, sealed=sealed)
+                if seen is not None and not known:
+                    seen.note(place, run_chunks, number, found)
             except CorruptObject as error:
                 # what was damaged on its way is whole the second time
                 log.warning("chunk read again", pack=entry.name, reason=error.message)

@@ -6,23 +6,22 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-import structlog
-
 import kafkeep
 from kafkeep.errors import CorruptChain
-from kafkeep.repository import chain
+from kafkeep.logger import get_logger
+from kafkeep.repository import chain, names
 from kafkeep.repository.cache import CommitCache
 from kafkeep.repository.envelope import digest
 from kafkeep.repository.fold.settling import Layers, Limits, settled
 from kafkeep.repository.format import RepositoryDocument, Slot
-from kafkeep.repository.page_store import PageLost, PageStore
+from kafkeep.repository.page_store import PageLost, PageStore, Source
 from kafkeep.repository.state import EMPTY, State, fold
 from kafkeep.repository.stores.base import Store
 
 if TYPE_CHECKING:
     from kafkeep.repository.sealing import DocumentSeal
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 TOOL: Final = f"kafkeep {kafkeep.__version__}"
 
@@ -33,13 +32,17 @@ Read = Callable[[State, Iterable[tuple[int, bytes]]], Iterator[Slot]]
 class Remembered:
     """The cache of an open repository, or a temporary place for pages where there is none."""
 
-    def __init__(self, cache: CommitCache | None, seal: DocumentSeal | None, limits: Limits) -> None:
+    def __init__(
+        self, cache: CommitCache | None, seal: DocumentSeal | None, limits: Limits, source: Source | None = None
+    ) -> None:
+        """`source`: where pages of states are that were saved in the repository, unless `cache` has its own."""
         self._cache = cache
-        self.nothing = replace(EMPTY, layers=Layers(PageStore(None, seal) if cache is None else cache.pages, limits))
+        pages = PageStore(None, seal, source=source) if cache is None else cache.pages
+        self.nothing = replace(EMPTY, layers=Layers(pages, limits))
         """The state before the first commit."""
 
     def recall(self, store: Store, about: RepositoryDocument, read: Read) -> State:
-        """The newest state that the cache knows of; raises `CorruptChain` when its last commit is not what the store holds
+        """The newest state that the cache knows of; raises `RolledBack` when its last commit is not what the store holds
         at that number, `StoreError`.
         """
         if self._cache is None:
@@ -57,10 +60,10 @@ class Remembered:
             log.info("cache thrown away", reason=error.message)
             state = None
         if state is not None and state.head >= 0:
-            _check_store(store, self._cache, state.head, state.head_digest)
+            _check_store(store, self._cache, state.head, state.head_digest, state)
             return state
         if root is not None:
-            _check_store(store, self._cache, root.head, root.head_digest)
+            _check_store(store, self._cache, root.head, root.head_digest, None)
         if state is None:
             self._cache.clear()
         return self.nothing
@@ -74,12 +77,19 @@ class Remembered:
         """Leave the folded state to the next opening, where folding anew would cost more; the same state, then settled."""
         if self._cache is None or not state.layers.is_worth_keeping(at_rest=at_rest):
             return state
+        return self._kept(state, self._cache)
+
+    def begun(self, state: State) -> State:
+        """Leave a state to the next opening that reading began anew for; the same state, then settled."""
+        return state if self._cache is None else self._kept(state, self._cache)
+
+    def _kept(self, state: State, cache: CommitCache) -> State:
         try:
             state = settled(state)
-            self._cache.keep(state, TOOL)
+            cache.keep(state, TOOL)
         except PageLost as error:
             log.info("state not kept", reason=error.message)
-            self._cache.doubt()
+            cache.doubt()
         return replace(state, layers=state.layers.after_root(state.runs))
 
     def forget(self) -> None:
@@ -93,11 +103,27 @@ class Remembered:
             self._cache.close()
 
 
-def _check_store(store: Store, cache: CommitCache, number: int, known: str) -> None:
+class RolledBack(CorruptChain):
+    """The store does not hold what this host has read of it."""
+
+    def __init__(self, message: str, *, hint: str, number: int, may_be_trimmed: bool, state: State | None) -> None:
+        super().__init__(message, hint=hint)
+        self.number = number
+        self.may_be_trimmed = may_be_trimmed
+        """Nothing lies there, or what a writer left there that came too late: so it is in a log that was trimmed."""
+        self.state = state
+        """What this host remembers, None where that cannot be read."""
+
+
+def _check_store(store: Store, cache: CommitCache, number: int, known: str, state: State | None) -> None:
     data = chain.read_commit(store, number)
     if data is None or digest(data) != known:
-        raise CorruptChain(
+        slot_may_be_empty = number % names.MILESTONE != 0 and chain.exists(store, names.next_milestone(number))
+        raise RolledBack(
             f"commit {number} in {store.url} is {'gone' if data is None else 'another one'}:"
             " this host has read it before, so the store was rolled back or replaced",
             hint=f"If that was on purpose, remove {cache.path} and run the command again.",
+            number=number,
+            may_be_trimmed=data is None or slot_may_be_empty,
+            state=state,
         )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from kafkeep.errors import CorruptObject
 from kafkeep.model import Generation
+from kafkeep.records import dataclass
 from kafkeep.repository.objects import read_repository_document
 from kafkeep.repository.pack import PackWriter
 from kafkeep.repository.packing import Randomness

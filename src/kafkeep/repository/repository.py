@@ -4,30 +4,25 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Self
 
-import structlog
-
-from kafkeep.errors import (
-    CorruptChain,
-    CorruptObject,
-    PlanRefused,
-    PointNotFound,
-    UsageError,
-)
+from kafkeep.errors import CorruptObject, PlanRefused, PointNotFound, UsageError
 from kafkeep.events import Committed, EventSink, ignore
+from kafkeep.logger import get_logger
 from kafkeep.model import ChunkRef, OffsetRange, RecoveryPoint, RunRef
-from kafkeep.repository import chain, names, nouns
+from kafkeep.repository import chain, nouns
+from kafkeep.repository.beginning import Log
 from kafkeep.repository.cache import CommitCache
 from kafkeep.repository.catalogue import PackEntry
-from kafkeep.repository.changes import KIND_OF, Change
+from kafkeep.repository.changes import KIND_OF, Change, SaveState
 from kafkeep.repository.creation import create
-from kafkeep.repository.drafts import CommitOutcome, Draft, Fitted, fit
+from kafkeep.repository.drafts import CommitOutcome, Draft, Fitted, brought, commit_of, fit
 from kafkeep.repository.envelope import TooLarge
 from kafkeep.repository.finding import find_point
 from kafkeep.repository.fold.settling import Limits
@@ -36,33 +31,31 @@ from kafkeep.repository.format import (
     SINGLE,
     Commit,
     RepositoryDocument,
-    Slot,
     encode_commit,
     read_slot,
     unsigned_text,
 )
-from kafkeep.repository.objects import read_repository_document
+from kafkeep.repository.objects import read_repository_document, stored_pages
 from kafkeep.repository.pack import PackWriter
 from kafkeep.repository.packing import Randomness
-from kafkeep.repository.page_store import PageLost
+from kafkeep.repository.page_store import Source
 from kafkeep.repository.reader import PackReader, chunk_coverage
 from kafkeep.repository.remembering import TOOL, Remembered
+from kafkeep.repository.roots import SavedState
+from kafkeep.repository.saving import save_state
 from kafkeep.repository.shelf import Shelf
-from kafkeep.repository.state import PointView, State, fold, recovery_point, validate
+from kafkeep.repository.state import State, recovery_point, validate
 from kafkeep.repository.stores.base import Store
 from kafkeep.repository.stores.single import SingleWriterStore
-from kafkeep.repository.trust import Signature, TrustedKey, is_trusted_report, report_text, signed_text
+from kafkeep.repository.trust import Signature, TrustedKey, admins_of, is_trusted_report, report_text, signed_text
 from kafkeep.repository.unlocking import StateSealer, unlocked
+from kafkeep.repository.views import PointView
 
 if TYPE_CHECKING:
     from kafkeep.repository.keyring import Access, Keyring, NewEncryption
     from kafkeep.repository.signing import SigningKey
 
-log = structlog.get_logger(__name__)
-
-CACHE_BATCH: Final = 256
-CACHE_BYTES: Final = 32 * 1024 * 1024
-"""So many commits, or bytes of commits, are folded in one go."""
+log = get_logger(__name__)
 
 
 class Repository(Shelf):
@@ -85,6 +78,7 @@ class Repository(Shelf):
         keyring: Keyring | None = None,
         signing_key: SigningKey | None = None,
         limits: Limits = Limits(),
+        admins: frozenset[str] = frozenset(),
     ) -> None:
         super().__init__(store, document.id, seal=None if keyring is None else keyring.seal, now=now, rng=rng)
         self.keyring = keyring
@@ -94,8 +88,18 @@ class Repository(Shelf):
         self._pause = pause
         self._writer = rng.randbytes(16).hex()
         self._lock = threading.RLock()
-        self._remembered = Remembered(cache, self.seal, limits)
-        self._state = self._remembered.nothing
+        self._limits = limits
+        self.acceptable = admins or frozenset(key.public for key in document.admins)
+        """Public keys of those at whose saved states a host begins that remembers nothing."""
+        self._remembered = Remembered(cache, self.seal, limits, _pages_in(store, document))
+        self._log = Log(
+            store,
+            document,
+            self._remembered,
+            seal=self.seal,
+            acceptable=self.acceptable,
+            learned=self._forget_keys,
+        )
         self._reader = PackReader(store, document.id, seal=self.seal, opener=keyring)
 
     @classmethod
@@ -147,9 +151,11 @@ class Repository(Shelf):
         pause: Callable[[float], None] = time.sleep,
         access: Access | None = None,
         limits: Limits = Limits(),
+        admins: frozenset[str] = frozenset(),
     ) -> Repository:
         """Read the commit log to its end; `access` opens a repository that is encrypted. Without `cache_dir` what is too
-        much for memory goes into a temporary file.
+        much for memory goes into a temporary file. `admins`: public keys of the only ones at whose saved states reading
+        may begin, besides those whom this host remembers; none: the admins of the repository document.
 
         Raises `RepositoryNotFound`, `UnknownFormat`, `KeyRefused`, `CorruptObject`, `CorruptChain`, `StoreError`, and
         `UsageError` for a signing key where commits are not signed.
@@ -165,7 +171,10 @@ class Repository(Shelf):
                 hint="Leave the key out; or check that this is the repository you mean.",
             )
         seal = None if keyring is None else keyring.seal
-        cache = None if cache_dir is None else CommitCache(cache_dir, document.id, store.url, seal=seal, pause=pause)
+        cache = None
+        if cache_dir is not None:
+            source = _pages_in(store, document)
+            cache = CommitCache(cache_dir, document.id, store.url, seal=seal, pause=pause, source=source)
         repository = cls(
             store,
             document,
@@ -177,18 +186,23 @@ class Repository(Shelf):
             keyring=keyring,
             signing_key=signing_key,
             limits=limits,
+            admins=admins,
         )
-        repository._load()
+        repository._log.load()
         return repository
 
     @property
     def state(self) -> State:
         """The fold over the commits read so far."""
-        return self._state
+        return self._log.state
+
+    @property
+    def _state(self) -> State:
+        return self._log.state
 
     def close(self) -> None:
-        """Close the cache and the store. States that were handed out can still be read."""
-        self._state = self._remembered.keep(self._state, at_rest=True)
+        """Close the cache and the store. States that were handed out can still be read, as far as their pages are here."""
+        self._log.state = self._remembered.keep(self._state, at_rest=True)
         self._remembered.close()
         self._reader.close()
         self.store.close()
@@ -206,64 +220,12 @@ class Repository(Shelf):
     def refresh(self) -> State:
         """Read what others committed since. Raises `CorruptChain`, `StoreError`."""
         with self._lock:
-            while (data := chain.read_commit(self.store, self._state.head + 1)) is not None:
-                self._extend([(self._state.head + 1, data)])
+            self._log.refresh()
             return self._state
 
-    def _load(self) -> None:
-        try:
-            self._state = self._remembered.recall(self.store, self.about, self._slots)
-            self._read_on()
-        except PageLost as error:
-            self._begin_anew(error)
-        if self.refresh().head < 0:
-            raise CorruptChain(f"{self.store.url} has a repository document and no commit 0")
-        if self._state.repository != self.about:
-            raise CorruptChain(f"the commit log in {self.store.url} belongs to another repository")
-
-    def _begin_anew(self, error: PageLost) -> None:
-        """Losing what was remembered costs time only."""
-        log.info("cache thrown away", reason=error.message)
-        self._remembered.forget()
-        self._state = self._remembered.nothing
-        self._read_on()
-
-    def _read_on(self) -> None:
-        head = chain.find_head(self.store, self._state.head)
-        waiting: list[tuple[int, bytes]] = []
-        size = 0
-        for number, data in chain.read_commits(self.store, self._state.head + 1, head):
-            waiting.append((number, data))
-            size += len(data)
-            if len(waiting) >= CACHE_BATCH or size >= CACHE_BYTES:
-                self._fold_in(waiting)
-                waiting, size = [], 0
-        self._fold_in(waiting)
-        self._state = self._remembered.keep(self._state, at_rest=True)
-
-    def _extend(self, commits: list[tuple[int, bytes]]) -> None:
-        """With commits that lie in the store and follow what is known."""
-        try:
-            self._fold_in(commits)
-        except PageLost as error:
-            self._begin_anew(error)
-
-    def _fold_in(self, commits: list[tuple[int, bytes]]) -> None:
-        before = len(self._state.alarms)
-        self._state = fold(self._state, self._slots(self._state, commits))
+    def _forget_keys(self, state: State) -> None:
         if self.keyring is not None:
-            self.keyring.forget(self._state.keys)
-        for alarm in self._state.alarms[before:]:
-            log.warning("commit counts for nothing", number=alarm.number, reason=alarm.reason)
-        self._remembered.add(commits)
-        self._state = self._remembered.keep(self._state, at_rest=False)
-
-    def _slots(self, state: State, commits: Iterable[tuple[int, bytes]]) -> Iterator[Slot]:
-        prev = state.head_digest
-        for number, data in commits:
-            slot = read_slot(data, number, prev, names.log_name(number), self.seal)
-            prev = slot.digest
-            yield slot
+            self.keyring.forget(state.keys)
 
     def _signed(self, commit: Commit) -> Commit:
         """With our signature, where commits are signed. Raises `KeyRefused` when ours is not enough for it."""
@@ -306,7 +268,7 @@ class Repository(Shelf):
                     return CommitOutcome(
                         number=None, commit=None, accepted_runs=(), dropped_runs=fitted.dropped_runs, point=None
                     )
-                commit = self._signed(self._commit(draft, fitted))
+                commit = self._signed(commit_of(self._head_of_next(draft.started), draft, fitted))
                 reason = validate(self._state, commit)
                 if reason is not None:
                     raise ValueError(f"a draft that can never be committed: {reason}")
@@ -316,12 +278,8 @@ class Repository(Shelf):
                     if len(draft.packs) < 2:
                         raise
                     return self._commit_halves(draft)
-                other = chain.put_commit(self.store, commit.seq, data, self._pause)
-                self._extend([(commit.seq, data if other is None else other)])
-                if other is None:
+                if self._put_commit(commit, data):
                     return self._committed(commit, fitted)
-                log.info("lost a race for a commit", number=commit.seq)
-                self.refresh()
 
     def decide(self, change: Change, *, started: str) -> int:
         """Commit a change of what is kept at the next free number, which is returned; durable then.
@@ -331,21 +289,36 @@ class Repository(Shelf):
         """
         self.about.require("prune", self.store.url)
         with self._lock:
-            while True:
-                kind = KIND_OF[type(change)]
-                commit = self._signed(replace(self._head_of_next(started), kind=kind, change=change))
-                reason = validate(self._state, commit)
-                if reason is not None:
-                    raise PlanRefused(reason, hint="The repository has changed meanwhile: run the command again.")
-                data = self._encode_checked(commit)
-                other = chain.put_commit(self.store, commit.seq, data, self._pause)
-                self._extend([(commit.seq, data if other is None else other)])
-                if other is None:
-                    chain.write_hint(self.store, commit.seq)
-                    log.info("committed", number=commit.seq, kind=commit.kind)
-                    return commit.seq
-                log.info("lost a race for a commit", number=commit.seq)
-                self.refresh()
+            while (number := self._try(change, started)) is None:
+                pass
+            return number
+
+    def _try(self, change: Change, started: str) -> int | None:
+        """The number of its commit, None after a lost race. Raises as `decide`."""
+        kind = KIND_OF[type(change)]
+        commit = self._signed(replace(self._head_of_next(started), kind=kind, change=change))
+        reason = validate(self._state, commit)
+        if reason is not None:
+            raise PlanRefused(reason, hint="The repository has changed meanwhile: run the command again.")
+        if not self._put_commit(commit, self._encode_checked(commit)):
+            return None
+        chain.write_hint(self.store, self._state.head)
+        log.info("committed", number=commit.seq, kind=commit.kind)
+        return commit.seq
+
+    def _put_commit(self, commit: Commit, data: bytes) -> bool:
+        """Whether it is now in the log; else the state knows what is there instead. Raises `CorruptChain`, `StoreError`."""
+        try:
+            other = chain.put_commit(self.store, commit.seq, data, self._pause, milestones=bool(self.about.admins))
+        except chain.Trimmed as error:
+            log.info("the log went on", reason=str(error))
+            return not self._log.refresh() or brought(self._state, commit)
+        if other is None:
+            self._log.extend([(commit.seq, data)])
+            return True
+        log.info("lost a race for a commit", number=commit.seq)
+        self._log.refresh()
+        return False
 
     def _with_keys(self, draft: Draft) -> Draft:
         if self.keyring is None:
@@ -376,23 +349,11 @@ class Repository(Shelf):
             started=started,
             finished=nouns.utc_text(self._now()),
             tool=TOOL,
-        )
-
-    def _commit(self, draft: Draft, fitted: Fitted) -> Commit:
-        return replace(
-            self._head_of_next(draft.started),
-            kind="add" if fitted.point is None else "recovery-point",
-            cluster_id=draft.cluster_id,
-            packs=fitted.packs,
-            gaps=fitted.gaps,
-            opened=fitted.opened,
-            closed=fitted.closed,
-            point=fitted.point,
-            topic_keys=fitted.topic_keys,
+            root=None if self._state.root is None else self._state.root.number,
         )
 
     def _committed(self, commit: Commit, fitted: Fitted) -> CommitOutcome:
-        chain.write_hint(self.store, commit.seq)
+        chain.write_hint(self.store, self._state.head)
         runs = tuple(run for pack in commit.packs for run in pack.runs)
         log.info("committed", number=commit.seq, kind=commit.kind, packs=len(commit.packs), runs=len(runs))
         self._sink(Committed(commit.seq, commit.kind, len(commit.packs), sum(run.facts.records for run in runs)))
@@ -404,6 +365,19 @@ class Repository(Shelf):
             point=recovery_point(commit),
         )
 
+    def save_state(self, *, started: str) -> SavedState:
+        """Make what all commits say together durable as documents, and commit that whoever comes new may begin there.
+
+        They are read anew for it, from the state that was saved before or from commit 0, without the local cache, and
+        compared with what is known here. Raises `CorruptChain` where that differs, `PlanRefused` where commits are not
+        signed, or when others commit faster than this gets done, `KeyRefused` without an admin's key, `CorruptObject`,
+        `UnknownFormat`, `StoreError` (retryable: the outcome is open).
+        """
+        with self._lock:
+            self.check_may_decide("state")
+            known = self.acceptable.union(admins_of(self._state))
+            return save_state(self, known, self._limits, lambda document: self._try(SaveState(document), started))
+
     # --- packs -----------------------------------------------------------------------------------------------
 
     def check_may_add(self) -> None:
@@ -411,6 +385,12 @@ class Repository(Shelf):
         self.about.require("append", self.store.url)
         if self.about.admins:
             self._signing_key_for("add")
+
+    def check_may_decide(self, kind: str) -> None:
+        """Before anything is done for a decision that could not be committed. Raises `UnknownFormat`, `KeyRefused`."""
+        self.about.require("prune", self.store.url)
+        if self.about.admins:
+            self._signing_key_for(kind)
 
     def pack_writer(self) -> PackWriter:
         """A new pack, written with the epoch of the state at hand. Raises `UnknownFormat`, `StoreError`."""
@@ -436,6 +416,11 @@ class Repository(Shelf):
         handed out. Raises `CorruptObject` (naming pack, run and chunk), `StoreError`.
         """
         return self._reader.read(self._entry(run.pack), run, start, stop, verify=verify, skip=skip)
+
+    def remembering_chunks(self) -> AbstractContextManager[None]:
+        """While it lasts, a chunk that `read_run` has held against its digest is known again, and not hashed, when it is
+        read once more: for work that checks everything before it does anything."""
+        return self._reader.remembering(self._rng)
 
     def trusts(self, report: Mapping[str, object]) -> bool:
         """Whether a report counts as evidence: signed by somebody who is trusted, or where nothing is signed."""
@@ -483,3 +468,8 @@ class Repository(Shelf):
     def view(self, point: RecoveryPoint) -> PointView:
         """What a point holds, partition by partition: runs and gaps cut to the point."""
         return self._state.view(point)
+
+
+def _pages_in(store: Store, document: RepositoryDocument) -> Source | None:
+    """Where pages of saved states are: only where commits are signed there are any."""
+    return stored_pages(store) if document.admins else None

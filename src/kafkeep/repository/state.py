@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from operator import attrgetter, itemgetter
+from dataclasses import field, replace
+from operator import itemgetter
 from types import MappingProxyType
 from typing import Final
 
@@ -23,11 +23,12 @@ from kafkeep.model import (
     RunRef,
     TopicPartition,
 )
+from kafkeep.records import dataclass
 from kafkeep.repository.catalogue import PackCatalogue, PackEntry
-from kafkeep.repository.changes import Change, Pin
+from kafkeep.repository.changes import Change, Pin, SaveState
 from kafkeep.repository.compacting import check_pack
 from kafkeep.repository.fold.codecs import Numbered
-from kafkeep.repository.fold.rope import Deferred, Mapped, Rope
+from kafkeep.repository.fold.rope import Mapped, Rope
 from kafkeep.repository.fold.settling import Layers, settled
 from kafkeep.repository.format import NO_COMMIT, Commit, CommittedPack, RepositoryDocument, Slot
 from kafkeep.repository.invalid import Invalid
@@ -35,6 +36,7 @@ from kafkeep.repository.keeping import Retirement, changed, check_change
 from kafkeep.repository.shared import Shared
 from kafkeep.repository.topic_keys import KeyRing, check_runs, with_topic_keys
 from kafkeep.repository.trust import TrustedKey, check_signature
+from kafkeep.repository.views import PointView, view_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,40 +110,13 @@ _RUN: Final = itemgetter(1)
 
 
 @dataclass(frozen=True, slots=True)
-class RunSlice:
-    """The part of a run that belongs to a cut."""
+class RootRef:
+    """Where a saved state lies."""
 
-    run: RunRef
-    offsets: OffsetRange
-
-
-@dataclass(frozen=True, slots=True)
-class PartitionView:
-    """What a recovery point holds of one partition: `[cut.start, cut.stop)` joined up from runs and gaps."""
-
-    cut: PartitionCut
-    slices: Sequence[RunSlice]
-    gaps: tuple[Gap, ...]
-
-    @property
-    def generation(self) -> Generation:
-        return self.cut.generation
-
-    @property
-    def runs(self) -> Sequence[RunRef]:
-        return Mapped(self.slices, attrgetter("run"))
-
-
-@dataclass(frozen=True, slots=True)
-class PointView:
-    """The content of a recovery point, partition by partition in the order of its cuts; each is made when it is asked for."""
-
-    point: RecoveryPoint
-    partitions: Sequence[PartitionView]
-
-    def packs(self) -> tuple[str, ...]:
-        """Names of the packs needed, each once, sorted."""
-        return tuple(sorted({part.run.pack for view in self.partitions for part in view.slices}))
+    number: int
+    """Of its `state` commit; it is what the commits below that say."""
+    document: str
+    """64 hexadecimal digits: digest of the root document."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,6 +148,8 @@ class State:
     """Of an encrypted repository."""
     trusted: tuple[TrustedKey, ...] = ()
     """Whose signatures count, in a repository whose commits are signed."""
+    root: RootRef | None = None
+    """The state that was saved last."""
     layers: Layers = field(default_factory=Layers, compare=False, repr=False)
     """Where that lies which is not in memory; no part of what the commits say."""
 
@@ -192,18 +169,7 @@ class State:
 
     def view(self, point: RecoveryPoint) -> PointView:
         """The content of a point of this state: only what commits up to its number brought."""
-        return PointView(point, Mapped(point.cuts, lambda cut: self._partition_view(cut, point.number)))
-
-    def _partition_view(self, cut: PartitionCut, number: int) -> PartitionView:
-        offsets = OffsetRange(cut.start, cut.stop)
-        known = self.generations[cut.generation]
-
-        def part(run: RunRef) -> RunSlice:
-            start, stop = max(run.coverage.start, cut.start), min(run.coverage.stop, cut.stop)
-            return RunSlice(run, OffsetRange(start, stop))
-
-        runs = Deferred(lambda: known.runs_at(number, offsets))
-        return PartitionView(cut, Mapped(runs, part), known.gaps_at(number, offsets))
+        return view_of(self.generations, point)
 
 
 EMPTY = State()
@@ -300,6 +266,7 @@ def covering(gaps: Iterable[Gap], runs: Iterable[RunRef]) -> list[Gap | RunRef]:
 def validate(state: State, commit: Commit) -> str | None:
     """The rule that this commit breaks after `state`, None when it is valid (docs/format.md, "Validity")."""
     try:
+        _check_root(state, commit)
         if commit.change is not None:
             check_change(state, commit, commit.change)
         elif commit.kind != "init":
@@ -310,6 +277,17 @@ def validate(state: State, commit: Commit) -> str | None:
     except Invalid as broken:
         return str(broken)
     return None
+
+
+def _check_root(state: State, commit: Commit) -> None:
+    """Every commit names the root that stands, so that whoever reads one knows where to begin."""
+    standing = None if state.root is None else state.root.number
+    if commit.kind != "init" and commit.root != standing:
+        raise Invalid(f"it names {_saved(commit.root)}, where {_saved(standing)} stands")
+
+
+def _saved(root: int | None) -> str:
+    return "no saved state" if root is None else f"the state saved by commit {root}"
 
 
 def _check_cluster(state: State, commit: Commit) -> None:
@@ -415,6 +393,10 @@ class _Folder:
                 trusted=admins,
             )
             return
+        if isinstance(commit.change, SaveState):
+            saved = RootRef(slot.seq, commit.change.document)
+            self.state = replace(state, **head, root=saved)  # type: ignore[arg-type]
+            return
         if commit.change is not None:
             self._apply_change(commit, commit.change, head)
             return
@@ -495,4 +477,5 @@ def recovery_point(commit: Commit) -> RecoveryPoint | None:
         consistency=body.consistency,
         complete=body.complete,
         failures=body.failures,
+        signer=None if commit.signature is None else commit.signature.key,
     )

@@ -7,13 +7,14 @@ under `key/`, once for each recipient, and shredding a topic is deleting these o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from blake3 import blake3
 
 from kafkeep.model import Generation, RunRef
+from kafkeep.records import dataclass
 from kafkeep.repository import nouns
 from kafkeep.repository.invalid import Invalid
 from kafkeep.repository.names import parse_key_name

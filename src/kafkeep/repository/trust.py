@@ -7,12 +7,13 @@ what takes anything away, or changes whom to trust, is for admins.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from blake3 import blake3
 
+from kafkeep.records import dataclass
 from kafkeep.repository import nouns
 from kafkeep.repository.envelope import canonical
 from kafkeep.repository.invalid import Invalid
@@ -161,6 +162,20 @@ def check_signature(state: State, slot: Slot) -> None:
         raise Invalid(f"it is signed by {key.id}, a {key.role}, who may not {commit.kind}")
     if not _verifies(key.public, signature.value, signed_text(state.repository.id, slot.unsigned)):
         raise Invalid(f"its signature is not by {key.id}, or not of this commit")
+
+
+def admins_of(state: State) -> tuple[str, ...]:
+    """Public keys of those who may save states after this one."""
+    return tuple(key.public for key in state.trusted if key.role == ADMIN)
+
+
+def is_signed_by(publics: Collection[str], slot: Slot, repository_id: str) -> bool:
+    """Whether one of these public keys signed the commit, whatever the commits before it say of the key."""
+    commit = slot.commit
+    if commit is None or commit.signature is None or slot.unsigned is None:
+        return False
+    told, signed = commit.signature, signed_text(repository_id, slot.unsigned)
+    return any(key_id(public) == told.key and _verifies(public, told.value, signed) for public in publics)
 
 
 def _verifies(public: str, signature: str, signed: bytes) -> bool:

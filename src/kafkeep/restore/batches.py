@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from kafkeep import native
 from kafkeep.kafka.wire.batch import HEADER_SIZE, rewrite
 from kafkeep.kafka.wire.growing import Growing
 from kafkeep.kafka.wire.repack import put_together, ranges_of
@@ -13,7 +14,7 @@ from kafkeep.repository.repository import Repository
 from kafkeep.restore.options import SMALL_ONES
 from kafkeep.restore.passage import Passage
 from kafkeep.restore.plan import PartitionRestore, ProducerIdentity
-from kafkeep.restore.repack import Stored, StoredStretch, Together, gathered, gathered_up_to_full
+from kafkeep.restore.repack import LARGEST_JOINING, Stored, StoredStretch, Together, gathered, gathered_up_to_full
 
 SEQUENCES = 2**31
 """Producer sequences count 0 … 2^31-1 and start again at 0 (clients/common/record/DefaultRecordBatch.java)."""
@@ -55,6 +56,11 @@ def ready_batches(
         else gathered_up_to_full(stored_stretches(repository, part, start), repack_bytes)
     )
     for together in together_by_rule:
+        if together.alone is not None:
+            for ready in _stamped(together.alone, sequence, identity):
+                yield ready
+                sequence = (sequence + ready.records) % SEQUENCES
+            continue
         if together.only is not None:
             ready = _with_new_header(together.only, sequence, identity)
         elif together.growing is not None:
@@ -106,6 +112,28 @@ def stored_stretches(repository: Repository, part: PartitionRestore, start: int)
             yield StoredStretch(found, lambda stretch=found: stored(stretch.take()))  # type: ignore[misc]
         elif (batch := stored(found)) is not None:
             yield batch
+
+
+def _stamped(stretch: Stretch, sequence: int, identity: ProducerIdentity) -> Iterator[ReadyBatch]:
+    """What `_with_new_header` makes of the next batches that join no others; none where there is no helper."""
+    if native.stamped is None:
+        return
+    chunk = stretch.chunk
+    found, stretch.position, stretch.next_offset = native.stamped(
+        chunk,
+        stretch.position,
+        stretch.next_offset,
+        stretch.start,
+        stretch.stop,
+        LARGEST_JOINING,
+        identity.producer_id,
+        identity.epoch,
+        sequence,
+    )
+    for header, begin, end, base, count in found:
+        parts = (header, chunk[begin:end])
+        yield ReadyBatch(parts, HEADER_SIZE + end - begin, count, ((base, count),), base + count, sequence)
+        sequence = (sequence + count) % SEQUENCES
 
 
 def _with_new_header(stored: Stored, sequence: int, identity: ProducerIdentity) -> ReadyBatch:

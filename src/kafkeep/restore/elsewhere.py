@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Final
 
 from kafkeep.elsewhere import Reach, Workforce, reach_of
@@ -15,6 +14,7 @@ from kafkeep.kafka.cluster import Cluster
 from kafkeep.kafka.config import ClusterConfig
 from kafkeep.kafka.produce import BrokerProducer
 from kafkeep.kafka.topology import Broker
+from kafkeep.records import dataclass
 from kafkeep.repository.repository import Repository
 from kafkeep.restore.batches import ReadyBatch, ready_batches
 from kafkeep.restore.plan import PartitionRestore, ProducerIdentity

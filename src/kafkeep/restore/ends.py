@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 
 from kafkeep.kafka.cluster import EARLIEST, LATEST, Cluster, OffsetAnswer
 from kafkeep.kafka.codes import code_name
 from kafkeep.model import Failure, OffsetRange, TopicPartition
 from kafkeep.offset_map import OffsetMap
+from kafkeep.records import dataclass
 from kafkeep.restore.produce import DONE, PartitionProgress
 from kafkeep.restore.result import RestoredPartition
 

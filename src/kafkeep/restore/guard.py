@@ -7,10 +7,10 @@ a topic that is being loaded must do none of it (`docs/architecture.md`, restore
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from kafkeep.passing import PASSING_TOPIC_SETTINGS
+from kafkeep.records import dataclass
 
 _NO_LIMIT: Final = str(2**63 - 1)
 MAX_MESSAGE_BYTES: Final = "max.message.bytes"

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Final
 
 from kafkeep.elsewhere import HERE, Workforce, reach_of
 from kafkeep.errors import KafkaUnreachable, WorkerError
@@ -36,6 +37,8 @@ from kafkeep.work.executor import Job
 from kafkeep.work.messages import Emitted, Finished, Lost
 
 _LONGEST_PAUSE_SECONDS = 5.0
+_CAREFUL_REQUEST_BYTES: Final = 1024 * 1024
+"""What clients of every kind send by default: there are services that end a connection over more."""
 _MOST_READINGS = 10
 """A partition whose end must be read back more often than this in one process is given up."""
 
@@ -61,6 +64,7 @@ class Loading:
         self._cluster = cluster
         self._repository = repository
         self._options = options
+        self._request_bytes = options.request_bytes
         self._identity = identity
         self._workers = workers
         self._producing = Producing(
@@ -98,6 +102,8 @@ class Loading:
                 return ended + todo
             moved = len(todo) < len(results) or any(state.source_next > before[state.part.target] for state in todo)
             idle_passes = 0 if moved else idle_passes + 1
+            if idle_passes:
+                self._request_bytes = min(self._request_bytes, _CAREFUL_REQUEST_BYTES)
             if idle_passes > self._options.attempts:
                 return ended + [replace(state, status=FAILED) for state in todo]
             if todo:
@@ -177,7 +183,7 @@ class Loading:
             cancelled,
             batches=self._batches,
             open_producer=partial(self._open_producer, topology),
-            request_bytes=self._options.request_bytes,
+            request_bytes=self._request_bytes,
             sink=self._sink,
             stop=self._stop,
         )
@@ -187,7 +193,7 @@ class Loading:
 
     def _travelling(self, topology: Topology, task: ProduceTask) -> TravellingProduce:
         broker = topology.brokers[task.broker]
-        return TravellingProduce(task, broker, self._producing, self._options.request_bytes)
+        return TravellingProduce(task, broker, self._producing, self._request_bytes)
 
     def _open_producer(self, topology: Topology, node_id: int) -> BrokerProducer:
         return self._cluster.producer(topology.brokers[node_id])

@@ -6,12 +6,14 @@ restore refuses, ends the partition in front of its first gap, or leaves out the
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
-from kafkeep.model import Gap, HeldBack, OffsetRange, RunRef
-from kafkeep.restore.plan import BY_KEY, MissingPartition, PartitionRestore, Refusal, RestorePlan, examples
+from kafkeep.model import AbortedTransaction, Gap, HeldBack, OffsetRange, RunRef
+from kafkeep.records import dataclass
+from kafkeep.restore.plan import BY_KEY, MissingPartition, PartitionRestore, Refusal, RestorePlan, carried_by, examples
 from kafkeep.restore.window import CUT, Window
 
 NONE: Final = "none"
@@ -32,7 +34,7 @@ _HINT: Final = (
 class Needed:
     """What a window leaves of a partition's runs."""
 
-    runs: tuple[RunRef, ...]
+    runs: Sequence[RunRef]
     offsets: OffsetRange
     """Nothing outside of these is in the window, as far as the runs tell."""
 
@@ -44,13 +46,15 @@ def needed(runs: Sequence[RunRef], offsets: OffsetRange, window: Window, held_ba
     only carried back. Under `cut`, runs behind one that ends the piece for certain go too. A run's smallest base timestamp
     never counts: earlier records may hide inside a batch, so only its largest timestamp proves anything.
     """
+    if window.is_open:
+        return Needed(runs, offsets)
     first = next((at for at, run in enumerate(runs) if not _all_early(run, window)), len(runs))
     start = max(offsets.start, runs[first - 1].coverage.stop) if first else offsets.start
     ends = (at for at in range(first, len(runs)) if _ends_the_piece(runs, at, offsets, window, held_back))
     last = next(ends, None)
     if last is None:
-        return Needed(tuple(runs[first:]), OffsetRange(min(start, offsets.stop), offsets.stop))
-    return Needed(tuple(runs[first : last + 1]), OffsetRange(start, runs[last].coverage.stop))
+        return Needed(runs[first:], OffsetRange(min(start, offsets.stop), offsets.stop))
+    return Needed(runs[first : last + 1], OffsetRange(start, runs[last].coverage.stop))
 
 
 def _all_early(run: RunRef, window: Window) -> bool:
@@ -84,15 +88,17 @@ def with_loss(part: PartitionRestore, gaps: Sequence[Gap], within: OffsetRange, 
     if not found or allow_loss != PREFIX:
         return replace(part, gaps=found)
     stop = found[0].offsets.start
-    runs = tuple(run for run in part.runs if run.coverage.start < stop)
+    runs = part.runs[: bisect_left(part.runs, stop, key=lambda run: run.coverage.start)]
+    carried = carried_by(runs)
     return replace(
         part,
         stop=stop,
         runs=runs,
         gaps=found,
         cut_off=OffsetRange(stop, within.stop),
-        most_records=sum(run.facts.records for run in runs),
-        raw_bytes=sum(run.facts.raw_bytes for run in runs),
+        most_records=carried.records,
+        raw_bytes=carried.raw_bytes,
+        carried=carried,
     )
 
 
@@ -157,8 +163,11 @@ def loss_warnings(
 
 def _undecided(part: PartitionRestore) -> list[str]:
     """Transactions that were open where a gap begins: their marker may lie in it (only points at the high watermark)."""
-    starts = {gap.offsets.start for gap in part.gaps}
-    open_there = {entry for run in part.runs if run.coverage.stop in starts for entry in run.facts.open_transactions}
+    open_there: set[AbortedTransaction] = set()
+    for gap in part.gaps:
+        at = bisect_left(part.runs, gap.offsets.start, key=lambda run: run.coverage.stop)
+        if at < len(part.runs) and part.runs[at].coverage.stop == gap.offsets.start:
+            open_there.update(part.runs[at].facts.open_transactions)
     if not open_there:
         return []
     fate = (

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from kafkeep.model import TopicPartition
+from kafkeep.records import dataclass
 from kafkeep.renaming import Rename
 from kafkeep.restore.window import CUT, Window
 from kafkeep.selection import Selection
@@ -66,8 +66,9 @@ class RestoreOptions:
     """What is checked before the first record is produced: every needed byte, or only that every pack is there."""
     connections_per_broker: int = 1
     """Python runs one thread at a time: a second connection costs more in waiting for one another than it brings."""
-    request_bytes: int = 1 * MIB
-    """A Produce request is sent once it holds this much."""
+    request_bytes: int = 4 * MIB
+    """A Produce request holds batches of several partitions, together at most so much. Brokers answer the requests of a
+    connection one by one, so few large ones are faster than many."""
     repack_bytes: int = DEFAULT_REPACK
     """Neighbouring small batches go out as one batch of up to this much, at most LARGEST_REPACK; 0 sends every batch as it
     was. Batches of repartitioned topics are made anew in any case."""

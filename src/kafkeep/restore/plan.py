@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import field
 from typing import Final, TypeVar
 
 from kafkeep.model import Gap, Generation, HeldBack, OffsetRange, PartitionCut, RunRef, TopicPartition
+from kafkeep.records import dataclass
 from kafkeep.restore.guard import Guard
 from kafkeep.restore.window import Window
 
@@ -29,6 +30,42 @@ class ProducerIdentity:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Carried:
+    """What runs tell together, gathered in one walk over them."""
+
+    records: int = 0
+    raw_bytes: int = 0
+    largest_batch: int = 0
+    create_time: bool = False
+    log_append_time: bool = False
+    oldest: int | None = None
+    """The smallest of the runs' largest timestamps; None without runs."""
+
+
+def carried_by(runs: Iterable[RunRef]) -> Carried:
+    """Reads each of the runs once and keeps none."""
+    records = size = largest = 0
+    create = append = False
+    oldest: int | None = None
+    for run in runs:
+        facts = run.facts
+        records += facts.records
+        size += facts.raw_bytes
+        largest = max(largest, facts.largest_batch)
+        create |= facts.create_time
+        append |= facts.log_append_time
+        oldest = facts.max_timestamp if oldest is None else min(oldest, facts.max_timestamp)
+    return Carried(
+        records=records,
+        raw_bytes=size,
+        largest_batch=largest,
+        create_time=create,
+        log_append_time=append,
+        oldest=oldest,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PartitionRestore:
     """One partition's records: source offsets `[start, stop)` of a generation into a target partition."""
 
@@ -37,7 +74,8 @@ class PartitionRestore:
     """Its partition is `BY_KEY` where the topic is repartitioned."""
     start: int
     stop: int
-    runs: tuple[RunRef, ...]
+    runs: Sequence[RunRef] = field(metadata={"json": len})
+    """In offset order. Read from pages as they are asked for: all of a point's together may not fit into memory."""
     held_back: tuple[HeldBack, ...]
     """What the point leaves out so that transactions stay whole."""
     window: Window
@@ -49,6 +87,8 @@ class PartitionRestore:
     cut_off: OffsetRange | None = None
     """What was asked for and is left out, because the partition ends in front of its first gap: gaps and all that the
     archive holds behind it. None unless loss is allowed as `prefix`."""
+    carried: Carried = field(default=Carried(), metadata={"json": None})
+    """What the runs tell together, where they are planned from."""
 
     @property
     def lost(self) -> int:
@@ -208,7 +248,7 @@ class PartitionContent:
     cut: PartitionCut
     history_start: int
     """First offset the generation covers."""
-    runs: tuple[RunRef, ...]
+    runs: Sequence[RunRef]
     gaps: tuple[Gap, ...]
     """Of the whole generation, as far as the point knows them."""
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
-from kafkeep.model import ClusterMetadata, Gap, OffsetRange, RecoveryPoint, TopicMetadata, TopicPartition
+from kafkeep.model import ClusterMetadata, Gap, OffsetRange, RecoveryPoint, RunRef, TopicMetadata, TopicPartition
+from kafkeep.records import dataclass
 from kafkeep.renaming import renamed
 from kafkeep.restore.loss import loss_refusals, loss_warnings, needed, window_warnings, with_loss
 from kafkeep.restore.options import RestoreOptions
@@ -15,6 +16,7 @@ from kafkeep.restore.plan import (
     PartitionContent,
     PartitionRestore,
     RestorePlan,
+    carried_by,
     examples,
 )
 from kafkeep.restore.planning_groups import Landings, group_refusals, plan_groups
@@ -152,8 +154,8 @@ def _partition(
 ) -> tuple[PartitionRestore, list[Gap]]:
     """The partition, and those gaps of the range that its window leaves aside."""
     cut = content.cut
-    reached = tuple(run for run in content.runs if run.coverage.intersection(wanted) is not None)
-    inside = needed(reached, wanted, options.window, cut.held_back)
+    inside = needed(_reached(content.runs, wanted), wanted, options.window, cut.held_back)
+    carried = carried_by(inside.runs)
     part = PartitionRestore(
         source=cut.generation,
         target=_target(cut.generation.topic_partition, target, options),
@@ -162,9 +164,10 @@ def _partition(
         runs=inside.runs,
         held_back=cut.held_back,
         window=options.window,
-        most_records=sum(run.facts.records for run in inside.runs),
-        raw_bytes=sum(run.facts.raw_bytes for run in inside.runs),
+        most_records=carried.records,
+        raw_bytes=carried.raw_bytes,
         gaps=(),
+        carried=carried,
     )
     beside = [
         gap
@@ -172,6 +175,16 @@ def _partition(
         if gap.offsets.intersection(wanted) is not None and gap.offsets.intersection(inside.offsets) is None
     ]
     return with_loss(part, content.gaps, inside.offsets, options.allow_loss), beside
+
+
+def _reached(runs: Sequence[RunRef], wanted: OffsetRange) -> Sequence[RunRef]:
+    """Those of the runs, which lie in offset order, that have an offset in the range."""
+    if not wanted or not runs:
+        return ()
+    if runs[0].coverage.stop > wanted.start and runs[-1].coverage.start < wanted.stop:
+        return runs
+    first = bisect_right(runs, wanted.start, key=lambda run: run.coverage.stop)
+    return runs[first : bisect_left(runs, wanted.stop, first, key=lambda run: run.coverage.start)]
 
 
 def _target(source: TopicPartition, name: str, options: RestoreOptions) -> TopicPartition:

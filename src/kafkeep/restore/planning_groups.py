@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from kafkeep.model import Gap, Group, GroupOffset, OffsetRange, TopicPartition
+from kafkeep.records import dataclass
 from kafkeep.restore.options import RestoreOptions
 from kafkeep.restore.plan import (
     BEFORE_START,

@@ -54,13 +54,15 @@ def wanted_partitions(topic: TopicMetadata, options: RestoreOptions) -> int:
 
 def timestamps_of(partitions: Iterable[PartitionRestore]) -> str:
     """Which times the records carry: `create`, `append` or `both`; empty when there is no record."""
-    facts = [run.facts for part in partitions for run in part.runs]
-    create, append = any(fact.create_time for fact in facts), any(fact.log_append_time for fact in facts)
+    create = append = False
+    for part in partitions:
+        create |= part.carried.create_time
+        append |= part.carried.log_append_time
     return "both" if create and append else "create" if create else "append" if append else ""
 
 
 def partitions_largest_batch(partitions: Iterable[PartitionRestore]) -> int:
-    return max((run.facts.largest_batch for part in partitions for run in part.runs), default=0)
+    return max((part.carried.largest_batch for part in partitions), default=0)
 
 
 def topic_warnings(
@@ -117,10 +119,10 @@ def _retention_warnings(topic: TopicRestore, partitions: Sequence[PartitionResto
     if "delete" not in configs.get("cleanup.policy", "delete").split(",") or age == "-1":
         return []
     limit = now_ms - (_DEFAULT_RETENTION_MS if age is None else int(age))
-    old = [run for part in partitions for run in part.runs if run.facts.max_timestamp < limit]
+    old = [part for part in partitions if part.carried.oldest is not None and part.carried.oldest < limit]
     if not old:
         return []
-    size = sum(run.facts.raw_bytes for run in old)
+    size = sum(run.facts.raw_bytes for part in old for run in part.runs if run.facts.max_timestamp < limit)
     named = "the default retention (7 days unless the brokers say otherwise)" if age is None else f"retention.ms={age}"
     return [
         (

@@ -11,7 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from kafkeep.errors import KafkaProtocolError, KafkaUnreachable
@@ -20,15 +20,14 @@ from kafkeep.kafka.codes import ErrorCode, code_name, retriable
 from kafkeep.kafka.produce import BrokerProducer, ProduceBatch, ProducedBatch
 from kafkeep.model import TopicPartition
 from kafkeep.offset_map import MapRow, OffsetMapBuilder
+from kafkeep.records import dataclass
 from kafkeep.restore.batches import ReadyBatch
 from kafkeep.restore.plan import PartitionRestore
 
 MOST_IN_FLIGHT: Final = 5
-MOST_OPEN: Final = 32
-"""Partitions of a task that are read at the same time: each holds a chunk or two of the repository in memory, and more
-in one request bring no more speed.
-"""
-_REQUESTS_READY: Final = MOST_IN_FLIGHT + 1
+MOST_OPEN: Final = 64
+"""Partitions of a task that are read at the same time: each holds a chunk or two of the repository in memory."""
+_REQUESTS_READY: Final = 2
 """No more partitions are opened while those that are open have enough for so many requests."""
 _TRIES_IN_PLACE: Final = 3
 _FIRST_SEQUENCE = 0
@@ -133,7 +132,7 @@ class _Stream:
         batch, self._next = self.peek(), None
         if batch is None:
             raise RuntimeError("take() without a batch: peek() tells whether there is one")
-        self.in_flight.append(batch._replace(parts=()))
+        self.in_flight.append(ReadyBatch((), *batch[1:]))
         self.unanswered += 1
         return batch
 

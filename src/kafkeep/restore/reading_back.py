@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -23,6 +23,7 @@ from kafkeep.kafka.wire.batch import HEADER_SIZE, walk
 from kafkeep.kafka.wire.records import decode
 from kafkeep.model import BatchInfo, TopicPartition
 from kafkeep.offset_map import OffsetMapBuilder
+from kafkeep.records import dataclass
 from kafkeep.restore.batches import ReadyBatch
 from kafkeep.restore.plan import ProducerIdentity
 from kafkeep.restore.produce import FAILED, UNCLEAR, WORKING, BatchSource, PartitionProgress, sequence_after

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from kafkeep.model import Generation, OffsetRange, TopicPartition
 from kafkeep.offset_map import OffsetMap
+from kafkeep.records import dataclass
 from kafkeep.restore.options import RestoreOptions
 from kafkeep.restore.plan import ProducerIdentity, RestorePlan, TopicRestore
 
@@ -75,6 +76,8 @@ class JobRecord:
     """True once a process came to the end with nothing left to do."""
     unsigned: tuple[str, ...] = ()
     """Object names of those of its reports that nobody signed who is trusted, in a repository whose commits are signed."""
+    passed_over: tuple[str, ...] = ()
+    """What is said of reports that cannot be read: some of them may be this job's."""
 
 
 def planned_ranges(plan: RestorePlan) -> tuple[PlannedRange, ...]:

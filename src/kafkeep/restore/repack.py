@@ -8,7 +8,6 @@ batches come out from whatever border one begins at, and whether or not the C he
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from kafkeep.errors import CorruptBatch
@@ -18,6 +17,7 @@ from kafkeep.kafka.wire.growing import HEAD_GROWTH, Growing
 from kafkeep.kafka.wire.repack import LARGEST_HEAD, Slices, cut_out, ranges_of
 from kafkeep.model import BatchInfo
 from kafkeep.playback import Stretch
+from kafkeep.records import dataclass
 from kafkeep.restore.guard import MAX_MESSAGE_BYTES
 from kafkeep.restore.options import LARGEST_REPACK, UP_TO_FULL
 
@@ -32,6 +32,14 @@ MOST_JOINING: Final = 128 * 1024
 """By the rule `UP_TO_FULL` a larger batch goes out as it is: a broker takes larger ones no faster."""
 _MOST_JOINING_PACKED: Final = {GZIP: 1024, SNAPPY: 8 * 1024, LZ4: 8 * 1024, ZSTD: 4 * 1024}
 """The same for stored bytes of compressed batches: packing anew costs more than what is sent less often."""
+LARGEST_JOINING: Final = (
+    MOST_JOINING,
+    _MOST_JOINING_PACKED[GZIP],
+    _MOST_JOINING_PACKED[SNAPPY],
+    _MOST_JOINING_PACKED[LZ4],
+    _MOST_JOINING_PACKED[ZSTD],
+)
+"""Both by the number of the codec."""
 _INFLATION: Final = 6
 _INFLATION_BYTES: Final = 256
 """What no codec can pack takes at most a sixth and some bytes more (Snappy's own bound, the worst of them)."""
@@ -91,6 +99,9 @@ class Together:
     """The records, where they were put together already."""
     pieces: Sequence[tuple[int, int]] = ()
     """Source offsets of those: (first, records)."""
+    alone: Stretch | None = None
+    """Nothing else then: whoever gets this takes from it, before it asks for more, as many as it wants of the batches that
+    join no others, each by itself."""
 
 
 def gathered(batches: Iterable[Stored], most_bytes: int) -> Iterator[Together]:
@@ -185,7 +196,14 @@ def gathered_up_to_full(found: Iterable[Stored | StoredStretch], most_bytes: int
     """As `gathered`, by the rule that all go together of which several fit into `most_bytes`."""
     group = _Full(most_bytes)
     for each in found:
-        while (batch := group.takes_all_of(each)) is not None:
+        while True:
+            if isinstance(each, StoredStretch) and not group.is_open:
+                if (ended := group.end()) is not None:
+                    yield ended
+                group = _Full(most_bytes)
+                yield Together((), NONE, 0, alone=each.stretch)
+            if (batch := group.takes_all_of(each)) is None:
+                break
             if (ended := group.end()) is not None:
                 yield ended
             group = _Full(most_bytes)
@@ -210,6 +228,11 @@ class _Full:
         """Bytes that the records may take at most, before they are packed."""
         self._pieces: list[tuple[int, int]] = []
         self._next_source = 0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether something could still join what is there."""
+        return self._first is not None and not self._closed
 
     def begin(self, batch: Stored) -> None:
         self._first = batch

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from kafkeep.model import Failure, Generation, OffsetRange, TopicPartition
 from kafkeep.offset_map import OffsetMap
+from kafkeep.records import dataclass
 from kafkeep.restore.plan import PositionNotSet
 
 

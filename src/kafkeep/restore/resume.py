@@ -52,7 +52,7 @@ def resumed(plan: RestorePlan, record: JobRecord, survey: TargetSurvey) -> Resto
         plan,
         topics=topics,
         refusals=(*plan.refusals, *refusals),
-        warnings=(*plan.warnings, *_unsigned(record)),
+        warnings=(*plan.warnings, *record.passed_over, *_unsigned(record)),
         job=record.name,
         present=tuple(_present(record, survey)),
     )
@@ -108,8 +108,12 @@ def _present(record: JobRecord, survey: TargetSurvey) -> Iterator[tuple[TopicPar
             yield target, max(0, there.ends[target.partition] - opened.ends[target.partition])
 
 
-def with_unfinished(plan: RestorePlan, survey: TargetSurvey, jobs: Sequence[JobRecord]) -> RestorePlan:
-    """The plan of a restore of its own, told which of its target topics are what an unfinished job left there."""
+def with_unfinished(
+    plan: RestorePlan, survey: TargetSurvey, jobs: Sequence[JobRecord], passed_over: Sequence[str] = ()
+) -> RestorePlan:
+    """The plan of a restore of its own, told which of its target topics are what an unfinished job left there, and what was
+    `passed_over` in looking for such jobs.
+    """
     left = {
         topic.target: record.name
         for record in jobs
@@ -130,7 +134,7 @@ def with_unfinished(plan: RestorePlan, survey: TargetSurvey, jobs: Sequence[JobR
             message = f"topic {topic.target} still has the guard of {left[topic.target]}, which left it unfinished"
             refusal = Refusal(_KIND, topic.target, message)
             refusals.append(replace(refusal, hint=_hint(left, refusal)))
-    return replace(plan, refusals=tuple(refusals))
+    return replace(plan, refusals=tuple(refusals), warnings=(*plan.warnings, *passed_over))
 
 
 def _left_by(record: JobRecord, topic: TopicRestore, there: TargetTopic) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -16,6 +17,7 @@ from kafkeep.kafka.cluster import Cluster
 from kafkeep.model import Failure, OffsetRange, RecoveryPoint
 from kafkeep.point_documents import needed_metadata_of
 from kafkeep.repository.repository import Repository
+from kafkeep.repository.state import State
 from kafkeep.restore.elsewhere import checker
 from kafkeep.restore.ends import Outcome, check_ends
 from kafkeep.restore.groups import moved_warnings, restore_groups
@@ -45,6 +47,8 @@ from kafkeep.times import milliseconds, rfc3339
 
 _TOLD = 20
 """So many refusals are named in an error; the plan has all."""
+_WORTH_REMEMBERING = 256 * 1024 * 1024
+"""Bytes of batches: for less, what it takes to load the cipher is not won back."""
 
 
 def prepare(
@@ -71,14 +75,14 @@ def prepare(
     metadata = needed_metadata_of(repository, point)
     target = survey_target(cluster, metadata, options)
     began = target if job is None else as_it_began(target, job)
-    contents = contents_of(repository, point, options)
+    contents = contents_of(repository.state, point, options)
     plan = plan_restore(point, metadata, contents, began, options, now_ms=milliseconds(now()))
     plan = replace(plan, warnings=(*plan.warnings, *space_warnings(plan, options)))
     if job is not None:
         return resumed(plan, job, target)
     if all(topic.action == CREATE for topic in plan.topics):
         return plan
-    return with_unfinished(plan, target, unfinished_jobs(repository, point.number, target.cluster_id))
+    return with_unfinished(plan, target, *unfinished_jobs(repository, point.number, target.cluster_id))
 
 
 def restore(
@@ -106,8 +110,11 @@ def restore(
     """
     began = time.monotonic()
     stop = threading.Event() if stop is None else stop
-    _check(repository, plan, options, sink, checker(workers, cluster, repository, sink=sink))
-    with spread_topics(repository, plan, options, sink=sink, stop=stop) as spread:
+    with ExitStack() as stack:
+        if _reads_twice(plan, options, workers):
+            stack.enter_context(repository.remembering_chunks())
+        _check(repository, plan, options, sink, checker(workers, cluster, repository, sink=sink))
+        spread = stack.enter_context(spread_topics(repository, plan, options, sink=sink, stop=stop))
         plan = with_positions(plan, spread)
         job = _job(cluster, repository, plan, options, now=now, beside=beside)
         lost = _put_loss_report(repository, plan, job, now=now)
@@ -161,6 +168,11 @@ def _carry_out(
         records_before=loading.records_before,
         bytes_before=loading.bytes_before,
     )
+
+
+def _reads_twice(plan: RestorePlan, options: RestoreOptions, workers: Workforce) -> bool:
+    """Whether this process reads what is needed twice, and so much of it that knowing it again saves something."""
+    return options.preflight == "data" and not workers.elsewhere and plan.raw_bytes >= _WORTH_REMEMBERING
 
 
 def _check(
@@ -261,9 +273,8 @@ def _put_loss_report(repository: Repository, plan: RestorePlan, job: RestoreJob,
     return repository.put_audit(LOSS_REPORT, loss_report(plan, started=job.name, time=rfc3339(now())))
 
 
-def contents_of(repository: Repository, point: RecoveryPoint, options: RestoreOptions) -> list[PartitionContent]:
+def contents_of(state: State, point: RecoveryPoint, options: RestoreOptions) -> list[PartitionContent]:
     """Runs of every partition that the selection touches, and all gaps of its history up to the cut."""
-    state = repository.state
     contents: list[PartitionContent] = []
     for cut in point.cuts:
         if not options.selection.chooses(cut.generation.topic):
@@ -275,7 +286,7 @@ def contents_of(repository: Repository, point: RecoveryPoint, options: RestoreOp
             PartitionContent(
                 cut,
                 known.start,
-                tuple(known.runs_at(point.number, offsets)),
+                known.runs_at(point.number, offsets),
                 known.gaps_at(point.number, OffsetRange(known.start, cut.stop)),
             )
         )

@@ -5,13 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from kafkeep.errors import PlanRefused
 from kafkeep.events import EventSink, Progress, Stage, WorkPlanned
 from kafkeep.kafka.wire.batch import HEADER_SIZE, rewrite
 from kafkeep.kafka.wire.repack import cut_out
 from kafkeep.model import Generation, TopicPartition
+from kafkeep.records import dataclass
 from kafkeep.repartition.marks import Marks
 from kafkeep.repartition.shuffle import SourceBatch, shuffle
 from kafkeep.repartition.spool import Spool, free_bytes

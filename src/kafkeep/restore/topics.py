@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from kafkeep.errors import KafkaError, KafkaRequestError, KafkaUnreachable, TopicExists
 from kafkeep.kafka.admin import NewTopic
@@ -13,6 +12,7 @@ from kafkeep.kafka.codes import ErrorCode, code_name
 from kafkeep.kafka.config_changes import TOPIC, ConfigChange
 from kafkeep.kafka.topology import NO_NODE
 from kafkeep.model import Failure, TopicPartition
+from kafkeep.records import dataclass
 from kafkeep.restore.guard import Guard
 from kafkeep.restore.plan import CREATE, RestorePlan, TopicRestore
 from kafkeep.restore.record import OpenedTopic

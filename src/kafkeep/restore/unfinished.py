@@ -7,11 +7,13 @@ any of them `restore-opened`, `restore-loaded` and `restore-finished`, all of wh
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from typing import Any, Final
 
 from kafkeep.errors import CorruptObject, GuardRefused, UnknownFormat, UsageError
 from kafkeep.model import Generation, OffsetRange, TopicPartition
+from kafkeep.records import dataclass
+from kafkeep.reports import PassedOver, readable_reports
 from kafkeep.repository.documents import offset_map_from_json
 from kafkeep.repository.repository import Repository
 from kafkeep.repository.shapes import from_shape
@@ -62,19 +64,18 @@ def find_job(repository: Repository, spec: str, point: int, target_cluster: str)
     takes one only where none is unfinished, and where commits are signed none that nobody trusted has signed: such a one
     is continued by its name, which a person gives.
 
+    Reports that cannot be read are passed over and told in the job's record.
+
     Raises `UsageError` when there is none, `GuardRefused` for a job into another cluster, `UnknownFormat` for one of
-    another version of kafkeep, `CorruptObject`, `StoreError`.
+    another version of kafkeep, `CorruptObject` for a named one that is damaged, or where none is found and a report that
+    cannot be read may be the one that is meant; `StoreError`.
     """
-    jobs = _read_all(repository)
+    audit = _read_all(repository)
+    jobs = audit.jobs
     if spec == NEWEST:
-        ours = [job for job in jobs.values() if job.restores(point, target_cluster)]
-        found = [job for job in ours if not job.is_finished] or [job for job in ours if job.beside]
-        if not found:
-            raise _none_unfinished(jobs.values(), point, target_cluster)
-        newest = max(found, key=_age)
-        if newest.name in newest.unsigned:
-            raise _unsigned(found)
-        return _record(repository, newest)
+        return _newest(repository, audit, point, target_cluster)
+    if spec in audit.passed_over.unread:
+        raise audit.passed_over.unread[spec]
     job = jobs.get(spec)
     if job is None or "options" not in job.started:
         raise UsageError(
@@ -90,7 +91,24 @@ def find_job(repository: Repository, spec: str, point: int, target_cluster: str)
         raise UsageError(f"{spec} restores point {job.started.get('point')}, not point {point}")
     if job.is_finished and not job.beside:
         raise UsageError(f"{spec} is finished: there is nothing to continue")
-    return _record(repository, job)
+    return _record(repository, job, audit.passed_over)
+
+
+def _newest(repository: Repository, audit: _Audit, point: int, target_cluster: str) -> JobRecord:
+    ours = sorted((job for job in audit.jobs.values() if job.restores(point, target_cluster)), key=_age)
+    unfinished = [job for job in ours if not job.is_finished] or [job for job in ours if job.beside]
+    found = list(unfinished)
+    while found:
+        job = found.pop()
+        if job.name in job.unsigned:
+            raise _unsigned(unfinished)
+        try:
+            return _record(repository, job, audit.passed_over)
+        except CorruptObject as error:
+            audit.passed_over.unread[job.name] = error
+    if audit.passed_over.unread:  # one of these may be the job that is meant
+        raise audit.passed_over.unread[max(audit.passed_over.unread)]
+    raise _none_unfinished(audit.jobs.values(), point, target_cluster)
 
 
 def _age(job: _Parts) -> tuple[str, str]:
@@ -123,46 +141,56 @@ def _none_unfinished(jobs: Iterable[_Parts], point: int, target_cluster: str) ->
 
 def job_by_name(repository: Repository, name: str) -> JobRecord:
     """The job whose first report has this name. Raises as `find_job`."""
-    job = _read_all(repository).get(name)
+    audit = _read_all(repository)
+    if name in audit.passed_over.unread:
+        raise audit.passed_over.unread[name]
+    job = audit.jobs.get(name)
     if job is None:
         raise CorruptObject(f"{name} is missing")
-    return _record(repository, job)
+    return _record(repository, job, audit.passed_over)
 
 
-def unfinished_jobs(repository: Repository, point: int, target_cluster: str) -> list[JobRecord]:
-    """Those of this point into this cluster, oldest first, as far as this version of kafkeep can continue them."""
-    found = [job for job in _read_all(repository).values() if job.restores(point, target_cluster)]
-    return [
-        _record(repository, job)
-        for job in sorted(found, key=_age)
-        if not job.is_finished and _has_our_options(job.started["options"])
-    ]
+def unfinished_jobs(repository: Repository, point: int, target_cluster: str) -> tuple[list[JobRecord], tuple[str, ...]]:
+    """Those of this point into this cluster, oldest first, as far as this version of kafkeep can continue them; and what is
+    said of reports that cannot be read.
+
+    Raises `StoreError`.
+    """
+    audit = _read_all(repository)
+    found = []
+    for job in sorted((job for job in audit.jobs.values() if job.restores(point, target_cluster)), key=_age):
+        if not job.is_finished and _has_our_options(job.started["options"]):
+            try:
+                found.append(_record(repository, job, audit.passed_over))
+            except CorruptObject as error:
+                audit.passed_over.unread[job.name] = error
+    return found, tuple(audit.passed_over.warnings())
 
 
-def _read_all(repository: Repository) -> dict[str, _Parts]:
-    jobs: dict[str, _Parts] = {}
-    later: list[tuple[str, Mapping[str, Any], str | None]] = []
-    for info in repository.store.list("audit/"):
-        report = repository.audit(info.name)
-        kind, value = str(report["kind"]), report["value"]
-        if not isinstance(value, dict):
-            continue
-        if kind != STARTED and kind not in _LATER:
-            continue
-        unsigned = None if repository.trusts(report) else info.name
-        if kind == STARTED:
-            jobs[info.name] = _Parts(info.name, value, unsigned=[] if unsigned is None else [unsigned])
-        else:
-            later.append((kind, value, unsigned))
-    for kind, value, unsigned in sorted(later, key=lambda part: str(part[1].get("time"))):
-        job = jobs.get(str(value.get("started")))
+@dataclass(frozen=True, slots=True)
+class _Audit:
+    jobs: Mapping[str, _Parts]
+    """By name of their first report."""
+    passed_over: PassedOver
+
+
+def _read_all(repository: Repository) -> _Audit:
+    passed_over = PassedOver()
+    reports = readable_reports(repository, (STARTED, *_LATER), passed_over)
+    jobs = {
+        report.name: _Parts(report.name, report.value, unsigned=[] if report.trusted else [report.name])
+        for report in reports
+        if report.kind == STARTED
+    }
+    for report in sorted((report for report in reports if report.kind != STARTED), key=lambda report: report.time):
+        job = jobs.get(str(report.value.get("started")))
         if job is not None:
-            job.later[kind].append(value)
-            job.unsigned += [] if unsigned is None else [unsigned]
-    return jobs
+            job.later[report.kind].append(report.value)
+            job.unsigned += [] if report.trusted else [report.name]
+    return _Audit(jobs, passed_over)
 
 
-def _record(repository: Repository, job: _Parts) -> JobRecord:
+def _record(repository: Repository, job: _Parts, passed_over: PassedOver) -> JobRecord:
     if not _has_our_options(job.started["options"]):
         raise UnknownFormat(
             f"{job.name} was begun by another version of kafkeep",
@@ -189,8 +217,9 @@ def _record(repository: Repository, job: _Parts) -> JobRecord:
             beside=job.beside,
             finished=job.is_finished,
             unsigned=tuple(job.unsigned),
+            passed_over=tuple(passed_over.warnings()),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CorruptObject(f"{job.name} is no record of a restore: {error}") from error
 
 

@@ -6,8 +6,9 @@ time its producer gave it. Times may run backwards from record to record.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
+
+from kafkeep.records import dataclass
 
 CUT: Final = "cut"
 """From the first record that is not too early to the one in front of the first that is too late: one piece of the log."""

@@ -8,20 +8,19 @@ that report, and beside the listing, which may leave out anything, a hint names 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-import structlog
-
 from kafkeep.errors import CorruptionError, KeyRefused, StoreError, UnknownFormat
+from kafkeep.logger import get_logger
 from kafkeep.model import RecoveryPoint
+from kafkeep.records import dataclass
 from kafkeep.repository.format import SINGLE
 from kafkeep.repository.names import HINT_VERIFIED, audit_moment, check_object_name
 from kafkeep.repository.nouns import parse_time
 from kafkeep.repository.repository import Repository
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 VERIFIED: Final = "verified"
 """Kind of the report that a verification leaves which was asked to."""

@@ -1,8 +1,9 @@
 """Prolonging the locks of all that recovery points need, where objects are locked for a time.
 
 A lock is given when an object is made, and ends however much is still needed of it. What is prolonged here: the repository
-document, the log, the packs that are not retired, the documents of the points, and the reports. A lock is never made shorter
-and never of another mode.
+document, the log, the packs that are not retired, the documents of the points and of saved states, and the reports. Commits
+that a saved state has stood for long enough are left to `kafkeep trim`. A lock is never made shorter and never of another
+mode.
 """
 
 from __future__ import annotations
@@ -10,20 +11,30 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from kafkeep.errors import ObjectNotFound, PlanRefused, StoreAccessDenied, StoreError
+from kafkeep.errors import (
+    CorruptionError,
+    ObjectNotFound,
+    PlanRefused,
+    StoreAccessDenied,
+    StoreError,
+    UnknownFormat,
+)
 from kafkeep.events import EventSink, Stage, ignore
 from kafkeep.model import Failure
-from kafkeep.repository.names import REPOSITORY, document_name, log_name
+from kafkeep.records import dataclass
+from kafkeep.repository.names import REPOSITORY, document_name, log_name, log_number
 from kafkeep.repository.probing import Skew
 from kafkeep.repository.repository import Repository
+from kafkeep.repository.roots import documents_of
 from kafkeep.repository.stores.base import NO_LOCKS
 from kafkeep.repository.stores.object_lock import Retention, locked_until
 from kafkeep.repository.stores.options import ObjectLock
 from kafkeep.retention.planning import MOST_SKEW_SECONDS
+from kafkeep.saved_states import NamedState, may_be_trimmed
+from kafkeep.state_reading import named_states
 from kafkeep.times import rfc3339
 
 UNLOCKED: Final = "not locked"
@@ -32,6 +43,8 @@ HOLDS: Final = "holds"
 MISSING: Final = "not there"
 """What is found about a lock."""
 DUE: Final = frozenset({UNLOCKED, ENDS_SOON})
+SETTLED: Final = timedelta(days=14)
+"""Commits that a saved state has stood for so long are needed no more: the undo window of `kafkeep trim`."""
 _LOOKS: Final = 1000
 """Objects that are asked about before the next ones are put in line: names of a long log are made as they are needed."""
 
@@ -98,7 +111,10 @@ def prepare(
     sink(Stage("look", "at the lock of each object that is needed"))
     found: Counter[tuple[str, str]] = Counter()
     due, missing = [], []
-    for name, (what, held) in _looked_at(repository, needed_objects(repository), before, until):
+    needed = Needed.of(repository, now)
+    for name, (what, held) in _looked_at(repository, needed.names(), before, until):
+        if what == MISSING and needed.may_be_gone(name):
+            continue
         found[name.split("/", 1)[0], what] += 1
         if what in DUE:
             mode = lock.mode.upper() if held is None else held.mode
@@ -129,18 +145,49 @@ def _check_bucket(repository: Repository) -> None:
         raise StoreError(f"objects in {repository.store.url} cannot be locked", hint=NO_LOCKS)
 
 
-def needed_objects(repository: Repository) -> Iterator[str]:
-    """Names of all that recovery points need, each once. A retired pack is needed by none; keys and hints are never locked.
+@dataclass(frozen=True, slots=True)
+class Needed:
+    """All that recovery points need. A retired pack is needed by none; keys and hints are never locked."""
 
-    Of reports, which nothing depends on, those that are listed.
-    """
-    state = repository.state
-    yield REPOSITORY
-    yield from (log_name(number) for number in range(state.head + 1))
-    retired = state.retired_packs()
-    yield from (entry.name for entry in state.packs if entry.name not in retired)
-    yield from sorted({document_name(found) for point in state.points for _, found in point.documents})
-    yield from (info.name for info in repository.store.list("audit/"))
+    repository: Repository
+    saved: tuple[NamedState, ...]
+    """Saved states, newest first, down to the newest one that is settled."""
+    bound: int
+    """What the log holds below this commit is needed only where it is never deleted; 0: all of it is."""
+
+    @classmethod
+    def of(cls, repository: Repository, now: datetime) -> Needed:
+        """Raises `CorruptionError`, `StoreError`."""
+        saved = named_states(repository.store, repository.state.root, repository.seal)
+        place = next((place for place, each in enumerate(saved) if each.since + SETTLED <= now), None)
+        if place is None:
+            return cls(repository, saved, 0)
+        return cls(repository, saved[: place + 1], saved[place].number)
+
+    def names(self) -> Iterator[str]:
+        """Each once. Of reports, which nothing depends on, those that are listed."""
+        state = self.repository.state
+        yield REPOSITORY
+        numbers = range(state.head + 1)
+        yield from (log_name(number) for number in numbers if not may_be_trimmed(number, self.bound, state.head))
+        retired = state.retired_packs()
+        yield from (entry.name for entry in state.packs if entry.name not in retired)
+        documents = {document_name(found) for point in state.points for _, found in point.documents}
+        yield from sorted(documents.union(*map(self._documents, self.saved)))
+        yield from (info.name for info in self.repository.store.list("audit/"))
+
+    def _documents(self, saved: NamedState) -> Iterator[str]:
+        try:
+            found = documents_of(self.repository.store, saved.ref, self.repository.seal)
+        except (CorruptionError, UnknownFormat):
+            found = frozenset((saved.document,))  # what is wrong with it is for `verify` to tell
+        return map(document_name, found)
+
+    def may_be_gone(self, name: str) -> bool:
+        """Whether a trimming may have deleted it that waited for less."""
+        number = log_number(name)
+        newest = self.saved[0].number if self.saved else 0
+        return number is not None and may_be_trimmed(number, newest, self.repository.state.head)
 
 
 _Look = tuple[str, tuple[str, Retention | None]]

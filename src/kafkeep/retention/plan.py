@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from kafkeep.model import Failure
+from kafkeep.records import dataclass
 from kafkeep.retention.rules import Verdict
 
 

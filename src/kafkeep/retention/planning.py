@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
+from dataclasses import field
 from datetime import timedelta
 from typing import Final
 
 from kafkeep.model import Generation, OffsetRange, RecoveryPoint, RunRef
+from kafkeep.records import dataclass
 from kafkeep.repository.keeping import Retirement
 from kafkeep.repository.nouns import parse_time
 from kafkeep.repository.state import State
 from kafkeep.retention.plan import DueSweep, PrunePlan, Waiting
-from kafkeep.retention.rules import Circumstances, KeepRules, Verdict, judge
+from kafkeep.retention.rules import APART, NONE, TOGETHER, Circumstances, KeepRules, Verdict, judge
 from kafkeep.times import rfc3339
 
 TOLD_SKEW_SECONDS: Final = 30.0
@@ -20,6 +22,11 @@ MOST_SKEW_SECONDS: Final = 300.0
 """Clocks that are further apart are not believed: docs/retention.md, "Clocks"."""
 MOST_RETIRED: Final = 0.3
 """A larger share of the bytes is retired only when it is confirmed."""
+_TREATED: Final = {
+    APART: "they are counted apart and push out no others; --distrusted=none has no rule keep them",
+    NONE: "no rule keeps them; pin what you know to be true",
+    TOGETHER: "look at what they push out",
+}
 
 
 def plan_prune(
@@ -35,45 +42,68 @@ def plan_prune(
     points = list(state.points)
     verdicts = judge(points, rules, circumstances)
     keep = {verdict.point for verdict in verdicts if verdict.keep}
-    needed = Needed(state, [point for point in points if point.number in keep])
-    retired = state.retired_packs()
-    packs, emptied, along, live = [], [], 0, 0
-    for entry in state.packs:
-        if entry.name in retired:
-            continue
-        if not entry.runs and entry.moved:
-            emptied.append(entry)
-            continue
-        live += entry.size
-        idle = [run for run in entry.runs if not needed.holds(run)]
-        if len(idle) == len(entry.runs):
-            packs.append(entry)
-        else:
-            along += sum(run.facts.stored_bytes for run in idle)
-    size = sum(entry.size for entry in packs)
+    idle = _idle(state, Needed(state, (point for point in points if point.number in keep)))
     due, waiting = _retirements(state, circumstances, undo_seconds)
-    refusals = []
-    skew = circumstances.skew_seconds
-    if skew is not None and abs(skew) > MOST_SKEW_SECONDS and (packs or emptied or due or len(keep) < len(points)):
-        refusals.append(f"{_skew(circumstances)}: ages, and the time to take things back, are not believed")
-    if size > MOST_RETIRED * live and not confirmed:
-        share = f"{size} of {live} bytes, more than {MOST_RETIRED:.0%}, would be retired"
-        refusals.append(f"{share}: confirm with --i-mean-it and the repository's id")
+    something_goes = bool(idle.packs or idle.emptied or due or len(keep) < len(points))
     return PrunePlan(
         repository="" if state.repository is None else state.repository.id,
         head=state.head,
         verdicts=verdicts,
-        packs=tuple(entry.name for entry in packs),
-        retired_bytes=size,
-        live_bytes=live,
-        emptied=tuple(entry.name for entry in emptied),
-        emptied_bytes=sum(entry.size for entry in emptied),
-        kept_along_bytes=along,
+        packs=tuple(idle.packs),
+        retired_bytes=idle.bytes,
+        live_bytes=idle.live_bytes,
+        emptied=tuple(idle.emptied),
+        emptied_bytes=idle.emptied_bytes,
+        kept_along_bytes=idle.kept_along_bytes,
         sweeps=due,
         waiting=waiting,
-        refusals=tuple(refusals),
-        remarks=tuple(_remarks(points, verdicts, circumstances)),
+        refusals=tuple(_refusals(idle, circumstances, something_goes=something_goes, confirmed=confirmed)),
+        remarks=tuple(_remarks(points, verdicts, circumstances, rules.distrusted)),
     )
+
+
+@dataclass(slots=True)
+class _Idle:
+    """Packs that nothing needs, by name: what they hold is not kept in memory."""
+
+    packs: list[str] = field(default_factory=list)
+    bytes: int = 0
+    emptied: list[str] = field(default_factory=list)
+    emptied_bytes: int = 0
+    kept_along_bytes: int = 0
+    """Of runs that nobody needs, in packs that hold others."""
+    live_bytes: int = 0
+    """Of all packs with runs that are not retired yet."""
+
+
+def _idle(state: State, needed: Needed) -> _Idle:
+    """Walks over all packs, one after the other."""
+    found = _Idle()
+    retired = state.retired_packs()
+    for entry in state.packs:
+        if entry.name in retired:
+            continue
+        if not entry.runs and entry.moved:
+            found.emptied.append(entry.name)
+            found.emptied_bytes += entry.size
+            continue
+        found.live_bytes += entry.size
+        idle = [run.facts.stored_bytes for run in entry.runs if not needed.holds(run)]
+        if len(idle) == len(entry.runs):
+            found.packs.append(entry.name)
+            found.bytes += entry.size
+        else:
+            found.kept_along_bytes += sum(idle)
+    return found
+
+
+def _refusals(idle: _Idle, circumstances: Circumstances, *, something_goes: bool, confirmed: bool) -> Iterable[str]:
+    skew = circumstances.skew_seconds
+    if skew is not None and abs(skew) > MOST_SKEW_SECONDS and something_goes:
+        yield f"{_skew(circumstances)}: ages, and the time to take things back, are not believed"
+    if idle.bytes > MOST_RETIRED * idle.live_bytes and not confirmed:
+        share = f"{idle.bytes} of {idle.live_bytes} bytes, more than {MOST_RETIRED:.0%}, would be retired"
+        yield f"{share}: confirm with --i-mean-it and the repository's id"
 
 
 def _skew(circumstances: Circumstances) -> str:
@@ -82,7 +112,7 @@ def _skew(circumstances: Circumstances) -> str:
 
 
 def _remarks(
-    points: Sequence[RecoveryPoint], verdicts: Iterable[Verdict], circumstances: Circumstances
+    points: Sequence[RecoveryPoint], verdicts: Iterable[Verdict], circumstances: Circumstances, distrusted: str
 ) -> Iterable[str]:
     if abs(circumstances.skew_seconds or 0.0) > TOLD_SKEW_SECONDS:
         yield _skew(circumstances)
@@ -95,7 +125,7 @@ def _remarks(
         yield "no verification was found: no point stays for having been verified (`kafkeep verify --record`)"
     strange = sum(verdict.signer is not None and not verdict.signer.trusted for verdict in verdicts)
     if strange:
-        yield f"{strange} point(s) were signed by keys that are trusted no more: look at what they push out"
+        yield f"{strange} point(s) were signed by keys that are trusted no more: {_TREATED[distrusted]}"
 
 
 def _retirements(
@@ -129,16 +159,26 @@ class Needed:
     """
 
     def __init__(self, state: State, kept: Iterable[RecoveryPoint]) -> None:
-        ranges: dict[Generation, list[OffsetRange]] = {}
+        self._ranges: dict[Generation, list[OffsetRange]] = {}
         for point in kept:
             for cut in point.cuts:
-                ranges.setdefault(cut.generation, []).append(OffsetRange(cut.start, cut.stop))
+                self._add(cut.generation, OffsetRange(cut.start, cut.stop))
         newest = _newest_starts(state)
         for generation, known in state.generations.items():
             if known.open:
                 start = newest.get(generation, known.start)
-                ranges.setdefault(generation, []).append(OffsetRange(start, max(start, known.next_offset)))
-        self._ranges = {generation: _joined(found) for generation, found in ranges.items()}
+                self._add(generation, OffsetRange(start, max(start, known.next_offset)))
+
+    def _add(self, generation: Generation, offsets: OffsetRange) -> None:
+        """Keeps as few ranges as say the same, in rising order: points mostly overlap, and there are many."""
+        if not offsets:
+            return
+        known = self._ranges.setdefault(generation, [])
+        first = bisect_left(known, offsets.start, key=lambda each: each.stop)
+        stop = bisect_right(known, offsets.stop, first, key=lambda each: each.start)
+        if first < stop:
+            offsets = OffsetRange(min(known[first].start, offsets.start), max(known[stop - 1].stop, offsets.stop))
+        known[first:stop] = [offsets]
 
     def holds(self, run: RunRef) -> bool:
         """Whether some offset of the run must stay."""
@@ -155,14 +195,3 @@ def _newest_starts(state: State) -> dict[Generation, int]:
     for point in sorted([*state.points, *retired], key=lambda point: point.number):
         found.update((cut.generation, cut.start) for cut in point.cuts)
     return found
-
-
-def _joined(ranges: list[OffsetRange]) -> Sequence[OffsetRange]:
-    """The same offsets as few ranges in rising order."""
-    joined: list[OffsetRange] = []
-    for offsets in sorted(ranges, key=lambda each: (each.start, each.stop)):
-        if joined and offsets.start <= joined[-1].stop:
-            joined[-1] = OffsetRange(joined[-1].start, max(joined[-1].stop, offsets.stop))
-        elif offsets:
-            joined.append(offsets)
-    return joined

@@ -1,17 +1,19 @@
 """Which points are kept, and the reason of each: pure.
 
-Points are judged apart by what they were made of: another selection of topics, or no records at all, is another series.
-All times are UTC.
+Points are judged apart by what they were made of: another selection of topics, or no records at all, is another series. So
+is what a key signed that is trusted no more: whoever stole it could else fill the rules with points of its own. All times are
+UTC.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from dataclasses import field
 from datetime import datetime, timedelta
 from typing import Final
 
 from kafkeep.model import RecoveryPoint
+from kafkeep.records import dataclass
 from kafkeep.repository.changes import Pin, has_tag
 from kafkeep.repository.nouns import parse_time
 from kafkeep.times import rfc3339
@@ -25,6 +27,14 @@ _PERIODS: Final[Mapping[str, _Bucket]] = {
     "monthly": lambda moment: (moment.year, moment.month),
     "yearly": lambda moment: (moment.year,),
 }
+
+
+APART: Final = "apart"
+NONE: Final = "none"
+TOGETHER: Final = "together"
+DISTRUSTED: Final = (APART, NONE, TOGETHER)
+"""Points whose signer is trusted no more are judged by the same rules as a series of their own, are kept by no rule, or are
+counted among the others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +55,8 @@ class KeepRules:
     """All with one of these tags, `KEY` or `KEY=VALUE`."""
     min_points: int = 3
     """Never fewer than so many of a series, whatever the rest says."""
+    distrusted: str = "apart"
+    """Points whose signer is trusted no more: one of `DISTRUSTED`."""
 
     @property
     def empty(self) -> bool:
@@ -54,6 +66,7 @@ class KeepRules:
 
 
 _DAY: Final = 24 * 3600.0
+_APART: Final = "counted apart"
 _SKEW: Final = timedelta(minutes=5)
 """Clocks of several writers may differ by so much: docs/retention.md, "Rules"."""
 
@@ -113,40 +126,74 @@ class Circumstances:
 
 def judge(points: Sequence[RecoveryPoint], rules: KeepRules, circumstances: Circumstances) -> tuple[Verdict, ...]:
     """A verdict on each of the points, oldest first."""
+    signers = circumstances.signers
+    strange = frozenset(number for number, signer in signers.items() if not signer.trusted)
+    if rules.distrusted == TOGETHER:
+        strange = frozenset()
     reasons: dict[int, list[str]] = {point.number: [] for point in points}
     series: dict[tuple[tuple[str, ...], bool], list[RecoveryPoint]] = {}
     for point in reversed(points):
         series.setdefault((point.selection, bool(point.cuts)), []).append(point)
     for newest_first in series.values():
-        for number, reason in _kept(newest_first, rules, circumstances.now):
+        for number, reason in _of_series(newest_first, strange, rules, circumstances.now):
             reasons[number].append(reason)
-    for number, reason in _held(points, circumstances):
+    for number, reason in _held(points, strange, circumstances):
         reasons[number].append(reason)
     for newest_first in series.values():
-        kept = [point for point in newest_first if reasons[point.number]]
-        more = [point for point in newest_first if not reasons[point.number]][: max(0, rules.min_points - len(kept))]
-        for point in more:
+        for point in _to_the_minimum(newest_first, strange, reasons, rules):
             reasons[point.number].append(f"never fewer than {rules.min_points}")
-    signers = circumstances.signers
-    return tuple(_verdict(point, reasons[point.number], signers.get(point.number)) for point in points)
+    return tuple(
+        _verdict(point, reasons[point.number], signers.get(point.number), strange, rules.distrusted) for point in points
+    )
 
 
-def _verdict(point: RecoveryPoint, reasons: Sequence[str], signer: Signer | None) -> Verdict:
+def _of_series(
+    newest_first: Sequence[RecoveryPoint], strange: Set[int], rules: KeepRules, now: datetime
+) -> Iterable[tuple[int, str]]:
+    """(point, reason) by the rules: none of the `strange` ones takes the place of another."""
+    # What the newest one says of deletions in compacted topics decides how the next backup reads them.
+    yield newest_first[0].number, "the newest"
+    counted = [point for point in newest_first if point.number not in strange]
+    if counted and counted[0] is not newest_first[0]:
+        yield counted[0].number, "the newest of a trusted signer"
+    yield from _kept(counted, rules, now)
+    if rules.distrusted == APART:
+        apart = _kept([point for point in newest_first if point.number in strange], rules, now)
+        yield from ((number, f"{_APART}: {reason}") for number, reason in apart)
+
+
+def _to_the_minimum(
+    newest_first: Sequence[RecoveryPoint], strange: Set[int], reasons: Mapping[int, Sequence[str]], rules: KeepRules
+) -> Sequence[RecoveryPoint]:
+    """Points of a series that stay because too few would be left. Those of trusted signers are counted alone, and the others
+    come in where these are too few."""
+    counted = [point for point in newest_first if point.number not in strange]
+    kept = sum(bool(reasons[point.number]) for point in counted)
+    more = [point for point in counted if not reasons[point.number]][: max(0, rules.min_points - kept)]
+    others = [point for point in newest_first if point.number in strange]
+    kept += len(more) + sum(bool(reasons[point.number]) for point in others)
+    return [*more, *[point for point in others if not reasons[point.number]][: max(0, rules.min_points - kept)]]
+
+
+def _verdict(
+    point: RecoveryPoint, reasons: Sequence[str], signer: Signer | None, strange: Set[int], distrusted: str
+) -> Verdict:
+    why = "no rule speaks for it"
+    if point.number in strange:
+        why = f"{_APART}: {why}" if distrusted == APART else "its signer is trusted no more, and no rule counts it"
     return Verdict(
         point=point.number,
         name=point.name,
         finished=point.finished,
         complete=point.complete,
         keep=bool(reasons),
-        reasons=tuple(reasons) if reasons else ("no rule speaks for it",),
+        reasons=tuple(reasons) if reasons else (why,),
         signer=signer,
     )
 
 
 def _kept(newest_first: Sequence[RecoveryPoint], rules: KeepRules, now: datetime) -> Iterable[tuple[int, str]]:
-    """(point, reason) by the rules, for one series."""
-    # What the newest one says of deletions in compacted topics decides how the next backup reads them.
-    yield newest_first[0].number, "the newest"
+    """(point, reason) by the rules, for points that are counted together."""
     past = [point for point in newest_first if parse_time(point.finished) <= now]
     known = {point.number for point in past}
     yield from ((point.number, "dated in the future") for point in newest_first if point.number not in known)
@@ -208,17 +255,24 @@ def _by_period(
     yield from ((point.number, f"{name}: {'-'.join(f'{part:02}' for part in key)}") for key, point in found.items())
 
 
-def _held(points: Sequence[RecoveryPoint], circumstances: Circumstances) -> Iterable[tuple[int, str]]:
+def _held(
+    points: Sequence[RecoveryPoint], strange: Set[int], circumstances: Circumstances
+) -> Iterable[tuple[int, str]]:
     """(point, reason) for what is kept whatever the rules say."""
     time = rfc3339(circumstances.now)
+    counted = [point for point in points if point.number not in strange]
     for point in points:
         pin = circumstances.pins.get(point.number)
-        if pin is not None and pin.holds(time, points):
+        # The tag that ends a pin may stand on a point of a thief.
+        if pin is not None and pin.holds(time, counted):
             yield point.number, f"pinned: {pin.reason}"
     head = circumstances.verified_head
     verified = [point.number for point in points if head is not None and point.number <= head and point.cuts]
     if verified:
         yield verified[-1], "the newest that was verified"
+    trusted = [number for number in verified if number not in strange]
+    if trusted and trusted[-1] != verified[-1]:
+        yield trusted[-1], "the newest of a trusted signer that was verified"
     yield from (
         (number, "a report that cannot be read may say that it was verified")
         for number in sorted(circumstances.perhaps_verified)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-import structlog
-
 from kafkeep.errors import ObjectLocked, PlanRefused, StoreError
 from kafkeep.events import EventSink, Progress, Stage, WorkPlanned, ignore
+from kafkeep.logger import get_logger
 from kafkeep.model import Failure
+from kafkeep.records import dataclass
 from kafkeep.repository.changes import RaiseEpoch, Retire, Sweep, Unretire
 from kafkeep.repository.names import parse_pack_name
 from kafkeep.repository.probing import Skew
@@ -27,7 +26,7 @@ from kafkeep.retention.rules import Circumstances, KeepRules
 from kafkeep.retention.signers import find_signers
 from kafkeep.times import rfc3339
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 PACKS_IN_A_COMMIT: Final = 50_000
 """Names of packs that one commit has room for, with some to spare."""

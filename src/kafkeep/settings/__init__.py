@@ -8,44 +8,42 @@ have no effect are refused. A secret is never written down here: only where to f
 
 from __future__ import annotations
 
-from kafkeep.settings.loading import (
-    CONFIG_VARIABLE,
-    ENV_PREFIX,
-    MAX_FILE_BYTES,
-    SECRET_HINT,
-    Loaded,
-    Path_,
-    find_file,
-    load,
-    nearest,
-)
-from kafkeep.settings.tables import (
+from typing import TYPE_CHECKING, Any, Final
+
+from kafkeep.settings.loading import CONFIG_VARIABLE, ENV_PREFIX, MAX_FILE_BYTES, Loaded, Path_, find_file, load
+from kafkeep.settings.words import (
     ALLOW_INSECURE,
     MECHANISMS,
-    SECRET_KEYS,
     SECURITY_NAMES,
-    AzureSettings,
-    ClientCredentials,
-    ClusterSettings,
-    GcsSettings,
-    RepositorySettings,
-    S3Settings,
-    SaslSettings,
-    Seconds,
-    SecretSource,
-    ServiceSettings,
-    Settings,
-    Strict,
-    Text,
-    TlsSettings,
-    WorkersSettings,
     check_url,
-    model_of,
-    models,
+    nearest,
     split_bootstrap,
 )
 
-__all__ = [
+if TYPE_CHECKING:
+    from kafkeep.settings.checking import SECRET_HINT
+    from kafkeep.settings.tables import (
+        SECRET_KEYS,
+        AzureSettings,
+        ClientCredentials,
+        ClusterSettings,
+        GcsSettings,
+        RepositorySettings,
+        S3Settings,
+        SaslSettings,
+        Seconds,
+        SecretSource,
+        ServiceSettings,
+        Settings,
+        Strict,
+        Text,
+        TlsSettings,
+        WorkersSettings,
+        model_of,
+        models,
+    )
+
+__all__: Final = [
     "ALLOW_INSECURE",
     "CONFIG_VARIABLE",
     "ENV_PREFIX",
@@ -79,3 +77,12 @@ __all__ = [
     "nearest",
     "split_bootstrap",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Models and what belongs to them, when somebody asks for one: they load pydantic."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from kafkeep.settings import checking, tables
+
+    return getattr(checking if name == "SECRET_HINT" else tables, name)

@@ -18,32 +18,9 @@ from pydantic import (
     model_validator,
 )
 
-ALLOW_INSECURE: Final = "KAFKEEP_ALLOW_INSECURE"
-SECURITY_NAMES: Final = {
-    "plaintext": "PLAINTEXT",
-    "tls": "SSL",
-    "ssl": "SSL",
-    "sasl_plaintext": "SASL_PLAINTEXT",
-    "sasl_tls": "SASL_SSL",
-    "sasl_ssl": "SASL_SSL",
-}
-MECHANISMS: Final = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER", "GSSAPI", "AWS_MSK_IAM")
-_BOOTSTRAP = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9_.-]+):([0-9]{1,5})")
+from kafkeep.settings.words import ALLOW_INSECURE, MECHANISMS, SECURITY_NAMES, check_url, split_bootstrap
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-
-
-def split_bootstrap(value: str) -> tuple[str, ...]:
-    """`host:port,host:port` as a tuple; ValueError names what is wrong without repeating a possible secret."""
-    servers = tuple(part.strip() for part in value.split(",") if part.strip())
-    if not servers:
-        raise ValueError("names no server")
-    for server in servers:
-        if "@" in server:
-            raise ValueError("holds a user or secret before '@'; logins belong into the sasl table")
-        match = _BOOTSTRAP.fullmatch(server)
-        if match is None or not 0 < int(match[2]) < 65536:
-            raise ValueError(f"{server!r} is not host:port")
-    return servers
 
 
 def _bootstrap(value: object) -> object:
@@ -69,15 +46,6 @@ def _mechanism(value: object) -> object:
 
 def _command(value: object) -> object:
     return tuple(shlex.split(value)) if isinstance(value, str) else value
-
-
-def check_url(value: str) -> str:
-    """The URL or path itself; ValueError when it carries a user name or a secret."""
-    if not value.strip() or "\0" in value:
-        raise ValueError("should be a path or a URL")
-    if "://" in value and "@" in urlsplit(value).netloc:
-        raise ValueError("holds a user or secret before '@'; secrets do not belong into a URL")
-    return value
 
 
 def _token_url(value: str) -> str:

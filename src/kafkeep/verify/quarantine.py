@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-import structlog
-
 from kafkeep.errors import CorruptionError, ObjectNotFound, UnknownFormat
+from kafkeep.logger import get_logger
 from kafkeep.model import Generation, OffsetRange
 from kafkeep.repository.nouns import encode_generation
 from kafkeep.repository.objects import read_audit
@@ -18,7 +17,7 @@ from kafkeep.verify.report import Finding
 if TYPE_CHECKING:
     from kafkeep.repository.sealing import DocumentSeal
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 QUARANTINE: Final = "quarantine"
 """Kind of the report."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from kafkeep.model import Generation, OffsetRange
+from kafkeep.records import dataclass
 from kafkeep.repository.catalogue import PackEntry
 from kafkeep.repository.state import Alarm
 from kafkeep.verify.rotation import Cursor
@@ -47,6 +47,8 @@ class VerifyReport:
     found."""
     shredded: tuple[str, ...] = ()
     """Topics with records that nobody can open any more, because that was wanted."""
+    begins: int | None = None
+    """Where commits are missing because the log was trimmed: the commit that saved the state which stands for them."""
 
 
 def of_all_runs(entry: PackEntry, what: str) -> list[Finding]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final
 
 from kafkeep.errors import CorruptObject
+from kafkeep.records import dataclass
 from kafkeep.repository.catalogue import PackEntry
 from kafkeep.repository.nouns import Malformed, boolean, decode_with, fields, integer, text
 

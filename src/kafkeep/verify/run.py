@@ -2,7 +2,7 @@
 
 Levels, each with all that the ones before it check:
 
-* `chain`: repository document, every commit, its place in the chain, the rules of the fold;
+* `chain`: repository document, every commit, its place in the chain, the rules of the fold; a saved state against them;
 * `exist`: every pack and document that a commit names is there, a pack with its size;
 * `objects`: every byte of every pack, document and report;
 * `data`: every chunk opened, every batch's CRC, order and place, chunk index and run facts computed anew.
@@ -10,28 +10,28 @@ Levels, each with all that the ones before it check:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import TYPE_CHECKING, Final, TypeVar
-
-import structlog
+from typing import TYPE_CHECKING
 
 from kafkeep.errors import CorruptionError, CorruptObject, KeyRefused, ObjectNotFound, UnknownFormat
 from kafkeep.events import EventSink, Progress, Stage, WorkPlanned, ignore
 from kafkeep.kafka.wire.batch import walk
-from kafkeep.repository import chain
+from kafkeep.logger import get_logger
 from kafkeep.repository.catalogue import PackEntry
 from kafkeep.repository.envelope import DOCUMENT_KINDS, digest, unwrap
-from kafkeep.repository.format import RepositoryDocument, Slot, read_slot
+from kafkeep.repository.format import RepositoryDocument
 from kafkeep.repository.keeping import shredded_topics
-from kafkeep.repository.names import HINT_HEAD, REPOSITORY, document_name, log_name, log_number
+from kafkeep.repository.names import REPOSITORY, document_name
 from kafkeep.repository.objects import read_audit, read_repository_document
 from kafkeep.repository.repository import Repository
-from kafkeep.repository.state import EMPTY, State, fold
+from kafkeep.repository.state import EMPTY, State
 from kafkeep.repository.stores.base import Store
+from kafkeep.repository.trust import admins_of
 from kafkeep.repository.unlocking import unlocked
 from kafkeep.verify.keys import key_findings
+from kafkeep.verify.log import LogCheck, twice
 from kafkeep.verify.packs import CheckBatches, PackCheck
 from kafkeep.verify.quarantine import with_knowledge
 from kafkeep.verify.report import LEVELS, Finding, VerifyReport, of_all_runs
@@ -41,11 +41,7 @@ if TYPE_CHECKING:
     from kafkeep.repository.keyring import Access, Keyring
     from kafkeep.repository.sealing import DocumentSeal
 
-log = structlog.get_logger(__name__)
-
-T = TypeVar("T")
-
-MANY_COMMITS: Final = 256
+log = get_logger(__name__)
 
 
 def verify(
@@ -58,11 +54,13 @@ def verify(
     after: Cursor | None = None,
     is_over: Callable[[], bool] = lambda: False,
     access: Access | None = None,
+    admins: Collection[str] = (),
 ) -> VerifyReport:
     """Check a repository, open or just its store: a store serves also when its commit log cannot be opened any more.
 
     The log is always checked whole. At the levels that read packs, those behind `after` are, until `is_over` says that the
-    time is; documents and reports come last.
+    time is; documents and reports come last. `admins`: public keys of the only ones at whose saved states a reader begins;
+    none: those of the repository document.
 
     Damage becomes findings. Raises `RepositoryNotFound`, `UnknownFormat` for a repository that this version must not
     judge, `KeyRefused` for an encrypted one that `access` (or the open repository) has not the keys for, `StoreError` when
@@ -75,8 +73,10 @@ def verify(
     check = _Check(store, sink, check_batches)
     document = check.repository_document()
     check.keyring = _keyring(repository, document, access, level)
-    state = check.chain(document, known)
     depth = LEVELS.index(level)
+    if isinstance(repository, Repository):
+        admins = repository.acceptable
+    state = check.chain(document, known, admins=admins, whole=depth > 1)
     turn, done = in_turn(state.packs, after), 0
     if depth == 1:
         check.exist(state)
@@ -84,7 +84,7 @@ def verify(
         done = check.packs(turn, document, data=depth == 3, workers=workers, is_over=is_over)
         if done == len(turn):
             check.documents(state, document)
-    findings = tuple(check.findings)
+    findings = tuple(dict.fromkeys(check.findings))
     if document is not None:
         findings = with_knowledge(store, document.id, findings, check.seal)
     return _report(level, check, state, findings, turn[:done], len(turn) - done if depth > 1 else 0, after)
@@ -116,6 +116,7 @@ def _report(
         cursor=cursor if left else None,
         whole_head=head if clean and not left and LEVELS.index(level) > 1 else None,
         shredded=shredded_topics(state),
+        begins=None if check.log is None else check.log.begins,
     )
 
 
@@ -146,6 +147,7 @@ class _Check:
         self.read = 0
         self.findings: list[Finding] = []
         self.keyring: Keyring | None = None
+        self.log: LogCheck | None = None
 
     @property
     def seal(self) -> DocumentSeal | None:
@@ -161,69 +163,27 @@ class _Check:
         """The repository document, None (and a finding) when it is damaged."""
         self._note(1, 0)
         try:
-            document = _twice(lambda: read_repository_document(self._store))
+            document = twice(lambda: read_repository_document(self._store))
         except CorruptionError as error:
             self.findings.append(Finding(REPOSITORY, error.message))
             return None
         document.require("verify", self._store.url)
         return document
 
-    def chain(self, document: RepositoryDocument | None, known: State) -> State:
+    def chain(
+        self, document: RepositoryDocument | None, known: State, *, admins: Collection[str], whole: bool
+    ) -> State:
         """The fold over all commits up to the first that is absent or damaged."""
         self._sink(Stage("chain"))
-        state, most = EMPTY, MANY_COMMITS
-        while True:
-            try:
-                following = _twice(partial(self._next_commits, state, most))
-            except CorruptionError as error:
-                if most > 1:
-                    most = 1  # which of them it is
-                    continue
-                self.findings.append(Finding(log_name(state.head + 1), error.message))
-                return state
-            except KeyRefused:
-                if document is not None:
-                    raise
-                return state  # which keys it takes, only the damaged repository document could tell
-            if following is None:
-                break
-            state = following
-        if document is not None and state.repository != document:
-            self.findings.append(Finding(REPOSITORY, "it is not the repository document that commit 0 holds"))
-        self._check_end(state, known)
+        first = () if document is None else (key.public for key in document.admins)
+        acceptable = {*(admins or first), *admins_of(known)}
+        self.log = LogCheck(self._store, document, self.seal, acceptable=acceptable, whole=whole, note=self._note)
+        state = self.log.run(known)
+        self.findings += self.log.findings
         return state
 
-    def _next_commits(self, state: State, most: int) -> State | None:
-        """The state after so many more commits, fewer where the log ends; None where there is none. Many at a time because
-        each fold copies the table of generations."""
-        slots: list[Slot] = []
-        size, prev = 0, state.head_digest
-        while len(slots) < most:
-            number = state.head + 1 + len(slots)
-            data = chain.read_commit(self._store, number)
-            if data is None:
-                break
-            slots.append(read_slot(data, number, prev, log_name(number), self.seal))
-            size, prev = size + len(data), slots[-1].digest
-        if not slots:
-            return None
-        following = fold(state, slots)
-        self._note(len(slots), size)
-        return following
-
-    def _check_end(self, state: State, known: State) -> None:
-        """Signs that the log once was longer: none of them is needed to read it, each shows that commits were lost."""
-        following = log_name(state.head + 1)
-        if known.head > state.head:
-            self.findings.append(Finding(following, f"it is missing: the log was read up to {known.head} before"))
-        hint = chain.read_hint(self._store)
-        if hint is not None and hint > max(state.head, known.head):
-            self.findings.append(Finding(following, f"it is missing: {HINT_HEAD} names commit {hint}"))
-        numbers = [number for info in self._store.list("log/") if (number := log_number(info.name)) is not None]
-        last = max(numbers, default=-1)
-        # another writer may have gone on since the chain was read: what is there now counts only after a hole
-        if last > state.head and chain.read_commit(self._store, state.head + 1) is None:
-            self.findings.append(Finding(following, f"it is missing although commit {last} is there"))
+    def _saved_documents(self) -> frozenset[str]:
+        return frozenset() if self.log is None else self.log.saved_documents()
 
     # --- existence ---------------------------------------------------------------------------------------------------
 
@@ -236,9 +196,9 @@ class _Check:
                 self._found_pack(entry, "it is missing")
             elif size != entry.size:
                 self._found_pack(entry, f"it is {size} bytes long, commit {entry.number} says {entry.size}")
-        for _, reference in _documents(state):
+        saved = self._saved_documents()
+        for name in sorted({*saved, *(document_name(reference) for _, reference in _documents(state))}):
             self._note(1, 0)
-            name = document_name(reference)
             if self._size(name) is None:
                 self.findings.append(Finding(name, "it is missing"))
         self.keys(state, whole=False)
@@ -300,7 +260,8 @@ class _Check:
         self._sink(Stage("documents"))
         kinds = {document_name(reference): kind for kind, reference in _documents(state)}
         listed = [info.name for info in self._store.list("doc/")]
-        for name in sorted({*kinds, *listed}):
+        saved = self._saved_documents()
+        for name in sorted({*kinds, *listed, *saved}):
             self.findings += self._settled(partial(self._document, name, kinds.get(name)))
         self.keys(state, whole=True)
         for name in [info.name for info in self._store.list("audit/")]:
@@ -339,15 +300,6 @@ class _Check:
         except (CorruptObject, UnknownFormat) as error:
             return [Finding(name, error.message)]
         return []
-
-
-def _twice(read: Callable[[], T]) -> T:
-    """The answer of the first read, or of the second when the first showed damage."""
-    try:
-        return read()
-    except CorruptionError as error:
-        log.info("damage looked at twice", reason=error.message)
-        return read()
 
 
 def _documents(state: State) -> list[tuple[str, str]]:

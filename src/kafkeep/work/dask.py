@@ -42,6 +42,8 @@ _BEAT_SECONDS: Final = 1.0
 _END_SECONDS: Final = 10.0
 _NO_PAGES: Final[dict[str, list[str]]] = {"distributed.scheduler.http.routes": [], "distributed.worker.http.routes": []}
 """Dask opens a port for pages in any case: these would tell whoever asks on this host what is done."""
+_NO_PROFILE: Final = {"DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False"}
+"""Else Dask stops a worker's threads a hundred times in a second to see what they do."""
 _HELD: Final = {signal.SIGINT, signal.SIGTERM}
 _UNREACHABLE: Final = (OSError, TimeoutError)
 
@@ -130,7 +132,7 @@ def _own_cluster(distributed: Any, workers: int, key: WorkerKey | None) -> Any:
                 security=True,
                 memory_limit=0,
                 silence_logs=logging.CRITICAL,
-                env={KEY_VARIABLE: "" if key is None else key.reveal(), KEY_FILE_VARIABLE: ""},
+                env={KEY_VARIABLE: "" if key is None else key.reveal(), KEY_FILE_VARIABLE: "", **_NO_PROFILE},
             )
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)

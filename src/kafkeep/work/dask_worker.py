@@ -12,14 +12,12 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import structlog
-
 import kafkeep
 from kafkeep.errors import SettingsError, WorkerError
+from kafkeep.records import dataclass
 from kafkeep.secret import Secret
 from kafkeep.work.carrying import WorkerKey, close, disclose, load, portable
 from kafkeep.work.executor import Signals, Station
@@ -203,8 +201,6 @@ def run_task(sealed: bytes, version: str) -> str:
             f"a Dask worker has kafkeep {kafkeep.__version__}, the coordinator {version}",
             hint="Install the same version wherever a worker runs.",
         )
-    if not structlog.is_configured():
-        structlog.configure(logger_factory=structlog.stdlib.LoggerFactory())
     key = key_of(os.environ)
     envelope = disclose(key, sealed, TASK_PLACE)
     client = get_client()

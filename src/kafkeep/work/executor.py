@@ -9,10 +9,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Generic, Protocol, Self
 
+from kafkeep.records import dataclass
 from kafkeep.work.messages import Item, Message, Result, Task
 from kafkeep.work.threads import run_on_threads
 

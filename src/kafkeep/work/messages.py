@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Generic, TypeVar
+
+from kafkeep.records import dataclass
 
 Task = TypeVar("Task")
 Item = TypeVar("Item")

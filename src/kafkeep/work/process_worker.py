@@ -10,12 +10,10 @@ import queue
 import signal
 import threading
 from contextlib import ExitStack
-from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
-import structlog
-
+from kafkeep.records import dataclass
 from kafkeep.work.carrying import dump, load, portable
 from kafkeep.work.executor import Signals, Station
 
@@ -162,5 +160,4 @@ def main(connection: Connection) -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _HELD)
     # What operations have to tell travels as events; a line from here could land in the middle of the coordinator's.
     logging.getLogger().addHandler(logging.NullHandler())
-    structlog.configure(logger_factory=structlog.stdlib.LoggerFactory(), cache_logger_on_first_use=False)
     _Worker(connection).serve()

@@ -7,13 +7,14 @@ import signal
 import time
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from types import TracebackType
 from typing import Any, Final, Generic, Self
 
 from kafkeep.errors import WorkerError
+from kafkeep.records import dataclass
 from kafkeep.work.carrying import dump, load
 from kafkeep.work.executor import Job
 from kafkeep.work.messages import Emitted, Finished, Item, Lost, Message, Result, Task, Tick

@@ -5,8 +5,8 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
+from kafkeep.records import dataclass
 from kafkeep.work.messages import Emitted, Finished, Item, Message, Result, Task, Tick
 
 

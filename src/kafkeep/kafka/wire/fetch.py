@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from typing import Final
 
 from kafkeep.kafka.wire.primitives import NO_TAGS, Reader, compact_string, one_tag, string, uvarint
 from kafkeep.model import AbortedTransaction, TopicPartition, topic_id_bytes
+from kafkeep.records import dataclass
 
 API_KEY: Final = 1
 LOWEST: Final = 4

@@ -6,10 +6,10 @@ Schema: clients/src/main/resources/common/message/FetchSnapshotRequest.json and 
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from typing import Final
 
 from kafkeep.kafka.wire.primitives import NO_TAGS, Reader, compact_string, one_tag, uvarint
+from kafkeep.records import dataclass
 
 API_KEY: Final = 59
 LOWEST: Final = 0

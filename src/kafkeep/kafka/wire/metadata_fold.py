@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 from collections import Counter
-from dataclasses import dataclass
 from typing import Any, Final
 
 from kafkeep.errors import KafkaProtocolError
@@ -36,6 +35,7 @@ from kafkeep.kafka.words import (
     word,
 )
 from kafkeep.model import TopicMetadata
+from kafkeep.records import dataclass
 from kafkeep.secret import Secret
 
 TOPIC_CONFIGS: Final = 2

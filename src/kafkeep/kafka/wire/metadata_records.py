@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 from kafkeep.errors import KafkaUnsupported
 from kafkeep.kafka.wire.primitives import Reader
 from kafkeep.model import topic_id_text
+from kafkeep.records import dataclass
 
 FRAME_VERSION: Final = 1
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final, Generic, Protocol, TypeVar
 
+from kafkeep.records import dataclass
 from kafkeep.repository.fold.rope import Block, Part, Rope
 
 T = TypeVar("T")
 
 DIGEST_BYTES: Final = 32
+_AHEAD: Final = 32
+"""Pages that are announced in one go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,9 @@ class Pages(Protocol):
     def items(self, page: bytes, codec: Codec[T]) -> Sequence[T]:
         """What lies on a page. Raises `StoreError` when it is lost."""
 
+    def ahead(self, pages: Sequence[bytes]) -> None:
+        """These are about to be asked for, in this order."""
+
 
 class Segment(Generic[T]):
     """A block on pages. In memory are the pages' digests and where each begins."""
@@ -52,17 +57,26 @@ class Segment(Generic[T]):
     def __len__(self) -> int:
         return self.starts[-1]
 
+    def _digest(self, index: int) -> bytes:
+        return self.digests[index * DIGEST_BYTES : (index + 1) * DIGEST_BYTES]
+
+    def pages(self) -> Iterator[bytes]:
+        """Digests of the pages in order."""
+        return map(self._digest, range(len(self.digests) // DIGEST_BYTES))
+
     def _page(self, index: int) -> Sequence[T]:
-        page = self.digests[index * DIGEST_BYTES : (index + 1) * DIGEST_BYTES]
-        return self.source.items(page, self.codec)
+        return self.source.items(self._digest(index), self.codec)
 
     def item(self, place: int) -> T:
         index = bisect_right(self.starts, place) - 1
         return self._page(index)[place - self.starts[index]]
 
     def items(self, first: int, stop: int) -> Iterator[T]:
-        index = bisect_right(self.starts, first) - 1
+        index = announced = bisect_right(self.starts, first) - 1
         while first < stop:
+            if index == announced:
+                announced = min(index + _AHEAD, bisect_right(self.starts, stop - 1))
+                self.source.ahead([self._digest(each) for each in range(index, announced)])
             start, end = self.starts[index], min(self.starts[index + 1], stop)
             yield from self._page(index)[first - start : end - start]
             first, index = end, index + 1

@@ -1,4 +1,5 @@
-"""A folded state as the documents that the local cache keeps of it, and back. Pure.
+"""A folded state as documents, and back: what `state` commits name, and what the local cache keeps. Pure; docs/format.md is
+the norm.
 
 A root is one small document that names others by their digests: tables, each cut into documents of a bounded size, and
 the pages that the state's segments lie on. Whoever reads one holds it against the repository first (`Root`).
@@ -8,12 +9,11 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import islice
 from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
 from kafkeep.model import Generation, RecoveryPoint, TopicPartition
+from kafkeep.records import dataclass
 from kafkeep.repository import nouns
 from kafkeep.repository.catalogue import PackCatalogue, PackEntry
 from kafkeep.repository.changes import Pin, decode_change, encode_change
@@ -26,7 +26,7 @@ from kafkeep.repository.format import RepositoryDocument, repository_value
 from kafkeep.repository.keeping import Retirement
 from kafkeep.repository.nouns import Malformed, fields
 from kafkeep.repository.shared import Shared
-from kafkeep.repository.state import Alarm, GenerationState, State
+from kafkeep.repository.state import Alarm, GenerationState, RootRef, State
 from kafkeep.repository.topic_keys import (
     KeyRing,
     decode_recipient,
@@ -39,8 +39,13 @@ from kafkeep.repository.trust import decode_trusted, encode_trusted
 T = TypeVar("T")
 
 VERSION: Final = 1
+"""Of the documents of `state` commits."""
+LOCAL_VERSION: Final = 2
+"""Of those of the local cache: one that another version of the program made is thrown away."""
 _ROWS: Final = 500
-"""Of a table in one document."""
+"""Of a table in one document; a row with long lists counts for several."""
+_LISTED: Final = 8
+"""So many entries of a row's lists count for as much as another row."""
 _PAGES: Final = 4000
 """Of a segment in one row."""
 _NAMES: Final = 5000
@@ -60,10 +65,13 @@ class Root:
     tool: str
     tables: Mapping[str, tuple[str, ...]]
     """Digests of their documents, in hexadecimal."""
+    elsewhere: tuple[str, ...] = ()
+    """Only in the local cache: digests of documents of the table `segments` whose pages the repository has."""
 
     def value(self) -> dict[str, object]:
         """What is stored of it."""
-        return {
+        elsewhere = {"elsewhere": list(self.elsewhere)} if self.elsewhere else {}
+        return elsewhere | {
             "head": self.head,
             "head_digest": self.head_digest,
             "tables": {name: list(digests) for name, digests in self.tables.items()},
@@ -82,6 +90,7 @@ class Root:
             nouns.integer(found["version"], "version"),
             nouns.text(found["tool"], "tool", 200),
             {name: nouns.items(digests, name, _page_digest) for name, digests in tables.items()},
+            nouns.items(found.get("elsewhere", []), "elsewhere", _page_digest),
         )
 
 
@@ -96,33 +105,52 @@ def tables_of(state: State) -> Iterator[tuple[str, object]]:
     def place(rope: Sequence[Any]) -> list[int]:
         return [part for block, first, count in Rope.of(rope).parts() for part in (segments[block], first, count)]  # type: ignore[index]
 
-    def point_row(point: RecoveryPoint) -> dict[str, object]:
+    def point_row(point: RecoveryPoint) -> dict[str, Any]:
         return _point_row(point) | {"cuts": place(point.cuts)}
 
     yield "head", _head(state)
     for segment, number in segments.items():
         yield from _segment_rows(segment, number)
     histories = state.generations.values()
-    yield from _cut("generations", (_generation_row(known, place(known.history)) for known in histories))
+    yield from _cut("generations", (_generation_row(known, place(known.history)) for known in histories), _row_weight)
     lasts = (known.history[-1] for known in histories if known.history)
-    while some := list(islice(lasts, _ROWS)):
-        yield "lasts", HISTORIES.encode(some)
-    yield from _cut("packs", (_pack_row(entry, place(entry.runs), place(entry.moved)) for entry in state.packs))
-    yield from _cut("points", map(point_row, state.points))
+    yield from (("lasts", HISTORIES.encode(some)) for _, some in _cut("lasts", lasts, HISTORIES.weigh))
+    yield from _cut(
+        "packs", (_pack_row(entry, place(entry.runs), place(entry.moved)) for entry in state.packs), _row_weight
+    )
+    yield from _cut("points", map(point_row, state.points), _row_weight)
     for number, each in state.retirements.items():
         yield "retirements", {"number": number, "reason": each.reason, "time": each.time}
-        yield from _cut("retired", ([number, point_row(point)] for point in each.points))
-        yield from _cut("retired_packs", ([number, name] for name in sorted(each.packs)), _NAMES)
-    yield from _cut("swept", sorted(state.swept), _NAMES)
+        yield from _cut(
+            "retired", ((number, point_row(point)) for point in each.points), lambda row: _row_weight(row[1])
+        )
+        yield from _cut("retired_packs", ([number, name] for name in sorted(each.packs)), most=_NAMES)
+    yield from _cut("swept", sorted(state.swept), most=_NAMES)
     yield from _cut("floors", ([*generation_row(of), floor] for of, floor in state.floors.items()))
     yield from _cut("alarms", ([alarm.number, alarm.digest, alarm.reason] for alarm in state.alarms))
     yield from _cut("topic_keys", map(encode_topic_key, state.keys.topic_keys.values()))
 
 
-def _cut(name: str, rows: Iterable[object], most: int = _ROWS) -> Iterator[tuple[str, object]]:
-    every = iter(rows)
-    while some := list(islice(every, most)):
+def _cut(
+    name: str, rows: Iterable[T], weigh: Callable[[T], int] = lambda row: 1, *, most: int = _ROWS
+) -> Iterator[tuple[str, list[T]]]:
+    """The rows as documents of a table, each of a weight of `most`, or of one row."""
+    some: list[T] = []
+    weight = 0
+    for row in rows:
+        more = weigh(row)
+        if some and weight + more > most:
+            yield name, some
+            some, weight = [], 0
+        some.append(row)
+        weight += more
+    if some:
         yield name, some
+
+
+def _row_weight(row: Sequence[Any] | Mapping[str, Any]) -> int:
+    values = row.values() if isinstance(row, Mapping) else row
+    return 1 + sum(len(value) for value in values if isinstance(value, (list, tuple))) // _LISTED
 
 
 def _segment_rows(segment: Segment[Any], number: int) -> Iterator[tuple[str, object]]:
@@ -138,7 +166,7 @@ def _segment_rows(segment: Segment[Any], number: int) -> Iterator[tuple[str, obj
 
 
 def _head(state: State) -> dict[str, object]:
-    keys = state.keys
+    keys, root = state.keys, state.root
     return {
         "about": None if state.repository is None else about_digest(state.repository),
         "cluster_id": state.cluster_id,
@@ -146,6 +174,7 @@ def _head(state: State) -> dict[str, object]:
         "epoch": state.epoch,
         "pins": [encode_change(pin) for pin in state.pins.values()],
         "recipients": [encode_recipient(entry) for entry in keys.recipients],
+        "root": None if root is None else [root.number, root.document],
         "rotated_at": keys.rotated_at,
         "shredded": sorted(keys.shredded),
         "since": [[public, number] for public, number in keys.since.items()],
@@ -189,6 +218,7 @@ def _point_row(point: RecoveryPoint) -> dict[str, object]:
         "name": point.name,
         "number": point.number,
         "selection": point.selection,
+        "signer": point.signer,
         "started": point.started,
         "tags": point.tags,
     }
@@ -267,6 +297,7 @@ class _Reader:
             floors=MappingProxyType({Generation(*row[:4]): row[4] for row in self._rows("floors")}),
             keys=self._keys(head),
             trusted=tuple(map(decode_trusted, head["trusted"])),
+            root=None if head["root"] is None else _root_ref(head["root"]),
             layers=layers,
         )
 
@@ -310,6 +341,7 @@ class _Reader:
             consistency=row["consistency"],
             complete=row["complete"],
             failures=tuple(map(nouns.decode_failure, row["failures"])),
+            signer=row["signer"],
         )
 
     def _retirements(self) -> dict[int, Retirement]:
@@ -340,6 +372,11 @@ class _Reader:
             rotated_at=head["rotated_at"],
             since=MappingProxyType(dict(head["since"])),
         )
+
+
+def _root_ref(row: Any) -> RootRef:
+    number, document = row
+    return RootRef(nouns.integer(number, "root"), _page_digest(document))
 
 
 def _pin(row: Any) -> Pin:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from kafkeep.model import RecoveryPoint
+from kafkeep.records import dataclass
 from kafkeep.repository.changes import Change, Compact
 from kafkeep.repository.fold.codecs import CUTS, HISTORIES, PACK_RUNS, run_weight
 from kafkeep.repository.fold.pages import Codec, Pages, Segment, moved
@@ -61,6 +62,9 @@ class Layers:
     """What folding anew what came since the last root would cost."""
     kept: int = 0
     """How many runs were in the last root."""
+    elsewhere: tuple[str, ...] = ()
+    """Where the state began at one that was saved in the repository: digests of the documents of its table `segments`, whose
+    pages are fetched from there."""
 
     def is_worth_keeping(self, *, at_rest: bool) -> bool:
         """Whether to write a root, which costs some of what there is: seldom in the middle of work."""

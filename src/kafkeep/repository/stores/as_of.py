@@ -12,12 +12,12 @@ import html
 import re
 import threading
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 from urllib.parse import quote
 
 from kafkeep.errors import ObjectNotFound, RepositoryNotFound, StoreAccessDenied, StoreError
+from kafkeep.records import dataclass
 from kafkeep.repository.names import REPOSITORY, check_object_name, check_prefix
 from kafkeep.repository.stores.base import ObjectInfo, Unchanging
 from kafkeep.repository.stores.object import ObjectStore, Place

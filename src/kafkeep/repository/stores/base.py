@@ -16,12 +16,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
 from kafkeep.errors import StoreError
+from kafkeep.records import dataclass
 
 if TYPE_CHECKING:
     from kafkeep.repository.stores.object_lock import BucketLock, Retention

@@ -12,15 +12,12 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
-
-import structlog
 
 from kafkeep.errors import (
     ObjectExists,
@@ -30,16 +27,14 @@ from kafkeep.errors import (
     StoreFull,
     StoreNotCreateOnly,
 )
+from kafkeep.logger import get_logger
 from kafkeep.repository.names import check_hint_name, check_object_name, check_prefix
 from kafkeep.repository.stores.base import Capabilities, ObjectInfo, Store, Upload
+from kafkeep.repository.stores.file_output import Blocks, FileOutput
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 TEMPORARY: Final = "tmp"
-BUFFER_BYTES: Final = 1024 * 1024
-"""Small writes are gathered up to this size; larger ones go straight to the file."""
-WRITEBACK_BYTES: Final = 8 * 1024 * 1024
-"""The disk is set to work each time this much is waiting, so that the sync at the end finds little left to do."""
 STALE_SECONDS: Final = 24 * 3600
 
 _FILE_MODE: Final = 0o600
@@ -78,6 +73,7 @@ class LocalStore(Store):
         self._synced: set[str] = set()
         self._count = 0
         self._swept = False
+        self._blocks = Blocks()
 
     @property
     def url(self) -> str:
@@ -309,30 +305,19 @@ class _LocalUpload(Upload):
         self._folder = folder
         self._name = name
         self._file = file
-        self._buffer = bytearray()
-        self._written = 0
-        self._sent = 0
+        self._output = FileOutput(file, store._blocks, _writev)
         self._open = True
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        if len(self._buffer) + len(data) <= BUFFER_BYTES // 4:
-            self._buffer += data
-            return
-        with _translated(f"cannot write in {self._store.url}"):
-            self._written += len(self._buffer) + len(data)
-            if self._buffer:
-                _write_all(self._file, [self._buffer, data])
-                self._buffer = bytearray()
-            else:
-                _write_all(self._file, [data])
-            if self._written - self._sent >= WRITEBACK_BYTES:
-                _start_writeback(self._file, self._sent, self._written - self._sent)
-                self._sent = self._written
+        try:
+            self._output.write(data)
+        except OSError as error:
+            raise translate(error, f"cannot write in {self._store.url}") from error
 
     def publish(self, name: str) -> None:
         check_object_name(name)
         with _translated(f"cannot create {name} in {self._store.url}"):
-            self._flush()
+            self._output.flush()
             os.fsync(self._file)
             *folders, last = name.split("/")
             target = self._store._make_folders(tuple(folders))
@@ -359,7 +344,7 @@ class _LocalUpload(Upload):
     def replace(self, name: str) -> None:
         """Put the bytes under a name that may exist; nothing is synced, because a hint may be old, torn or gone."""
         with _translated(f"cannot write {name} in {self._store.url}"):
-            self._flush()
+            self._output.flush()
             *folders, last = name.split("/")
             target = self._store._make_folders(tuple(folders))
             try:
@@ -367,11 +352,6 @@ class _LocalUpload(Upload):
             finally:
                 os.close(target)
         self._close()
-
-    def _flush(self) -> None:
-        if self._buffer:
-            _write_all(self._file, [self._buffer])
-            self._buffer = bytearray()
 
     def discard(self) -> None:
         if not self._open:
@@ -385,23 +365,10 @@ class _LocalUpload(Upload):
     def _close(self) -> None:
         if self._open:
             self._open = False
+            self._output.close()
             os.close(self._file)
             os.close(self._folder)
 
 
-def _start_writeback(file: int, start: int, length: int) -> None:
-    """Begin to write dirty pages without waiting: Linux does so when told that they will not be needed."""
-    if sys.platform == "linux":
-        os.posix_fadvise(file, start, length, os.POSIX_FADV_DONTNEED)
-
-
-def _write_all(file: int, parts: list[bytes | bytearray | memoryview]) -> None:
-    """Write every byte; the system may take fewer than it is given."""
-    views = [memoryview(part).cast("B") for part in parts]
-    while views:
-        taken = os.writev(file, views)
-        while views and taken >= len(views[0]):
-            taken -= len(views[0])
-            views.pop(0)
-        if views:
-            views[0] = views[0][taken:]
+def _writev(file: int, views: list[memoryview]) -> int:
+    return os.writev(file, views)

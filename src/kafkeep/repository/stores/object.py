@@ -13,15 +13,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import quote
 
 import obstore
-import structlog
 
 from kafkeep.errors import KafkeepError, ObjectLocked, ObjectNotFound, StoreError
+from kafkeep.logger import get_logger
+from kafkeep.records import dataclass
 from kafkeep.repository.names import check_hint_name, check_object_name, check_prefix
 from kafkeep.repository.stores.base import Capabilities, ObjectInfo, Store, Upload
 from kafkeep.repository.stores.object_errors import FOREIGN, NONE_YET, ObjectChanged, OutsideObject, SlowDown, translate
@@ -43,7 +43,7 @@ from kafkeep.repository.stores.pace import Pace
 if TYPE_CHECKING:
     from obstore.store import ObjectStore as Client
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 T = TypeVar("T")
 

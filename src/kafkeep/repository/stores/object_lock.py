@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from kafkeep.records import dataclass
 from kafkeep.repository.stores.options import ObjectLock
 
 UNLOCKED: Final = ("hint/", "key/")

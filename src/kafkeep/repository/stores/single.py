@@ -16,15 +16,15 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Final
 
-import structlog
 from blake3 import blake3
 
 from kafkeep.errors import HeldByAnotherWriter, ObjectExists, ObjectNotFound, StoreError, StoreUnavailable
+from kafkeep.logger import get_logger
 from kafkeep.repository.names import HINT_PROBE, check_hint_name, check_object_name
 from kafkeep.repository.stores.base import ObjectInfo, Store, Upload
 from kafkeep.repository.stores.wrappers import WrappedStore, WrappedUpload
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 HINT_WRITER: Final = "hint/writer"
 FREE: Final = b"free\n"

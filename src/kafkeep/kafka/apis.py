@@ -1,0 +1,174 @@
+"""Requests that are not Fetch or Produce, and their answers: bytes to values and back.
+
+kafka-python serves here as codec only. Its message classes are compiled from Kafka's own JSON definitions and cover
+every version; its connection manager is left alone, because it logs whole frames at DEBUG (a SASL/PLAIN password in
+clear), does not escape SCRAM names, refuses the next send while a connection is throttled, and runs an event loop in a
+thread of its own.
+
+This module is the only one that imports its messages, each when it is first used. Callers name an `Api`, give the request's
+fields as plain values under kafka-python's snake_case names (arrays of structs as lists of mappings), and read the
+answer's fields by attribute.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import struct
+import threading
+from collections.abc import Mapping
+from functools import cached_property
+from types import new_class
+from typing import Any, Final
+
+from kafkeep.errors import KafkaProtocolError
+from kafkeep.kafka.links import Fields
+
+OWN: Final = "kafkeep.kafka.messages"
+"""Where messages are defined that kafka-python lacks: KIP-48, KIP-848, KIP-932 and KIP-1071."""
+
+_codec = threading.Lock()
+"""kafka-python compiles a message's code on first use and swaps class attributes while it does so."""
+
+
+def cap_library_loggers() -> None:
+    """Keeps the `kafka` loggers at INFO or above whatever level the user chose.
+
+    kafka-python writes requests and frames at DEBUG. The codec alone does not, but a plug-in or an embedding program
+    may use the rest of the library in the same process with the same secrets.
+    """
+    for name in ["kafka", *(name for name in logging.root.manager.loggerDict if name.startswith("kafka."))]:
+        logger = logging.getLogger(name)
+        if logger.level < logging.INFO and (logger.level != logging.NOTSET or name == "kafka"):
+            logger.setLevel(logging.INFO)
+
+
+class Api:
+    """One kind of request and its answer, with the range of versions that kafkeep's callers can handle."""
+
+    def __init__(self, place: str, name: str, *, lowest: int | None = None, highest: int | None = None) -> None:
+        """`place`: kafka-python's module below `kafka.protocol`, or `OWN`; it is loaded when the request is first used."""
+        self._place = place
+        self.name = name
+        self._lowest = lowest
+        self._highest = highest
+        self._never_null: dict[tuple[int, int], list[tuple[str, Any]]] = {}
+
+    @cached_property
+    def _classes(self) -> tuple[Any, Any]:
+        return _definition(self._place, f"{self.name}Request"), _definition(self._place, f"{self.name}Response")
+
+    @property
+    def request(self) -> Any:
+        """kafka-python's class of the request."""
+        return self._classes[0]
+
+    @property
+    def response(self) -> Any:
+        """kafka-python's class of the answer."""
+        return self._classes[1]
+
+    @property
+    def key(self) -> int:
+        """Kafka's number of the request."""
+        number: int = self.request.API_KEY
+        return number
+
+    @property
+    def lowest(self) -> int:
+        """Lowest version that callers can handle."""
+        first: int = self.request.valid_versions[0]
+        return first if self._lowest is None else self._lowest
+
+    @property
+    def highest(self) -> int:
+        """Highest version that callers can handle."""
+        last: int = self.request.valid_versions[1]
+        return last if self._highest is None else self._highest
+
+    def encode(self, version: int, fields: Fields) -> bytes:
+        """The request's body, without header. Raises KeyError for a field that the message does not have."""
+        with _codec:
+            return bytes(_message(self.request, self.request.fields, version, fields).encode(version=version))
+
+    def decode(self, version: int, body: memoryview) -> Any:
+        """The answer, fields readable by attribute. Raises KafkaProtocolError when the bytes are not such an answer."""
+        try:
+            with _codec:
+                answer = self.response.decode(body, version=version)
+        except (struct.error, IndexError, ValueError, TypeError, OverflowError, MemoryError) as error:
+            raise KafkaProtocolError(f"the answer to {self.name} version {version} cannot be read: {error}") from error
+        self._refuse_nulls(answer, self.response.fields, version)
+        return answer
+
+    def _refuse_nulls(self, item: Any, fields: Mapping[str, Any], version: int) -> None:
+        # The codec reads a null where the definition forbids one; callers iterate and compare without asking.
+        key = (id(fields), version)
+        checked = self._never_null.get(key)
+        if checked is None:
+            checked = self._never_null[key] = [
+                (name, field) for name, field in fields.items() if field.for_version_q(version) and _may_be_long(field)
+            ]
+        for name, field in checked:
+            value = getattr(item, name)
+            if value is None:
+                if not field.nullable_for_version_q(version):
+                    raise KafkaProtocolError(f"the answer to {self.name} version {version} lacks {name}")
+            elif field.is_struct_array():
+                for inner in value:
+                    self._refuse_nulls(inner, field.fields, version)
+
+
+def _definition(place: str, name: str) -> Any:
+    """A message's class. Those of `OWN` are absent from kafka-python 3.0; `messages` has Kafka's definitions of them."""
+    if place != OWN:
+        return getattr(importlib.import_module(f"kafka.protocol.{place}"), name)
+    from kafka.protocol.api_message import ApiMessage
+
+    return new_class(name, (ApiMessage,), {"load_json": "kafkeep.kafka.messages"}, _own_body)
+
+
+def _own_body(body: dict[str, Any]) -> None:
+    body["__module__"] = __name__
+
+
+def _may_be_long(field: Any) -> bool:
+    return bool(field.is_array() or field.type_str == "string")
+
+
+def _message(kind: Any, known: Mapping[str, Any], version: int, fields: Fields) -> Any:
+    # Callers give what any version needs; each version takes what it has.
+    taken = {name: value for name, value in fields.items() if known[name].for_version_q(version)}
+    return kind(version=version, **{name: _value(known[name], version, value) for name, value in taken.items()})
+
+
+def _value(field: Any, version: int, value: Any) -> Any:
+    if value is None or not field.is_struct_array():
+        return value
+    return [_message(field.data_class, field.fields, version, item) for item in value]
+
+
+# Metadata from version 4 on never creates the topics it is asked for (KIP-204).
+METADATA: Final = Api("metadata.metadata", "Metadata", lowest=4)
+FIND_COORDINATOR: Final = Api("metadata.find_coordinator", "FindCoordinator")
+LIST_OFFSETS: Final = Api("consumer.offsets", "ListOffsets", lowest=2)
+CREATE_TOPICS: Final = Api("admin.topics", "CreateTopics")
+DELETE_TOPICS: Final = Api("admin.topics", "DeleteTopics")
+DESCRIBE_CONFIGS: Final = Api("admin.configs", "DescribeConfigs")
+ALTER_CONFIGS: Final = Api("admin.configs", "IncrementalAlterConfigs")
+DELETE_RECORDS: Final = Api("admin.topics", "DeleteRecords")
+# Version 6 of the codec is KIP-939's, which no released broker offers and which changes the meaning of the call.
+INIT_PRODUCER_ID: Final = Api("producer.transaction", "InitProducerId", highest=5)
+LIST_GROUPS: Final = Api("admin.groups", "ListGroups")
+DESCRIBE_GROUPS: Final = Api("admin.groups", "DescribeGroups")
+DESCRIBE_CONSUMER_GROUPS: Final = Api(OWN, "ConsumerGroupDescribe")
+# Version 10 of both names topics by id only: a position on a deleted topic could not be told from one on its successor.
+OFFSET_FETCH: Final = Api("consumer.group", "OffsetFetch", lowest=2, highest=9)
+OFFSET_COMMIT: Final = Api("consumer.group", "OffsetCommit", highest=9)
+OFFSET_DELETE: Final = Api("consumer.group", "OffsetDelete")
+DELETE_GROUPS: Final = Api("admin.groups", "DeleteGroups")
+DESCRIBE_SHARE_OFFSETS: Final = Api(OWN, "DescribeShareGroupOffsets")
+ALTER_SHARE_OFFSETS: Final = Api(OWN, "AlterShareGroupOffsets")
+DELETE_SHARE_OFFSETS: Final = Api(OWN, "DeleteShareGroupOffsets")
+LIST_TRANSACTIONS: Final = Api("admin.transactions", "ListTransactions")
+DESCRIBE_TRANSACTIONS: Final = Api("admin.transactions", "DescribeTransactions")
