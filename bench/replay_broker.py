@@ -128,7 +128,7 @@ def _fetched(peer: socket.socket, file: int, log: Log, body: bytes, correlation:
     topic = body[at : at + 2 + length]
     partition, _, offset, _, _ = _PARTITION.unpack_from(body, at + 2 + length + 4)
     first = offset // RECORDS
-    size = min(max(1, most // log.batch_bytes), log.batches - first) * log.batch_bytes
+    size: int = min(max(1, most // log.batch_bytes), log.batches - first) * log.batch_bytes
     head = struct.pack(">iihii", correlation, 0, 0, 0, 1) + topic + struct.pack(">i", 1)
     head += struct.pack(">ihqqqiii", partition, 0, log.end, log.end, 0, 0, -1, size)
     peer.sendall(struct.pack(">i", len(head) + size) + head)

@@ -1,4 +1,4 @@
-"""A repository that has a log and no packs: many partitions, many runs, commits written as text, fast."""
+"""A signed repository that has a log and no packs: many partitions, many runs, commits written as text, fast."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from kafkeep.repository.envelope import CODEC_ZSTD, HEADER, MAGIC, SEAL_NONE, Ki
 from kafkeep.repository.format import NO_COMMIT
 from kafkeep.repository.names import log_name, pack_name, ulid
 from kafkeep.repository.repository import Repository
+from kafkeep.repository.signing import SigningKey
 from kafkeep.repository.stores.local import LocalStore
+from kafkeep.repository.trust import ADMIN, signed_text
 
 PARTITIONS_PER_TOPIC: Final = 100
 PACKS_PER_COMMIT: Final = 8
@@ -24,6 +26,8 @@ POINT_EVERY: Final = 10
 CLUSTER: Final = "c3ludGhldGljIGNsdXN0ZXI"
 _BEGIN: Final = datetime(2026, 1, 1, tzinfo=UTC)
 _SEED: Final = 11
+ADMIN_KEY: Final = SigningKey(bytes(range(32)))
+"""Signs all of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,16 +57,24 @@ class Log:
         self._offsets = [0] * size.partitions
         self._number = 0
         self._prev = NO_COMMIT
+        self._root = ""
+        self._id = ""
 
     def begin(self) -> None:
         """Commit 0 and the repository document."""
-        made = Repository.init(self._store, now=lambda: _BEGIN, rng=self._dice)
-        self._prev = made.state.head_digest
+        admins = (ADMIN_KEY.trusted(ADMIN),)
+        made = Repository.init(self._store, now=lambda: _BEGIN, rng=self._dice, admins=admins)
+        self._prev, self._id = made.state.head_digest, made.id
+
+    def go_on_behind(self, saved: int) -> None:
+        """Behind a saved state, which somebody else committed."""
+        self._number, self._root = saved, f'"root":{saved},'
+        self._prev = digest(self._store.get(log_name(saved)))
 
     def add(self, commits: int) -> None:
         for _ in range(commits):
             self._number += 1
-            body = self._commit().encode()
+            body = self._signed().encode()
             packed = zstandard.ZstdCompressor(level=3).compress(body)
             data = HEADER.pack(MAGIC, Kind.COMMIT, CODEC_ZSTD, SEAL_NONE, len(packed)) + packed
             data += bytes.fromhex(digest(data))
@@ -70,17 +82,24 @@ class Log:
             self._prev = digest(data)
         self._store.put_hint("hint/head", b"%d\n" % self._number)
 
-    def _commit(self) -> str:
+    def _signed(self) -> str:
+        before, behind = self._commit()
+        value = ADMIN_KEY.sign(signed_text(self._id, f"{before}{behind}".encode()))
+        return f'{before}"signature":{{"key":"{ADMIN_KEY.id}","value":"{value}"}},{behind}'
+
+    def _commit(self) -> tuple[str, str]:
+        """What stands before the signature, and what behind it."""
         time = f"{_BEGIN + timedelta(minutes=self._number):%Y-%m-%dT%H:%M:%S}.000Z"
         is_point = self._number % POINT_EVERY == 0
         packs = ",".join(self._packs())
         opened = ",".join(self._opened()) if self._number == 1 else ""
         point = f',"point":{self._point()}' if is_point else ""
-        return (
+        before = (
             f'{{"body":{{"closed":[],"cluster_id":"{CLUSTER}","gaps":[],"opened":[{opened}],"packs":[{packs}]{point}}},'
             f'"epoch":0,"finished":"{time}","kind":"{"recovery-point" if is_point else "add"}","prev":"{self._prev}",'
-            f'"seq":{self._number},"started":"{time}","store_time":null,"tool":"bench","writer":"{"0" * 32}"}}'
+            f'{self._root}"seq":{self._number},'
         )
+        return before, f'"started":"{time}","store_time":null,"tool":"bench","writer":"{"0" * 32}"}}'
 
     def _opened(self) -> Iterator[str]:
         for partition in range(self.size.partitions):

@@ -55,10 +55,10 @@ class Bench:
         self.console = console
         self.found: list[Measured] = []
 
-    def measure(self, title: str, what: str, *, cache: bool, head: int) -> None:
-        """Raises BenchError when the process did not read the log to its end."""
+    def measure(self, title: str, what: str, *, cache: bool, head: int, host: str = "cache") -> None:
+        """Raises BenchError when the process did not read the log to its end. `host` has a cache of its own."""
         self.console.print(title, style="dim", highlight=False)
-        cached = self.folder / "cache"
+        cached = self.folder / host
         command = [
             sys.executable,
             "-m",
@@ -90,7 +90,19 @@ def contest(bench: Bench, size: Size, *, whole: bool) -> None:
     if whole:
         bench.measure("with the cache, and all runs of the newest point", "all", cache=True, head=head)
     log.add(MORE)
-    bench.measure(f"with the cache, after {MORE} more commits", "open", cache=True, head=head + MORE)
+    head += MORE
+    bench.measure(f"with the cache, after {MORE} more commits", "open", cache=True, head=head)
+    head += 1
+    bench.measure("with the cache, saving the state for others", "save", cache=True, head=head)
+    log.go_on_behind(head)
+    log.add(MORE)
+    head += MORE
+    saved = f"another host's first, from the saved state and {MORE} commits"
+    bench.measure(saved, "open", cache=True, head=head, host="other")
+    bench.measure("there, the same again", "open", cache=True, head=head, host="other")
+    bench.measure(
+        "there, and a topic of the newest point", topic_of(size.partitions // 2), cache=True, head=head, host="other"
+    )
 
 
 def markdown(size: Size, found: Sequence[Measured], facts: Mapping[str, str], told: str) -> str:

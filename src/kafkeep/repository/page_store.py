@@ -177,8 +177,9 @@ class PageStore:
 
     def value(self, page: bytes) -> object:
         """The value of a page. Raises `PageLost` when it is lost, `StoreError` when its source cannot be asked."""
+        data = self.data(page)
         try:
-            return unwrap(self.data(page), Kind.STATE, _WHAT, self._seal)
+            return unwrap(data, Kind.STATE, _WHAT, self._seal)
         except (CorruptionError, UnknownFormat) as error:
             raise self._lost(error.message) from error
 
