@@ -11,6 +11,8 @@ SECONDS ?= 60
 # How many processes run tests side by side, each with brokers of its own (up to 5 GB): auto is one per core, four at most
 # and no more than the memory bears (tests/support/workers.py); 0 runs them in this process, as --pdb and -s want it.
 TEST_WORKERS ?= auto
+# Where this is set, each of the many commands that tests start would compile all of kafkeep anew.
+export PYTHONDONTWRITEBYTECODE :=
 PARALLEL := -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: help setup kafka stores demo test test-stores check fuzz bench bench-idle bench-model bench-recovery bench-metadata bench-state bench-stores bench-workers bench-startup exactness faults kills soak clean
