@@ -20,17 +20,22 @@ from kafkeep.errors import KafkeepError
 
 def run(contest: Callable[[Console], None], *, width: int) -> int:
     """The exit status. What was started ends with SIGTERM too; `width` is for tables that do not go to a terminal."""
-
-    def ended(number: int, _: FrameType | None) -> NoReturn:
-        raise SystemExit(128 + number)
-
-    signal.signal(signal.SIGTERM, ended)
+    clear_up_on_sigterm()
     try:
         contest(Console(width=None if sys.stdout.isatty() else width))
     except (BenchError, KafkeepError) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def clear_up_on_sigterm() -> None:
+    """SIGTERM ends this process as Ctrl-C does: what was started is ended, and folders are removed."""
+
+    def ended(number: int, _: FrameType | None) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    signal.signal(signal.SIGTERM, ended)
 
 
 def as_installed(folder: Path) -> dict[str, str]:

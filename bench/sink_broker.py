@@ -24,7 +24,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Final
 
-from bench import workloads
+from bench import entry, workloads
 from bench.workloads import Workload
 from kafkeep.events import ignore
 from kafkeep.kafka.config import ClusterConfig
@@ -268,6 +268,7 @@ def measured(folder: Path, given: argparse.Namespace, port: int) -> None:
 
 
 def main() -> None:
+    entry.clear_up_on_sigterm()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--workload", default="64k", choices=[workload.name for workload in workloads.WORKLOADS])
     parser.add_argument("--mib", type=int, default=1024)

@@ -25,6 +25,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
+from bench import entry
 from bench.machine import facts
 from bench.replay_broker import MIB, Case, replaying, timed
 from kafkeep import logger
@@ -163,6 +164,7 @@ def possible(found: Figures, cores: int) -> float:
 
 
 def main() -> None:
+    entry.clear_up_on_sigterm()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--mib", type=int, default=1024, help="of the partition; with a fixed rate a sixth of it")
     parser.add_argument("--rounds", type=int, default=3)
