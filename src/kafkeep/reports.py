@@ -6,7 +6,7 @@ need it: what cannot be read is named and passed over. An operation that needs t
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import field
 from typing import Any, Final
 
@@ -29,6 +29,8 @@ class Report:
     """As it was written: whether it has the shape of its kind is for the reader to see."""
     trusted: bool
     """Whether it counts as evidence (`Repository.trusts`)."""
+    signer: str | None = None
+    """Id of the key that it names as its signer's; who it was, only `trusted` tells."""
 
     @property
     def time(self) -> str:
@@ -61,6 +63,12 @@ def _named(first: Iterable[str], count: int) -> str:
     return ", ".join(first) + (f", and {count - _TOLD} more" if count > _TOLD else "")
 
 
+def _signer(report: Mapping[str, Any]) -> str | None:
+    signature = report.get("signature")
+    key = signature.get("key") if isinstance(signature, dict) else None
+    return key if isinstance(key, str) else None
+
+
 def readable_reports(repository: Repository, kinds: Collection[str], passed_over: PassedOver) -> list[Report]:
     """All that the store lists of these kinds, oldest first; what cannot be read goes into `passed_over`.
 
@@ -77,5 +85,5 @@ def readable_reports(repository: Repository, kinds: Collection[str], passed_over
             continue
         kind, value = str(report["kind"]), report["value"]
         if kind in kinds and isinstance(value, dict):
-            found.append(Report(info.name, kind, value, repository.trusts(report)))
+            found.append(Report(info.name, kind, value, repository.trusts(report), _signer(report)))
     return found

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
-from kafkeep.errors import CorruptChain, CorruptionError, ObjectNotFound, UnknownFormat
+from kafkeep.errors import CorruptChain, CorruptionError, UnknownFormat
 from kafkeep.records import dataclass
 from kafkeep.repository import chain
 from kafkeep.repository.beginning import fold_anew
 from kafkeep.repository.changes import SaveState
-from kafkeep.repository.envelope import Kind, digest, object_limit, unwrap
+from kafkeep.repository.envelope import Kind, unwrap
 from kafkeep.repository.fold.differences import difference
 from kafkeep.repository.fold.root import Root
 from kafkeep.repository.format import Commit, RepositoryDocument, read_slot
 from kafkeep.repository.names import document_name, log_name
 from kafkeep.repository.nouns import Malformed
+from kafkeep.repository.objects import stored_document
 from kafkeep.repository.page_store import PageLost
-from kafkeep.repository.roots import SEGMENTS, NotARoot, checked_root
+from kafkeep.repository.roots import SEGMENTS, NotARoot, beginnings, checked_root, layers_of
 from kafkeep.repository.state import RootRef, State
 from kafkeep.repository.stores.base import Store
 from kafkeep.saved_states import NamedState
@@ -78,31 +78,9 @@ def newest_saved(
     """The saved state that the newest commits name and that counts, as it is after its commit; None where none is above
     commit `above`. `refused` is told of those that do not count. Raises `StoreError`.
     """
-    if not about.admins:
-        return None
-    head = chain.find_head(store, -1)
-    tried: set[int] = set()
-    for number in islice(range(head, above, -1), _LOOKS):
-        for named in _named_by(store, number, seal):
-            if named <= above or named in tried:
-                continue
-            tried.add(named)
-            try:
-                return checked_root(store, named, about, acceptable, seal)
-            except NotARoot as error:
-                refused(named, error)
-    return None
-
-
-def _named_by(store: Store, number: int, seal: DocumentSeal | None) -> Iterator[int]:
-    try:
-        commit = read_alone(store, number, seal)
-    except (CorruptionError, UnknownFormat):
-        return
-    if commit is not None and isinstance(commit.change, SaveState):
-        yield number
-    if commit is not None and commit.root is not None:
-        yield commit.root
+    head, layers = chain.find_head(store, -1), layers_of(store, seal)
+    found = beginnings(store, about, acceptable, seal, layers, head, above=above, looks=_LOOKS, refused=refused)
+    return next((state for state in found if state.root is not None), None)
 
 
 @dataclass(slots=True)
@@ -152,11 +130,10 @@ class SavedDocuments:
 
     def _value(self, reference: str) -> Any:
         """None for what is gone, damaged, or no part of a state."""
-        name = document_name(reference)
         try:
-            data = self.store.get(name, 0, object_limit(Kind.STATE) + 1)
-            return unwrap(data, Kind.STATE, name, self.seal) if digest(data) == reference else None
-        except (ObjectNotFound, CorruptionError, UnknownFormat):
+            data = stored_document(self.store, Kind.STATE, reference)
+            return unwrap(data, Kind.STATE, document_name(reference), self.seal)
+        except (CorruptionError, UnknownFormat):
             return None
 
 

@@ -19,7 +19,7 @@ from kafkeep.repository.format import read_slot
 from kafkeep.repository.names import document_name, log_name
 from kafkeep.repository.page_store import PageStore
 from kafkeep.repository.repository import Repository
-from kafkeep.repository.roots import RootDraft, documents_of, layers_of, publish
+from kafkeep.repository.roots import RootDraft, documents_of, layers_of, publish_state
 from kafkeep.repository.state import RootRef, State, fold
 
 
@@ -58,7 +58,7 @@ def test_a_state_read_from_its_documents_is_the_one_that_was_folded(seed: int, l
                 plain = life.repository.refresh()
                 if found is not None:
                     same_everywhere(folded_on(repository, found, plain.head), plain)
-                draft = publish(repository)
+                draft = publish_state(repository.store, repository.state, repository.seal)
                 found = read_back(repository, draft, limits)
                 same_everywhere(found, plain)
                 assert list(found.generations) == list(plain.generations)
@@ -74,7 +74,9 @@ def test_encrypted_states_read_from_their_documents_are_those_folded(limits: Lim
             life.step()
             if step % 6 == 5:
                 with opened(life.store, None, limits) as repository:
-                    found = read_back(repository, publish(repository), limits)
+                    found = read_back(
+                        repository, publish_state(repository.store, repository.state, repository.seal), limits
+                    )
                     same_everywhere(found, life.repository.refresh())
                     assert found.keys == life.repository.state.keys
         named = [name for name in life.store.objects if name.startswith("doc/")]  # type: ignore[attr-defined]

@@ -161,7 +161,6 @@ def long_log(head: int = 4200) -> LongLog:
 _COUNTING = (
     "kafkeep.repository.names",
     "kafkeep.repository.chain",
-    "kafkeep.repository.roots",
     "kafkeep.repository.beginning",
     "kafkeep.saved_states",
     "kafkeep.trimming.run",

@@ -21,7 +21,7 @@ from kafkeep.repository.format import read_slot
 from kafkeep.repository.names import document_name, log_name
 from kafkeep.repository.page_store import PageLost, PageStore
 from kafkeep.repository.repository import Repository
-from kafkeep.repository.roots import documents_of, publish, read_root
+from kafkeep.repository.roots import NotARoot, checked_root, documents_of, publish_state
 from kafkeep.repository.signing import SigningKey
 from kafkeep.repository.state import RootRef, State, fold, validate
 from kafkeep.repository.stores.base import Store
@@ -75,8 +75,8 @@ def test_a_state_read_from_its_documents_is_the_one_that_was_folded(log: LongLog
     saved = admin.save_state(started=STARTED)
     expected = folded(log, admin)
     assert expected.root == RootRef(saved.number, saved.document) and expected.alarms[:] == []
-    found = read_root(log.store, saved.number, admin.about, ADMINS, admin.seal)
-    assert found is not None and found == expected == admin.state
+    found = checked_root(log.store, saved.number, admin.about, ADMINS, admin.seal)
+    assert found == expected == admin.state
     assert [contents(admin, point) for point in found.points] == [contents(admin, point) for point in expected.points]
     assert {point.signer for point in found.points} == {WRITER_KEY.id}
 
@@ -89,8 +89,8 @@ def test_what_follows_a_saved_state_is_folded_on(log: LongLog) -> None:
     assert second.number == number + 2 and second.there > 0, "pages that did not change are written once"
     log.backup(name="six")
     assert log.open().state == folded(log, log.open())
-    found = read_root(log.store, second.number, admin.about, ADMINS, admin.seal)
-    assert found is not None and found.points[-1].name == "five"
+    found = checked_root(log.store, second.number, admin.about, ADMINS, admin.seal)
+    assert found.points[-1].name == "five"
 
 
 def test_documents_of_a_saved_state_are_all_that_was_made_for_it(log: LongLog) -> None:
@@ -162,8 +162,8 @@ def test_a_race_that_is_lost_saves_the_newer_state(log: LongLog) -> None:
 
     saved = log.open(store=Raced(log.store)).save_state(started=STARTED)
     assert saved.number == admin.state.head + 3
-    found = read_root(log.store, saved.number, admin.about, ADMINS, admin.seal)
-    assert found == folded(log, log.open()) and found is not None and found.points[-1].number == raced[-1]
+    found = checked_root(log.store, saved.number, admin.about, ADMINS, admin.seal)
+    assert found == folded(log, log.open()) and found.points[-1].number == raced[-1]
 
 
 def test_who_is_always_too_late_is_told(log: LongLog) -> None:
@@ -214,7 +214,11 @@ def test_saving_may_die_at_any_call_and_is_done_by_the_next(log: LongLog) -> Non
 
 
 def reading(log: LongLog, admin: Repository, number: int, acceptable: frozenset[str] = ADMINS) -> State | None:
-    return read_root(log.store, number, admin.about, acceptable, admin.seal)
+    """None where it does not count."""
+    try:
+        return checked_root(log.store, number, admin.about, acceptable, admin.seal)
+    except NotARoot:
+        return None
 
 
 def resigned(log: LongLog, admin: Repository, number: int, key: SigningKey | None, **changes: object) -> None:
@@ -349,7 +353,7 @@ def test_what_cannot_be_read_is_not_what_does_not_count(log: LongLog) -> None:
             return self.inner.get(name, start, length)
 
     with pytest.raises(StoreError, match="does not answer"):
-        read_root(Down(log.store), number, admin.about, ADMINS, admin.seal)
+        checked_root(Down(log.store), number, admin.about, ADMINS, admin.seal)
 
 
 # --- pages -------------------------------------------------------------------------------------------------------
@@ -360,8 +364,7 @@ def test_pages_are_fetched_when_they_are_asked_for_and_kept(log: LongLog, tmp_pa
     number = admin.save_state(started=STARTED).number
     documents = len(documents_of(log.store, saved_ref(admin), admin.seal))
     counting = CountingStore(log.store)
-    found = read_root(counting, number, admin.about, ADMINS, admin.seal)
-    assert found is not None
+    found = checked_root(counting, number, admin.about, ADMINS, admin.seal)
     tables = counting.calls["get"]
     assert [known.next_offset for known in found.generations.values()] and found.points[-1].number
     assert found.generations[ORDERS].runs[-1].coverage.stop and counting.calls["get"] == tables, (
@@ -435,7 +438,7 @@ def test_a_publication_needs_pages(log: LongLog) -> None:
     admin = lived(log)
     admin._log.state = replace(folded(log, admin), layers=Layers())
     with pytest.raises(ValueError, match="pages"):
-        publish(admin)
+        publish_state(admin.store, admin.state, admin.seal)
 
 
 def test_many_pages_are_fetched_side_by_side(log: LongLog) -> None:

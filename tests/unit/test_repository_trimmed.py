@@ -20,7 +20,7 @@ from tests.support.long_logs import (
 from tests.support.repositories import backup, draft, piece, write_pack
 
 from kafkeep.errors import CorruptChain, ObjectExists
-from kafkeep.repository import chain, names, roots
+from kafkeep.repository import chain, names
 from kafkeep.repository.changes import Pin, RaiseEpoch
 from kafkeep.repository.envelope import Kind, wrap
 from kafkeep.repository.format import encode_commit, read_slot, unsigned_text
@@ -41,7 +41,7 @@ MILESTONE = 32
 
 @pytest.fixture(autouse=True)
 def milestones(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (names, chain, roots):
+    for module in (names, chain):
         monkeypatch.setattr(module, "MILESTONE", MILESTONE)
 
 

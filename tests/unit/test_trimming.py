@@ -16,6 +16,7 @@ from kafkeep.repository.names import document_name, log_name
 from kafkeep.repository.probing import Skew
 from kafkeep.repository.roots import documents_of
 from kafkeep.repository.signing import SigningKey
+from kafkeep.repository.state import RootRef
 from kafkeep.repository.stores.memory import MemoryStore
 from kafkeep.repository.stores.wrappers import FaultyStore
 from kafkeep.repository.trust import ADMIN, WRITER, Distrust, Trust
@@ -179,6 +180,7 @@ def test_a_report_vouches_only_when_an_admin_signed_it(small: LongLog) -> None:
     told = {"commit": 41, "document": _document(stopped)}
     stopped.open(WRITER_KEY).put_audit(TRIMMED, told)
     stopped.open(None).put_audit(TRIMMED, told)
+    stopped.open(WRITER_KEY).put_audit(TRIMMED, {"commit": [41], "document": {}})
     stopped.open().put_audit(TRIMMED, told | {"document": "0" * 64})
     assert not planned(stopped, stopped.open(), wanted=False).deletes
     stopped.open().put_audit(TRIMMED, told)
@@ -186,10 +188,23 @@ def test_a_report_vouches_only_when_an_admin_signed_it(small: LongLog) -> None:
     assert held(stopped) == held(log)
 
 
-def _document(log: LongLog) -> str:
+def test_only_documents_that_were_written_are_counted(small: LongLog) -> None:
+    """A second state shares pages with the first."""
+    first = trimmed(small, wanted=True)
+    second = trimmed(small, wanted=True)
+    assert first.saved_documents > second.saved_documents > 0
+    assert first.saved_bytes > second.saved_bytes > 0
+    assert second.saved_documents < len(documents_of(small.store, _root(small), None))
+
+
+def _root(log: LongLog) -> RootRef:
     root = log.open().state.root
     assert root is not None
-    return root.document
+    return root
+
+
+def _document(log: LongLog) -> str:
+    return _root(log).document
 
 
 def test_a_signer_whom_no_newcomer_knows(small: LongLog) -> None:

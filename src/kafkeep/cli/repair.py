@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 import click
@@ -23,6 +24,8 @@ from kafkeep.errors import UsageError
 
 if TYPE_CHECKING:
     from kafkeep.mending.plan import RepairPlan, RepairResult
+    from kafkeep.repository.repository import Repository
+    from kafkeep.repository.stores.base import Store
 
 _MEANS = {
     "copy": "put again from the copy",
@@ -86,9 +89,7 @@ def repair(
     with ExitStack() as stack:
         store = stack.enter_context(opened_store(run, repo))
         check_store_admins(run, repo, store)
-        other = None if copy is None else stack.enter_context(opened_repository(run, copy))
-        if other is not None and other.store.url == store.url:
-            raise UsageError("--from is the repository itself", hint="Name the copy, which lies elsewhere.")
+        other = None if copy is None else stack.enter_context(_opened_copy(run, copy, store))
         kafka = None if cluster is None else stack.enter_context(opened_cluster(run, cluster))
         access, admins = access_for(run, repo, store), pinned_admins(run, repo)
         plan = prepare(
@@ -102,8 +103,7 @@ def repair(
             sink=run.output.event,
         )
         if not execute or plan.nothing_to_do:
-            status = 4 if plan.nothing_to_do else 0 if all(each.mended for each in plan.damage) else 3
-            return finish(run, "repair", plan, plan_parts(plan), status)
+            return finish(run, "repair", plan, plan_parts(plan), _planned_status(plan))
         result = carry_out(
             store,
             plan,
@@ -116,6 +116,20 @@ def repair(
             sink=run.output.event,
         )
     return finish(run, "repair", result, result_parts(result), 3 if result.left else 0)
+
+
+@contextmanager
+def _opened_copy(run: Run, copy: str, store: Store) -> Iterator[Repository]:
+    with opened_repository(run, copy) as other:
+        if other.store.url == store.url:
+            raise UsageError("--from is the repository itself", hint="Name the copy, which lies elsewhere.")
+        yield other
+
+
+def _planned_status(plan: RepairPlan) -> int:
+    if plan.nothing_to_do:
+        return 4
+    return 0 if all(each.mended for each in plan.damage) else 3
 
 
 def plan_parts(plan: RepairPlan) -> tuple[Part, ...]:

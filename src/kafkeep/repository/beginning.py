@@ -13,7 +13,7 @@ from kafkeep.repository.format import RepositoryDocument, Slot, read_slot
 from kafkeep.repository.objects import stored_pages
 from kafkeep.repository.page_store import PageLost
 from kafkeep.repository.remembering import Remembered, RolledBack
-from kafkeep.repository.roots import beginnings
+from kafkeep.repository.roots import NotARoot, beginnings
 from kafkeep.repository.state import State, fold
 from kafkeep.repository.stores.base import Store
 from kafkeep.repository.trust import admins_of
@@ -143,6 +143,11 @@ class Log:
         before, head = self.state, chain.find_head(self._store, -1) if upto is None else upto
         self._begun += 1
         refused: list[str] = []
+
+        def told(number: int, why: NotARoot) -> None:
+            log.warning("saved state does not count", number=number, reason=str(why))
+            refused.append(str(why))
+
         acceptable = self._acceptable.union(known, admins_of(before))
         for begun in beginnings(
             self._store,
@@ -152,7 +157,7 @@ class Log:
             self._remembered.nothing.layers,
             head,
             above=above,
-            refused=refused,
+            refused=told,
         ):
             self.state = begun
             if begun.root is not None:

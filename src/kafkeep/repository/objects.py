@@ -50,13 +50,19 @@ def read_document(store: Store, kind: str, reference: str, seal: DocumentSeal | 
     """A document by its digest. Raises `CorruptObject` when it is missing or not as written, `StoreError`."""
     name = names.document_name(nouns.hexadecimal(reference, "digest of a document", 64))
     known = _document_kind(kind)
+    return unwrap(stored_document(store, known, reference), known, name, seal)
+
+
+def stored_document(store: Store, kind: Kind, reference: str) -> bytes:
+    """The bytes of a document. Raises `CorruptObject` when it is missing or not as written, `StoreError`."""
+    name = names.document_name(reference)
     try:
-        data = store.get(name, 0, object_limit(known) + 1)
+        data = store.get(name, 0, object_limit(kind) + 1)
     except ObjectNotFound as error:
         raise CorruptObject(f"{name} is missing") from error
     if digest(data) != reference:
         raise CorruptObject(f"{name} does not match the digest it is named by")
-    return unwrap(data, known, name, seal)
+    return data
 
 
 def stored_pages(store: Store) -> Callable[[bytes], bytes | None]:

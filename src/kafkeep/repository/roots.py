@@ -7,13 +7,13 @@ there instead of at commit 0 (docs/format.md, "Finding the end of the log").
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
-from kafkeep.errors import CorruptChain, CorruptionError, CorruptObject, ObjectExists, UnknownFormat
+from kafkeep.errors import CorruptionError, CorruptObject, ObjectExists, UnknownFormat
 from kafkeep.logger import get_logger
 from kafkeep.records import dataclass
 from kafkeep.repository import chain
@@ -22,9 +22,9 @@ from kafkeep.repository.envelope import Kind, digest, object_limit, unwrap, wrap
 from kafkeep.repository.fold.root import VERSION, Root, state_of, tables_of
 from kafkeep.repository.fold.settling import Layers, Limits, is_settled, segments_of, settled
 from kafkeep.repository.format import RepositoryDocument, Slot, read_slot
-from kafkeep.repository.names import MILESTONE, document_name, log_name
+from kafkeep.repository.names import document_name, log_name
 from kafkeep.repository.nouns import Malformed
-from kafkeep.repository.objects import stored_pages
+from kafkeep.repository.objects import stored_document, stored_pages
 from kafkeep.repository.page_store import PageLost, PageStore
 from kafkeep.repository.remembering import TOOL
 from kafkeep.repository.state import EMPTY, RootRef, State
@@ -32,7 +32,6 @@ from kafkeep.repository.stores.base import Store
 from kafkeep.repository.trust import is_signed_by
 
 if TYPE_CHECKING:
-    from kafkeep.repository.repository import Repository
     from kafkeep.repository.sealing import DocumentSeal
 
 log = get_logger(__name__)
@@ -86,26 +85,6 @@ def layers_of(store: Store, seal: DocumentSeal | None, limits: Limits = Limits()
 # --- reading ---------------------------------------------------------------------------------------------------
 
 
-def read_root(
-    store: Store,
-    number: int,
-    about: RepositoryDocument,
-    acceptable: Collection[str],
-    seal: DocumentSeal | None,
-    layers: Layers | None = None,
-) -> State | None:
-    """The state saved by commit `number`, as it is after that commit; None when it does not count: then the log says why.
-
-    `acceptable` are the public keys of those whose signature is enough. Tables are read, pages when they are asked for: they
-    go where `layers` has its pages (`layers_of`). Raises `StoreError`.
-    """
-    try:
-        return checked_root(store, number, about, acceptable, seal, layers)
-    except NotARoot as error:
-        log.warning("saved state does not count", number=number, reason=str(error))
-        return None
-
-
 def checked_root(
     store: Store,
     number: int,
@@ -114,7 +93,11 @@ def checked_root(
     seal: DocumentSeal | None,
     layers: Layers | None = None,
 ) -> State:
-    """As `read_root`. Raises `NotARoot` instead."""
+    """The state saved by commit `number`, as it is after that commit.
+
+    `acceptable` are the public keys of those whose signature is enough. Tables are read, pages when they are asked for: they
+    go where `layers` has its pages (`layers_of`). Raises `NotARoot` when it does not count, `StoreError`.
+    """
     slot = _state_commit(store, number, about, acceptable, seal)
     commit, layers = slot.commit, layers_of(store, seal) if layers is None else layers
     if commit is None or not isinstance(commit.change, SaveState):
@@ -156,13 +139,14 @@ def beginnings(
     head: int,
     *,
     above: int = -1,
-    refused: list[str] | None = None,
+    looks: int | None = None,
+    refused: Callable[[int, NotARoot], None] = lambda number, why: None,
 ) -> Iterator[State]:
     """The states at which reading the log up to `head` may begin, the best first: those that commits from there downwards
     name. The next one is asked for where reading on from one fails, as when a commit that lies has named it.
 
-    Only those of commits above `above`; where that is -1 also the state before commit 0. `refused` gathers why others do not
-    count. Raises `StoreError`.
+    Only those of commits above `above`; where that is -1 also the state before commit 0. `looks`: how many commits are looked
+    at. `refused` is told which others do not count, and why. Raises `StoreError`.
     """
     nothing = replace(EMPTY, layers=layers)
     if not about.admins or head < 0:
@@ -170,7 +154,7 @@ def beginnings(
             yield nothing
         return
     tried: set[int] = set()
-    for number in range(head, above, -1):
+    for number in islice(range(head, above, -1), looks):
         for named in _named_by(store, number, seal):
             if named in tried or (named <= above and not (named < 0 and above < 0)):
                 continue
@@ -181,32 +165,7 @@ def beginnings(
             try:
                 yield checked_root(store, named, about, acceptable, seal, layers)
             except NotARoot as error:
-                log.warning("saved state does not count", number=named, reason=str(error))
-                if refused is not None:
-                    refused.append(str(error))
-
-
-def begin(
-    store: Store,
-    about: RepositoryDocument,
-    acceptable: Collection[str],
-    seal: DocumentSeal | None,
-    layers: Layers,
-    *,
-    known: int = -1,
-) -> State:
-    """The first of the `beginnings` that the log goes on behind; `known` is a commit that exists, -1 for none.
-
-    Raises `CorruptChain` where there is none, `StoreError`.
-    """
-    head = chain.find_head(store, known)
-    refused: list[str] = []
-    for found in beginnings(store, about, acceptable, seal, layers, head, refused=refused):
-        following = found.head + 1 if (found.head + 1) % MILESTONE else found.head + 2
-        if following > head or chain.exists(store, following):
-            return found
-    why = "; ".join(refused) or "commits are missing"
-    raise CorruptChain(f"the log in {store.url} begins at no saved state that counts: {why}")
+                refused(named, error)
 
 
 def _named_by(store: Store, number: int, seal: DocumentSeal | None) -> tuple[int, ...]:
@@ -260,12 +219,7 @@ def _root_document(store: Store, reference: str, seal: DocumentSeal | None) -> R
 
 def _value(store: Store, reference: str, seal: DocumentSeal | None) -> object:
     """What a document of a saved state holds. Raises `CorruptObject`, `UnknownFormat`, `StoreError`."""
-    data = stored_pages(store)(bytes.fromhex(reference))
-    if data is None:
-        raise CorruptObject(f"{document_name(reference)} is missing")
-    if digest(data) != reference:
-        raise CorruptObject(f"{document_name(reference)} does not match the digest it is named by")
-    return unwrap(data, Kind.STATE, document_name(reference), seal)
+    return unwrap(stored_document(store, Kind.STATE, reference), Kind.STATE, document_name(reference), seal)
 
 
 def documents_of(store: Store, ref: RootRef, seal: DocumentSeal | None) -> frozenset[str]:
@@ -285,11 +239,6 @@ def documents_of(store: Store, ref: RootRef, seal: DocumentSeal | None) -> froze
 
 
 # --- writing ---------------------------------------------------------------------------------------------------
-
-
-def publish(repository: Repository) -> RootDraft:
-    """Make the documents of the state at hand durable. Raises as `publish_state`."""
-    return publish_state(repository.store, repository.state, repository.seal)
 
 
 def publish_state(store: Store, state: State, seal: DocumentSeal | None) -> RootDraft:

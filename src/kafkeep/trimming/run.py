@@ -14,22 +14,20 @@ from itertools import islice
 from typing import Final
 
 from kafkeep.errors import (
-    CorruptionError,
     CorruptObject,
-    KeyRefused,
     ObjectLocked,
-    ObjectNotFound,
     PlanRefused,
     StoreError,
-    UnknownFormat,
     UsageError,
 )
 from kafkeep.events import EventSink, Progress, Stage, WorkPlanned, ignore
 from kafkeep.logger import get_logger
 from kafkeep.model import Failure
 from kafkeep.records import dataclass
-from kafkeep.repository.envelope import Kind, digest, object_limit
+from kafkeep.reports import PassedOver, readable_reports
+from kafkeep.repository.envelope import Kind
 from kafkeep.repository.names import document_name, log_name, log_number
+from kafkeep.repository.objects import stored_document
 from kafkeep.repository.probing import Skew
 from kafkeep.repository.repository import Repository
 from kafkeep.repository.roots import documents_of
@@ -114,17 +112,11 @@ def _with_vouched(repository: Repository, known: Circumstances) -> Circumstances
 def _vouched_for(repository: Repository, settled: dict[int, NamedState]) -> Iterator[int]:
     """Of reports by admins; whoever may only create objects cannot leave one."""
     admins = {key.id for key in repository.state.trusted if key.role == ADMIN}
-    for info in repository.store.list("audit/"):
-        try:
-            report = repository.audit(info.name)
-        except (CorruptionError, UnknownFormat, KeyRefused, ObjectNotFound):
+    for report in readable_reports(repository, {TRIMMED}, PassedOver()):
+        if not report.trusted or report.signer not in admins:
             continue
-        value, signature = report["value"], report.get("signature")
-        if report["kind"] != TRIMMED or not isinstance(value, dict) or not isinstance(signature, dict):
-            continue
-        state = settled.get(value.get("commit", -1))
-        signed = signature.get("key") in admins and repository.trusts(report)
-        if state is not None and value.get("document") == state.document and signed:
+        state = settled.get(report.value.get("commit", -1))
+        if state is not None and report.value.get("document") == state.document:
             yield state.number
 
 
@@ -180,7 +172,7 @@ def trim(
         plan=plan,
         saved=None if saved is None else saved.number,
         saved_documents=0 if saved is None else saved.documents - saved.there,
-        saved_bytes=0 if saved is None else saved.bytes,
+        saved_bytes=0 if saved is None else saved.written,
         deleted_commits=commits.done,
         deleted_documents=documents.done,
         failures=tuple(failure for failure in failures if failure.reason != ObjectLocked.slug),
@@ -208,13 +200,10 @@ def read_back(repository: Repository, saved: RootRef) -> None:
     store = repository.store
 
     def read(reference: str) -> None:
-        name = document_name(reference)
         try:
-            data = store.get(name, 0, object_limit(Kind.STATE) + 1)
-        except ObjectNotFound as error:
-            raise CorruptObject(f"{name} is missing, a document of the state saved by commit {saved.number}") from error
-        if digest(data) != reference:
-            raise CorruptObject(f"{name} does not match the digest it is named by")
+            stored_document(store, Kind.STATE, reference)
+        except CorruptObject as error:
+            raise CorruptObject(f"{error.message}: a document of the state saved by commit {saved.number}") from error
 
     with ThreadPoolExecutor(max(1, store.capabilities.parallel_reads)) as pool:
         for _ in pool.map(read, sorted(documents_of(store, saved, repository.seal))):
