@@ -2,15 +2,17 @@
 
 `dataclasses.dataclass` writes the text of six or more methods for each class and compiles it: half a millisecond, for some
 hundreds of classes that a command imports, most of which it never makes an instance of. `dataclass` here gives the class its
-slots at once, and has the standard library make the rest as soon as somebody asks for any of it. What comes out is the same:
-`fields`, `replace`, `is_dataclass`, comparison, hash, pickling and pattern matching work as ever.
+slots at once. `__init__`, which is all that most classes need, is made with the first instance; the rest is the standard
+library's, as soon as somebody asks for any of it. What comes out is the same: `fields`, `replace`, `is_dataclass`,
+comparison, hash, pickling and pattern matching work as ever.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+import weakref
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
 if TYPE_CHECKING:
     from dataclasses import dataclass as dataclass
@@ -29,6 +31,8 @@ _COMPARISONS: Final = ("__lt__", "__le__", "__gt__", "__ge__")
 _CLASS_VARIABLE: Final = ("ClassVar", "typing.ClassVar")
 _LEFT_ALONE: Final = frozenset(("__dict__", "__weakref__", "__doc__", "__setattr__", "__delattr__"))
 """What a finished class has and the one with slots has already, in its own way."""
+_originals: Final[weakref.WeakKeyDictionary[type, tuple[type, dict[str, bool]]]] = weakref.WeakKeyDictionary()
+"""What each class here was made of: the class as it was written, and the options."""
 
 
 class _Later:
@@ -66,13 +70,26 @@ def _slotted(original: type, options: dict[str, bool]) -> type:
             if name in later or (name not in body and name not in names and name not in _LEFT_ALONE):
                 setattr(slotted, name, value)
 
-    body.update({name: _Later(name, finish) for name in later})
+    def begin() -> None:
+        try:
+            slotted.__init__ = _made_init(slotted)  # type: ignore[misc]
+        except _Unusual:
+            finish()
+
+    def list_fields() -> None:
+        left_out = dict.fromkeys(("init", "repr", "eq", "order", "slots"), False)
+        bare = dataclasses.dataclass(**{**options, **left_out})(type(original)(*_copied(original)))
+        slotted.__dataclass_fields__ = vars(bare)["__dataclass_fields__"]  # type: ignore[attr-defined]
+
+    own_ways = {"__init__": begin, "__dataclass_fields__": list_fields}
+    body.update({name: _Later(name, own_ways.get(name, finish)) for name in later})
     if options.get("frozen"):
         for name, method in _FROZEN.items():
             body.setdefault(name, method)
     if options.get("eq", True) and not options.get("frozen") and body.get("__hash__") is None:
         body["__hash__"] = None
     slotted: type = type(original)(original.__name__, original.__bases__, body)
+    _originals[slotted] = original, options
     return slotted
 
 
@@ -99,6 +116,94 @@ def _made_later(body: Any, options: dict[str, bool]) -> list[str]:
     if options.get("order"):
         names += _COMPARISONS
     return [name for name in names if name == "__hash__" or name not in body]
+
+
+class _Unusual(Exception):
+    """A class that is left to the standard library as a whole: it knows more kinds of fields, and what to refuse."""
+
+
+class _Part(NamedTuple):
+    """A field, as far as `__init__` has to do with it."""
+
+    name: str
+    annotation: object
+    default: object
+    factory: Any
+    keyword: bool
+
+
+class _Factory:
+    """Stands for the default of a parameter that has none but what its factory makes."""
+
+    def __repr__(self) -> str:
+        return "<factory>"
+
+
+_FACTORY: Final = _Factory()
+
+
+def _own_parts(original: type, options: dict[str, bool]) -> Iterator[_Part]:
+    if not options.get("init", True):
+        raise _Unusual
+    for name, annotation in vars(original).get("__annotations__", {}).items():
+        if str(annotation).startswith(_CLASS_VARIABLE):
+            continue
+        default = vars(original).get(name, dataclasses.MISSING)
+        factory: object = dataclasses.MISSING
+        keyword = options.get("kw_only", False)
+        if isinstance(default, dataclasses.Field):
+            if not default.init:
+                raise _Unusual
+            keyword = default.kw_only if isinstance(default.kw_only, bool) else keyword
+            factory, default = default.default_factory, default.default
+        odd = name == "self" or name.startswith("_") or "InitVar" in str(annotation) or "KW_ONLY" in str(annotation)
+        if odd or type(default).__hash__ is None:
+            raise _Unusual
+        yield _Part(name, annotation, default, factory, keyword)
+
+
+def _parts(slotted: type) -> list[_Part]:
+    """All fields, inherited ones first, as the standard library orders them."""
+    found: dict[str, _Part] = {}
+    for kind in reversed(slotted.__mro__):
+        if kind in _originals:
+            found.update((part.name, part) for part in _own_parts(*_originals[kind]))
+        elif "__dataclass_fields__" in vars(kind):
+            raise _Unusual
+    return list(found.values())
+
+
+def _made_init(slotted: type) -> Any:
+    """`__init__` of a class as the standard library would write it."""
+    parts = _parts(slotted)
+    frozen = _originals[slotted][1].get("frozen", False)
+    names: dict[str, Any] = {"__name__": slotted.__module__, "_factory": _FACTORY}
+    parameters: dict[bool, list[str]] = {False: [], True: []}
+    lines = []
+    optional = False
+    for part in parts:
+        name, value, parameter = part.name, part.name, part.name
+        if part.factory is not dataclasses.MISSING:
+            names[f"_make_{name}"] = part.factory
+            value, parameter = f"_make_{name}() if {name} is _factory else {name}", f"{name}=_factory"
+        elif part.default is not dataclasses.MISSING:
+            names[f"_default_{name}"] = part.default
+            parameter = f"{name}=_default_{name}"
+        elif optional and not part.keyword:
+            raise _Unusual  # one that is needed behind one that is not
+        optional = optional or (parameter != name and not part.keyword)
+        parameters[part.keyword].append(parameter)
+        names[f"_set_{name}"] = getattr(slotted, name).__set__ if frozen else None
+        lines.append(f" _set_{name}(self, {value})" if frozen else f" self.{name} = {value}")
+    if hasattr(slotted, "__post_init__"):
+        lines.append(" self.__post_init__()")
+    keywords = ["*", *parameters[True]] if parameters[True] else []
+    head = f"def __init__({', '.join(['self', *parameters[False], *keywords])}):\n"
+    exec(head + ("\n".join(lines) or " pass"), names)
+    init = names["__init__"]
+    init.__qualname__ = f"{slotted.__qualname__}.__init__"
+    init.__annotations__ = {**{part.name: part.annotation for part in parts}, "return": None}
+    return init
 
 
 def _refuse_set(self: object, name: str, value: object) -> NoReturn:

@@ -73,8 +73,8 @@ def test_every_exit_status_is_in_the_table() -> None:
 def test_every_setting_is_documented(model: type[settings.Strict]) -> None:
     page = text("settings.md")
     assert f"<!-- generated: settings {model.__name__} -->" in page
-    for name, field in model.model_fields.items():
-        assert field.description, f"{model.__name__}.{name} has no description"
+    for name, key in settings.keys(model).items():
+        assert key.description, f"{model.__name__}.{name} has no description"
         assert f"| `{name}` |" in page
 
 

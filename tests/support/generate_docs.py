@@ -10,12 +10,8 @@ import re
 import typing
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import click
-from pydantic import BaseModel
-from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
 
 from kafkeep import events, settings
 from kafkeep.cli.main import VERBS, cli
@@ -74,33 +70,33 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
-def settings_table(model: type[BaseModel]) -> str:
+def settings_table(model: type[settings.Strict]) -> str:
     rows = ["| key | takes | default | meaning |", "| --- | --- | --- | --- |"]
-    for name, field in model.model_fields.items():
-        rows.append(f"| `{name}` | {_takes(field)} | {_default(field)} | {_cell(field.description or '')} |")
+    for name, key in settings.keys(model).items():
+        rows.append(f"| `{name}` | {_takes(key)} | {_default(key)} | {_cell(key.description)} |")
     return "\n".join(rows) + "\n"
 
 
-def _takes(field: FieldInfo) -> str:
-    inner = settings.model_of(field.annotation)
-    if inner is settings.SecretSource:
-        return "secret source"
-    if inner is not None:
-        return "table"
-    kinds = {"bool": "true or false", "float": "number", "str": "text", "tuple": "list of text"}
-    text = str(field.annotation)
-    if typing.get_origin(field.annotation) is typing.Literal:
-        return "one word"
-    return next((kind for name, kind in kinds.items() if name in text), "text")
+def _takes(key: settings.Key) -> str:
+    if key.table is not None:
+        return "secret source" if key.table is settings.SecretSource else "table"
+    kinds: dict[object, str] = {
+        typing.Literal: "one word",
+        tuple: "list of text",
+        bool: "true or false",
+        float: "number",
+        int: "whole number",
+        str: "text",
+    }
+    return kinds[typing.get_origin(key.base) or key.base]
 
 
-def _default(field: FieldInfo) -> str:
-    default: Any = field.default
-    if default is PydanticUndefined:
-        return "none" if field.default_factory is not None else "needed"
-    if default is None:
+def _default(key: settings.Key) -> str:
+    if key.needed:
+        return "needed"
+    if key.default is None or key.default == ():
         return "none"
-    return f"`{str(default).lower() if isinstance(default, bool) else default}`"
+    return f"`{str(key.default).lower() if isinstance(key.default, bool) else key.default}`"
 
 
 def event_classes() -> list[type[events.Event]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -218,7 +219,7 @@ class TestCluster:
         ended = call("--json", "backup", "--repo", "./r", "--cluster", "127.0.0.1:1")
         assert (ended.status, ended.lines[-1]["slug"]) == (14, "kafka-unreachable")
         assert "127.0.0.1:1" in ended.err
-        assert time.monotonic() - began < 15
+        assert time.monotonic() - began < 25
 
     def test_what_is_no_broker(self, call: Any) -> None:
         call("init", "--repo", "./r")
@@ -227,7 +228,7 @@ class TestCluster:
             ended = call("--json", "backup", "--repo", "./r", "--cluster", f"127.0.0.1:{server.port}")
         assert ended.status == 14
         assert f"127.0.0.1:{server.port}" in ended.err
-        assert time.monotonic() - began < 15
+        assert time.monotonic() - began < 25
 
 
 class TestErrors:
@@ -357,7 +358,7 @@ class TestProcess:
     def test_a_signal_ends_the_run(self, tmp_path: Path, number: signal.Signals, status: int) -> None:
         process = self.start(tmp_path)
         process.send_signal(number)
-        _, err = process.communicate(timeout=20)
+        _, err = process.communicate(timeout=50)
         assert process.returncode == status
         assert f"ended by {number.name}" in err
         assert "Traceback" not in err
@@ -365,7 +366,7 @@ class TestProcess:
     def test_the_first_signal_is_a_request(self, tmp_path: Path) -> None:
         process = self.start(tmp_path, "--gentle")
         process.send_signal(signal.SIGTERM)
-        _, err = process.communicate(timeout=20)
+        _, err = process.communicate(timeout=50)
         assert process.returncode == 143
         assert "Traceback" not in err
 
@@ -375,7 +376,7 @@ class TestProcess:
         assert process.stderr is not None
         assert "ending after what is being written" in process.stderr.readline()
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=20)
+        process.communicate(timeout=50)
         assert process.returncode == 143
 
     def test_a_lost_reader_is_no_traceback(self, tmp_path: Path) -> None:
@@ -394,17 +395,15 @@ class TestProcess:
     def test_help_is_quick_and_loads_nothing_heavy(self) -> None:
         program = (
             "import sys; from kafkeep.cli.main import main; main(['--help']);"
-            "heavy = {'structlog', 'rich.console', 'pydantic', 'kafka', 'kafkeep.kafka', 'kafkeep.repository', 'asyncio'};"
+            "heavy = {'structlog', 'rich.console', 'msgspec', 'kafka', 'kafkeep.kafka', 'kafkeep.repository', 'asyncio'};"
             "sys.exit(','.join(heavy & set(sys.modules)) or 0)"
         )
         done = subprocess.run((sys.executable, "-c", program), capture_output=True, text=True, check=False)
         assert (done.returncode, done.stderr) == (0, "")
-        times = []
-        for _ in range(3):
-            began = time.monotonic()
-            subprocess.run((*KAFKEEP, "--help"), check=True, capture_output=True)
-            times.append(time.monotonic() - began)
-        assert min(times) < 1.0
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run((*KAFKEEP, "--help"), check=True, capture_output=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1.0, "seconds of processor time"
 
 
 SETTINGS = """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import struct
 import uuid
 from typing import Any
@@ -230,8 +232,11 @@ def test_wrong_produce_answers(version: int) -> None:
 
 
 def test_headers_of_every_call_kafka_python_knows() -> None:
+    import kafka.protocol
     from kafka.protocol.api_header import ResponseClassRegistry
 
+    for module in pkgutil.walk_packages(kafka.protocol.__path__, "kafka.protocol."):
+        importlib.import_module(module.name)
     checked = 0
     for key, kind in ResponseClassRegistry._response_class_registry.items():
         for version in range(kind.max_version + 1):

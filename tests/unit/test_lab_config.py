@@ -12,7 +12,7 @@ from kafkeep.errors import LabError, MissingDependency, UsageError
 from kafkeep.lab import config
 from kafkeep.lab.config import LabOptions, NodeLayout, SecurityFiles
 from kafkeep.lab.java import Java, find_java, find_kafka, parse_major
-from kafkeep.settings import Settings
+from kafkeep.settings import Settings, read_table
 
 FILES = SecurityFiles(
     server_store=Path("/lab/tls/server.pem"),
@@ -116,7 +116,7 @@ def test_client_properties_fit_the_security() -> None:
 @pytest.mark.parametrize("security", config.SECURITY)
 def test_kafkeeps_settings_are_ones_it_takes(security: str) -> None:
     text = config.kafkeep_toml(security, ["127.0.0.1:1", "127.0.0.1:2"], Path("/lab/tls"), Path('/lab/"logins"'))
-    cluster = Settings.model_validate(tomllib.loads(text)).cluster["lab"]
+    cluster = read_table(Settings, tomllib.loads(text)).cluster["lab"]
     assert cluster.bootstrap == ("127.0.0.1:1", "127.0.0.1:2")
     assert cluster.security == {"plaintext": "PLAINTEXT", "tls": "SSL", "sasl": "SASL_SSL"}[security]
     if security == "sasl":

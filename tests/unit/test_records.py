@@ -178,8 +178,9 @@ def test_nothing_is_made_before_it_is_used(monkeypatch: pytest.MonkeyPatch) -> N
     )
     classes = family(records.dataclass)
     assert made == []
-    classes["Ordered"](1)
-    classes["Ordered"](2)
+    one, two = classes["Ordered"](1), classes["Ordered"](2)
+    assert made == [] and classes["Derived"]("x").number == 3
+    assert one < two and not two < one
     assert made == ["Ordered"]
 
 
@@ -237,3 +238,23 @@ def test_every_class_of_the_project_can_be_made() -> None:
         slots = {name for base in each.__mro__ for name in getattr(base, "__slots__", ())}
         assert {known.name for known in fields(each)} <= slots, each
         assert inspect.signature(each), each
+
+
+def test_what_makes_an_instance_takes_what_the_standard_library_would() -> None:
+    """`__init__` is ours: its parameters and defaults are held against the standard library's, for every class there is."""
+    ours, left = {}, []
+    for each in {thing for module in modules() for thing in vars(module).values() if isinstance(thing, type)}:
+        if each in records._originals:
+            try:
+                ours[each] = records._made_init(each)
+            except records._Unusual:
+                left.append(each.__qualname__)
+    assert len(ours) > 300 > 50 * len(left), left
+    for each, init in ours.items():
+        assert is_dataclass(each) and fields(each) is not None, (
+            "which has the standard library make all there is to make"
+        )
+        theirs = vars(each)["__init__"]
+        assert init is not theirs
+        assert str(inspect.signature(init)) == str(inspect.signature(theirs)), each
+        assert (init.__qualname__, init.__annotations__) == (theirs.__qualname__, theirs.__annotations__), each

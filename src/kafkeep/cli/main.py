@@ -61,7 +61,7 @@ when its verb is asked for, so that the list shows at once."""
 
 GLOBAL_OPTIONS: Final = ("--json", "--config", "-v", "--verbose")
 EXIT_PIPE: Final = 128 + 13
-_OBJECTS_BETWEEN_COLLECTIONS: Final = 50_000
+_OBJECTS_BETWEEN_COLLECTIONS: Final = 100_000
 
 
 class Verbs(click.Group):

@@ -85,12 +85,10 @@ def store_options(run: Run, name: str, url: str, settings: RepositorySettings | 
         if value := run.env.get(variable):
             run.redact.add(Secret(value))
     key = f"repository.{name}"
-    given = RepositorySettings.model_validate({"url": url}) if settings is None else settings
+    given = RepositorySettings(url=url) if settings is None else settings
     default = StoreOptions()
     return StoreOptions(
-        s3=_s3(run, f"{key}.s3", S3Settings.model_validate({}) if given.s3 is None else given.s3)
-        if scheme == "s3"
-        else default.s3,
+        s3=_s3(run, f"{key}.s3", S3Settings() if given.s3 is None else given.s3) if scheme == "s3" else default.s3,
         gcs=default.gcs if given.gcs is None else _gcs(run, f"{key}.gcs", given.gcs),
         azure=default.azure if given.azure is None else _azure(run, f"{key}.azure", given.azure),
         ca_pem=None if given.ca_file is None else _pem(given.ca_file, f"{key}.ca_file"),
@@ -131,10 +129,10 @@ def _endpoint(env: Mapping[str, str]) -> str | None:
     variable = next((name for name in _ENDPOINTS if env.get(name)), None)
     if variable is None:
         return None
-    from kafkeep.settings import S3Settings
+    from kafkeep.settings import check_endpoint
 
     try:
-        return S3Settings.model_validate({"endpoint": env[variable]}).endpoint
+        return check_endpoint(env[variable])
     except ValueError as error:
         raise SettingsError(
             f"{variable} is not the address of a store", hint="Write it as https://host; http is for this host only."

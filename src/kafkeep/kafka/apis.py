@@ -16,16 +16,26 @@ import importlib
 import logging
 import struct
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
+from operator import attrgetter
 from types import new_class
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from kafkeep.errors import KafkaProtocolError
 from kafkeep.kafka.links import Fields
 
 OWN: Final = "kafkeep.kafka.messages"
 """Where messages are defined that kafka-python lacks: KIP-48, KIP-848, KIP-932 and KIP-1071."""
+
+_CHANGED: Final = frozenset(
+    (
+        *("ApiVersionsResponse", "DeleteTopicsRequest", "DescribeGroupsResponse"),
+        *("ListOffsetsRequest", "MetadataRequest", "MetadataResponse"),
+    )
+)
+"""Messages that are more in kafka-python than Kafka's definition of them. The others are made here, one by one: their modules
+would make a dozen each."""
 
 _codec = threading.Lock()
 """kafka-python compiles a message's code on first use and swaps class attributes while it does so."""
@@ -52,7 +62,7 @@ class Api:
         self.name = name
         self._lowest = lowest
         self._highest = highest
-        self._never_null: dict[tuple[int, int], list[tuple[str, Any]]] = {}
+        self._never_null: dict[tuple[int, int], _Checks] = {}
 
     @cached_property
     def _classes(self) -> tuple[Any, Any]:
@@ -104,28 +114,44 @@ class Api:
     def _refuse_nulls(self, item: Any, fields: Mapping[str, Any], version: int) -> None:
         # The codec reads a null where the definition forbids one; callers iterate and compare without asking.
         key = (id(fields), version)
-        checked = self._never_null.get(key)
-        if checked is None:
-            checked = self._never_null[key] = [
-                (name, field) for name, field in fields.items() if field.for_version_q(version) and _may_be_long(field)
-            ]
-        for name, field in checked:
-            value = getattr(item, name)
-            if value is None:
-                if not field.nullable_for_version_q(version):
-                    raise KafkaProtocolError(f"the answer to {self.name} version {version} lacks {name}")
-            elif field.is_struct_array():
-                for inner in value:
-                    self._refuse_nulls(inner, field.fields, version)
+        checks = self._never_null.get(key)
+        if checks is None:
+            checks = self._never_null[key] = _checks_of(fields, version)
+        for name, get in checks.never_null:
+            if get(item) is None:
+                raise KafkaProtocolError(f"the answer to {self.name} version {version} lacks {name}")
+        for get, inner_fields in checks.nested:
+            for inner in get(item) or ():
+                self._refuse_nulls(inner, inner_fields, version)
+
+
+class _Checks(NamedTuple):
+    """What is looked at in every struct of one kind: an answer may hold tens of thousands of them."""
+
+    never_null: tuple[tuple[str, Callable[[Any], Any]], ...]
+    nested: tuple[tuple[Callable[[Any], Any], Mapping[str, Any]], ...]
+    """Arrays of structs in which there is something to look at."""
+
+
+def _checks_of(fields: Mapping[str, Any], version: int) -> _Checks:
+    there = [(name, field) for name, field in fields.items() if field.for_version_q(version) and _may_be_long(field)]
+    return _Checks(
+        tuple((name, attrgetter(name)) for name, field in there if not field.nullable_for_version_q(version)),
+        tuple(
+            (attrgetter(name), field.fields)
+            for name, field in there
+            if field.is_struct_array() and any(_checks_of(field.fields, version))
+        ),
+    )
 
 
 def _definition(place: str, name: str) -> Any:
-    """A message's class. Those of `OWN` are absent from kafka-python 3.0; `messages` has Kafka's definitions of them."""
-    if place != OWN:
+    """A message's class. Definitions of those of `OWN`, which are absent from kafka-python 3.0, lie in `messages`."""
+    if name in _CHANGED:
         return getattr(importlib.import_module(f"kafka.protocol.{place}"), name)
     from kafka.protocol.api_message import ApiMessage
 
-    return new_class(name, (ApiMessage,), {"load_json": "kafkeep.kafka.messages"}, _own_body)
+    return new_class(name, (ApiMessage,), {"load_json": OWN if place == OWN else None}, _own_body)
 
 
 def _own_body(body: dict[str, Any]) -> None:

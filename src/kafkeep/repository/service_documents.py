@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 from kafkeep.connectors import Connector, ConnectorOffset, Connectors, ConnectorSetting, ConnectorTask
 from kafkeep.errors import CorruptObject
+from kafkeep.records import dataclass
 from kafkeep.repository.shapes import Misshapen, from_shape, to_shape
 from kafkeep.schemas import Schemas
 from kafkeep.secret import Secret
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class _StoredSetting:
     name: str
     value: str | None
@@ -20,7 +20,7 @@ class _StoredSetting:
     """With a value: one that is not shown. Without: a hole."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class _StoredConnector:
     name: str
     type: str
@@ -30,7 +30,7 @@ class _StoredConnector:
     offsets: tuple[ConnectorOffset, ...]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class _StoredConnectors:
     version: str
     connectors: tuple[_StoredConnector, ...]

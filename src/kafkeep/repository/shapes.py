@@ -13,11 +13,15 @@ import types
 import typing
 from collections.abc import Mapping
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from kafkeep.secret import Secret
 
 T = TypeVar("T")
+
+
+_AS_THEY_ARE: Final = frozenset((str, int, bool, types.NoneType))
+"""By far most values: documents of settings hold thousands."""
 
 
 class Misshapen(ValueError):
@@ -28,6 +32,8 @@ def to_shape(value: object, *, secrets: bool = False) -> Any:
     """The JSON value of a dataclass, or of what its fields may hold. Raises TypeError for anything else, and for a
     `Secret` unless `secrets` says that the document is a place for them.
     """
+    if type(value) in _AS_THEY_ARE:
+        return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         held = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
         absent = {name for name in _optional(type(value)) if held[name] is None}

@@ -15,15 +15,16 @@ from kafkeep.settings.words import (
     ALLOW_INSECURE,
     MECHANISMS,
     SECURITY_NAMES,
+    check_endpoint,
     check_url,
     nearest,
     split_bootstrap,
 )
 
 if TYPE_CHECKING:
-    from kafkeep.settings.checking import SECRET_HINT
+    from kafkeep.settings.checking import SECRET_HINT, read_table
+    from kafkeep.settings.kinds import Key, Seconds, Strict, Text, keys
     from kafkeep.settings.tables import (
-        SECRET_KEYS,
         AzureSettings,
         ClientCredentials,
         ClusterSettings,
@@ -31,15 +32,11 @@ if TYPE_CHECKING:
         RepositorySettings,
         S3Settings,
         SaslSettings,
-        Seconds,
         SecretSource,
         ServiceSettings,
         Settings,
-        Strict,
-        Text,
         TlsSettings,
         WorkersSettings,
-        model_of,
         models,
     )
 
@@ -50,12 +47,12 @@ __all__: Final = [
     "MAX_FILE_BYTES",
     "MECHANISMS",
     "SECRET_HINT",
-    "SECRET_KEYS",
     "SECURITY_NAMES",
     "AzureSettings",
     "ClientCredentials",
     "ClusterSettings",
     "GcsSettings",
+    "Key",
     "Loaded",
     "Path_",
     "RepositorySettings",
@@ -69,20 +66,25 @@ __all__: Final = [
     "Text",
     "TlsSettings",
     "WorkersSettings",
+    "check_endpoint",
     "check_url",
     "find_file",
+    "keys",
     "load",
-    "model_of",
     "models",
     "nearest",
+    "read_table",
     "split_bootstrap",
 ]
 
+_CHECKING: Final = ("SECRET_HINT", "read_table")
+_KINDS: Final = ("Key", "Seconds", "Strict", "Text", "keys")
+
 
 def __getattr__(name: str) -> Any:
-    """Models and what belongs to them, when somebody asks for one: they load pydantic."""
+    """Tables and what belongs to them, when somebody asks for one: they load msgspec."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from kafkeep.settings import checking, tables
+    from kafkeep.settings import checking, kinds, tables
 
-    return getattr(checking if name == "SECRET_HINT" else tables, name)
+    return getattr(checking if name in _CHECKING else kinds if name in _KINDS else tables, name)

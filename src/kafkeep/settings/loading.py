@@ -1,7 +1,6 @@
 """Reading the settings: which file there is, and what it and the environment say.
 
-The tables are checked by pydantic (`checking`), whose import takes longer than anything else at the start of a command. It is
-left out where nothing is configured.
+What checks the tables (`checking`) is imported where something is configured.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
 ENV_PREFIX: Final = "KAFKEEP_"
 CONFIG_VARIABLE: Final = "KAFKEEP_CONFIG"
 MAX_FILE_BYTES: Final = 1 << 20
+MAX_DEPTH: Final = 32
 Path_ = tuple[str, ...]
 
 
@@ -52,7 +52,10 @@ def find_file(explicit: Path | None, *, env: Mapping[str, str], cwd: Path, home:
     if explicit is not None:
         return explicit
     if env.get(CONFIG_VARIABLE):
-        return Path(env[CONFIG_VARIABLE]).expanduser()
+        named = _at_home(env[CONFIG_VARIABLE])
+        if named is None:
+            raise SettingsError(f"{CONFIG_VARIABLE} names a home folder that is not known")
+        return named
     own = Path(env["XDG_CONFIG_HOME"]) if env.get("XDG_CONFIG_HOME") else home / ".config"
     candidates = (cwd / "kafkeep.toml", own / "kafkeep" / "kafkeep.toml")
     return next((path for path in candidates if path.exists()), None)
@@ -63,7 +66,7 @@ def load(explicit: Path | None, *, env: Mapping[str, str], cwd: Path, home: Path
     file = find_file(explicit, env=env, cwd=cwd, home=home)
     data = _read_toml(file) if file is not None else {}
     if file is not None:
-        _make_absolute(data, file.absolute().parent)
+        _make_absolute(data, file, ())
     given = {name: value for name, value in env.items() if name.startswith(ENV_PREFIX) and "__" in name}
     if not data and not given:
         return Loaded(Unconfigured(), file, {})
@@ -89,21 +92,35 @@ def _read_toml(file: Path) -> dict[str, Any]:
         raise SettingsError(f"settings file {file} is larger than {MAX_FILE_BYTES} bytes")
     try:
         return tomllib.loads(raw.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # numbers beyond Python's limit of digits, too, are only a ValueError
         where = re.search(r"\(at [^)]*\)", str(error))
-        raise SettingsError(
-            f"settings file {file} is not TOML {where[0] if where else ''}".rstrip(),
-            hint="The line named is the first that could not be read.",
-        ) from error
+    # Raised out here, because such an error may hold what was read.
+    raise SettingsError(
+        f"settings file {file} is not TOML {where[0] if where else ''}".rstrip(),
+        hint="The line named is the first that could not be read.",
+    )
 
 
-def _make_absolute(data: dict[str, Any], base: Path) -> None:
+def _make_absolute(data: dict[str, Any], file: Path, path: Path_) -> None:
     """Paths in the file are meant from the file's folder, wherever kafkeep is started."""
+    if len(path) > MAX_DEPTH:
+        raise SettingsError(f"settings file {file} has tables more than {MAX_DEPTH} deep in each other")
     for key, value in data.items():
         if isinstance(value, dict):
-            _make_absolute(value, base)
+            _make_absolute(value, file, (*path, key))
         elif isinstance(value, str) and value and _is_path(key, value):
-            data[key] = str(base / Path(value).expanduser())
+            expanded = _at_home(value)
+            if expanded is None:
+                raise SettingsError(f"'{key}' in [{'.'.join(path)}] of {file}: the home folder in it is not known")
+            data[key] = str(file.absolute().parent / expanded)
+
+
+def _at_home(value: str) -> Path | None:
+    """The path with `~` and `~USER` replaced; None if there is no such user."""
+    try:
+        return Path(value).expanduser()
+    except (RuntimeError, ValueError):
+        return None
 
 
 def _is_path(key: str, value: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 ALLOW_INSECURE: Final = "KAFKEEP_ALLOW_INSECURE"
 SECURITY_NAMES: Final = {
@@ -38,9 +38,35 @@ def check_url(value: str) -> str:
     """The URL or path itself; ValueError when it carries a user name or a secret."""
     if not value.strip() or "\0" in value:
         raise ValueError("should be a path or a URL")
-    if "://" in value and "@" in urlsplit(value).netloc:
+    if "://" in value and "@" in _split(value).netloc:
         raise ValueError("holds a user or secret before '@'; secrets do not belong into a URL")
     return value
+
+
+def check_endpoint(value: str) -> str:
+    """The URL itself; ValueError when it is not https (or http on this host), or carries a user name or a secret."""
+    parts = _split(value)
+    if parts.scheme != "https" and (parts.scheme != "http" or parts.hostname not in ("localhost", "127.0.0.1", "::1")):
+        raise ValueError("should begin with https://")
+    return check_url(value)
+
+
+def check_service_url(value: str) -> str:
+    """The URL of a REST interface, without a slash at its end; ValueError when it is none, or carries a secret."""
+    parts = _split(check_url(value))
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("should begin with https:// or http:// and name a host")
+    if parts.query or parts.fragment:
+        raise ValueError("holds a query or fragment; secrets do not belong into a URL")
+    return value.rstrip("/")
+
+
+def _split(value: str) -> SplitResult:
+    """As the standard library's `urlsplit`, whose errors hold parts of the URL."""
+    try:
+        return urlsplit(value)
+    except ValueError:
+        raise ValueError("is not a URL") from None
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
