@@ -10,6 +10,7 @@ from kafkeep.records import dataclass
 from kafkeep.repository import chain
 from kafkeep.repository.beginning import fold_anew
 from kafkeep.repository.changes import SaveState
+from kafkeep.repository.collecting import without_collector
 from kafkeep.repository.envelope import Kind, unwrap
 from kafkeep.repository.fold.differences import difference
 from kafkeep.repository.fold.root import Root
@@ -150,7 +151,8 @@ def check_saved(
     except NotARoot as error:
         raise CorruptChain(f"the state saved by commit {saved.number} does not count: {error}") from error
     try:
-        other = difference(anew, found, pages=True)
+        with without_collector():
+            other = difference(anew, found, pages=True)
     except PageLost as error:
         raise CorruptChain(f"the state saved by commit {saved.number} is not whole: {error.message}") from error
     if other is not None:

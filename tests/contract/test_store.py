@@ -123,6 +123,23 @@ def test_a_written_buffer_may_be_reused_at_once(store: Store) -> None:
     assert store.get("log/000000000000") == b"x" * 1000 + b"y" * 1000
 
 
+def test_a_lent_buffer_may_be_reused_once_it_is_settled(store: Store) -> None:
+    buffers = [bytearray(b"%d" % number * 700_000) for number in range(3)]
+    expected = b""
+    with store.open_new() as upload:
+        for _ in range(2):
+            for buffer in buffers:
+                upload.lend(memoryview(buffer))
+                upload.write(b"between")
+                expected += bytes(buffer) + b"between"
+            upload.settle()
+            for buffer in buffers:
+                buffer[:] = bytes(reversed(buffer.replace(b"1", b"7")))
+        upload.lend(b"last" * 100_000)
+        upload.publish("log/000000000000")
+    assert store.get("log/000000000000") == expected + b"last" * 100_000
+
+
 def test_what_is_stored_does_not_change_with_the_callers_buffer(store: Store) -> None:
     buffer = bytearray(b"before")
     store.put_new("log/000000000000", memoryview(buffer))

@@ -7,18 +7,23 @@ import gzip
 import re
 import struct
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 from typing import Final
 
+from blake3 import blake3
 from fastcrc import crc32
 from tests.fuzz.engine import Target
 from tests.property.test_kafka_messages import fetch_answer, produce_answer
+from tests.property.test_restore_stamped import by_helper, by_python
 from tests.support.batches import around, log_of, old_message
 from tests.support.native import without_helper
 
-from kafkeep.batch_rows import ends, summary
-from kafkeep.errors import CorruptBatch, KafkaLoginError
+from kafkeep import native
+from kafkeep.batch_check import check_again, hash_and_check
+from kafkeep.batch_rows import BatchRows, Piece, ends, pieces, summary
+from kafkeep.errors import CorruptBatch, CorruptionError, KafkaLoginError
 from kafkeep.kafka import auth, auth_scram
 from kafkeep.kafka.config import SaslConfig
 from kafkeep.kafka.wire import (
@@ -57,7 +62,10 @@ _RECORDS: Final = [
 def run_log(data: bytes) -> None:
     view = memoryview(data)
     _check_helper(view)
+    _check_stamped(data)
     infos, taken = walk(view, verify=True)
+    if infos:
+        _check_rows(view[:taken], infos)
     assert (infos, taken) == walk(view, verify=False)
     assert taken == sum(info.size for info in infos) <= len(data)
     position = 0
@@ -85,6 +93,50 @@ def _walked(view: memoryview) -> tuple[object, ...]:
     except CorruptBatch as error:
         return (str(error),)
     return list(infos), taken, summary(infos) if infos else None, list(ends(infos))
+
+
+def _check_stamped(data: bytes) -> None:
+    """New headers by the helper are Python's own, up to where Python has to go on."""
+    dice = Random(zlib.crc32(data))
+    start, stop, sequence = dice.randrange(4), dice.randrange(2, 80), dice.choice((0, 7, 2**31 - 1))
+    made, position, behind = by_helper(data, start, stop, sequence)
+    expected = by_python(data, start, stop, sequence)
+    assert (made, position) == expected[:2]
+    assert behind == expected[2] or not made
+
+
+def _check_rows(view: memoryview, infos: Sequence[BatchInfo]) -> None:
+    """Where a pack cuts between batches, and the second look at them, on these bytes and with one of them changed."""
+    dice = Random(zlib.crc32(view))
+    rows = BatchRows.of(infos)
+    target = dice.randrange(1, 2 * len(view))
+    cut = pieces(rows, dice.randrange(target + 1), target)
+    changed = bytearray(view)
+    changed[dice.randrange(len(changed))] ^= dice.randrange(1, 256)
+    begins = dice.random() < 0.5
+    found = [_looked_at(raw, rows, cut, begins) for raw in (bytes(view), bytes(changed))]
+    assert "changed in memory" not in str(found[0]) and "changed in memory" in str(found[1])
+    with without_helper():
+        assert pieces(rows, target, target) == pieces(list(infos), target, target)
+        assert [_looked_at(raw, rows, cut, begins) for raw in (bytes(view), bytes(changed))] == found
+    if native.pieces is not None and native.address is not None:
+        assert pieces(rows, target, target) == pieces(list(infos), target, target)
+        place = dice.randrange(len(view))
+        assert native.address(view[place:]) - native.address(view) == place
+
+
+def _looked_at(raw: bytes, rows: BatchRows, cut: Sequence[Piece], begins: bool) -> tuple[object, ...]:
+    told: list[object] = []
+    try:
+        check_again(memoryview(raw), rows)
+    except CorruptionError as error:
+        told.append(error.message)
+    try:
+        hasher, digests = hash_and_check(blake3(b"before"), memoryview(raw), rows, cut, begins=begins)
+        told += [hasher.hexdigest(), *digests]
+    except CorruptionError as error:
+        told.append(error.message)
+    return tuple(told)
 
 
 def _run_batch(whole: memoryview, info: BatchInfo) -> None:

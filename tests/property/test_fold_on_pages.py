@@ -143,7 +143,7 @@ def _numbers() -> Codec[int]:
     def decode(value: Any) -> list[int]:
         return list(value)
 
-    return Codec("numbers", list, decode, lambda item: 1)
+    return Codec("numbers", list, decode, decode, lambda item: 1)
 
 
 @st.composite

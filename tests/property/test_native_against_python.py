@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import pytest
+from blake3 import blake3
 from fastcrc import crc32
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,7 +20,7 @@ from tests.support.native import in_way, without_helper
 from tests.support.repositories import Clock, generation
 
 from kafkeep import native
-from kafkeep.batch_check import check_again
+from kafkeep.batch_check import check_again, hash_and_check
 from kafkeep.batch_rows import ROW, BatchRows, ends, pieces, summary
 from kafkeep.errors import CorruptBatch, CorruptionError
 from kafkeep.kafka.wire.batch import walk
@@ -221,6 +223,47 @@ def test_a_second_look_finds_alike(log: bytes, data: st.DataObject) -> None:
         changed = bytearray(log)
         changed[data.draw(st.integers(0, len(log) - 1))] ^= data.draw(st.integers(1, 255))
         assert "changed in memory" in looked(bytes(changed))
+
+
+@given(logs(), st.integers(1, 900), st.booleans(), st.data())
+def test_pieces_are_hashed_and_looked_at_alike(log: bytes, target: int, begins: bool, data: st.DataObject) -> None:
+    with without_helper():
+        rows = BatchRows.of(walk(memoryview(log))[0])
+    found = pieces(rows, data.draw(st.integers(0, target)), target)
+
+    def hashed(raw: bytes) -> Any:
+        try:
+            hasher, digests = hash_and_check(blake3(b"before"), memoryview(raw), rows, found, begins=begins)
+        except CorruptionError as error:
+            return error.message
+        return hasher.hexdigest(), digests
+
+    def either(raw: bytes) -> Any:
+        told = hashed(raw)
+        with without_helper():
+            assert told == hashed(raw)
+        return told
+
+    ends_at = [0, *(piece.end for piece in found)]
+    parts = [log[start:stop] for start, stop in pairwise(ends_at)]
+    chunks = [b"before", *parts] if begins or not parts else [b"before" + parts[0], *parts[1:]]
+    assert either(log) == (blake3(chunks[-1]).hexdigest(), [blake3(chunk).hexdigest() for chunk in chunks[:-1]])
+    if log:
+        changed = bytearray(log)
+        changed[data.draw(st.integers(0, len(log) - 1))] ^= data.draw(st.integers(1, 255))
+        assert "changed in memory" in str(either(bytes(changed)))
+
+
+def test_pieces_of_other_batches_are_refused() -> None:
+    if native.hashed is None:
+        return
+    log = around(b"payload")
+    rows = BatchRows.of(walk(memoryview(log))[0]).rows
+    for stops in ([0], [2], [-1], [1, 1], [2**70], ["1"]):
+        with pytest.raises((ValueError, OverflowError, TypeError)):
+            native.hashed(blake3(), blake3, log, rows, stops, False)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="not those"):
+        native.hashed(blake3(), blake3, log[:-1], rows, [1], False)
 
 
 @given(st.lists(infos(wild=True), max_size=6), st.data())

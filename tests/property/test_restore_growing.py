@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import accumulate, pairwise
 
 import pytest
 from hypothesis import example, given, settings
@@ -145,12 +146,13 @@ def stretches(chunk: bytes, start: int, stop: int) -> Iterator[Stored | StoredSt
     yield StoredStretch(stretch, take)
 
 
-def outcome(chunk: bytes, start: int, stop: int, most: int) -> tuple[list[object], str]:
-    """All batches that come out, up to the error that ends them."""
+def outcome(chunk: bytes, start: int, stop: int, most: int, *more: bytes) -> tuple[list[object], str]:
+    """All batches that come out of the chunk, and of `more` behind it, up to the error that ends them."""
     found: list[object] = []
     try:
         # None of those that join no others is taken ahead: then they come one by one.
-        made = gathered_up_to_full(stretches(chunk, start, stop), most)
+        chunks = (part for each in (chunk, *more) for part in stretches(each, start, stop))
+        made = gathered_up_to_full(chunks, most)
         found.extend(seen(together) for together in made if together.alone is None)
     except CorruptBatch as error:
         return found, error.message
@@ -184,6 +186,40 @@ def test_any_chunk_gives_the_same_batches(
     with_helper = outcome(bytes(data), start, stop, most)
     with without_helper():
         assert outcome(bytes(data), start, stop, most) == with_helper
+
+
+@settings(max_examples=300)
+@given(
+    st.lists(BATCH, min_size=2, max_size=30),
+    st.sets(st.integers(1, 29), max_size=4),
+    st.integers(0, 3),
+    st.integers(2, 120),
+    st.sampled_from([100, 200, 400, 1000, 3000]),
+)
+def test_any_chunks_give_the_same_batches(
+    batches: list[bytes], borders: set[int], start: int, stop: int, most: int
+) -> None:
+    """What is joined goes from chunk to chunk, and the next that is joined may begin anywhere in one."""
+    log = memoryview(log_of(*batches))
+    ends = list(accumulate(map(len, batches)))
+    cuts = [0, *(ends[border - 1] for border in sorted(borders) if border < len(batches)), len(log)]
+    chunks = [bytes(log[first:last]) for first, last in pairwise(cuts)]
+    with_helper = outcome(chunks[0], start, stop, most, *chunks[1:])
+    with without_helper():
+        assert outcome(chunks[0], start, stop, most, *chunks[1:]) == with_helper
+
+
+def test_full_batches_follow_one_another_in_a_chunk() -> None:
+    """Whole batches of several stored ones, of which none has to be looked at by itself, and one alone at the end."""
+    one = encode([Record(0, 5, None, b"v" * 50, ())])
+    chunk = b"".join(patched(one, base_offset=offset) for offset in range(7))
+    records = len(one) - HEADER_SIZE + HEAD_GROWTH
+    found, error = outcome(chunk, 0, 100, HEADER_SIZE + 3 * records)
+    assert not error
+    assert [each[1] for each in found[:2] if isinstance(each, tuple)] == [[(0, 3)], [(3, 3)]]
+    assert found[2] == (patched(one, base_offset=6), 7)
+    with without_helper():
+        assert outcome(chunk, 0, 100, HEADER_SIZE + 3 * records) == (found, "")
 
 
 def test_gaps_between_batches_are_kept_apart() -> None:

@@ -32,6 +32,7 @@ from kafkeep.events import PackStored, PartitionDone, Progress
 from kafkeep.kafka.fetch import FetchedPartition, FetchPosition
 from kafkeep.kafka.wire.batch import walk
 from kafkeep.model import AbortedTransaction, OffsetRange, PackRef, RunFacts, TopicPartition
+from kafkeep.repository.packing import PackOutput
 from kafkeep.repository.repository import Repository
 from kafkeep.selection import Selection
 
@@ -476,6 +477,31 @@ def test_every_position_names_the_epoch_of_the_batch_before_it(monkeypatch: pyte
     monkeypatch.setattr(SimulatedFetcher, "send", noted)
     run()
     assert asked == [(0, -1), (2, 0), (4, 1)]
+
+
+def test_answers_lie_untouched_until_they_are_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the two buffers of a fetcher, over which the broker's answers go in turns."""
+    run = Run(response_bytes=200)
+    fill(run.logs[0], 40, size=60)
+    buffers, turn = (bytearray(4096), bytearray(4096)), 0
+    lent: list[memoryview] = []
+
+    def in_buffer(answers: tuple[FetchedPartition, ...]) -> tuple[FetchedPartition, ...]:
+        nonlocal turn
+        turn = 1 - turn
+        (answer,) = answers
+        size = len(answer.records)
+        assert not any(view.obj is buffers[turn] for view in lent)
+        buffers[turn][:size] = answer.records
+        object.__setattr__(answer, "records", memoryview(buffers[turn])[:size])
+        return answers
+
+    lend, settle = PackOutput.lend, PackOutput.settle
+    monkeypatch.setattr(PackOutput, "lend", lambda self, data: (lent.append(data), lend(self, data)))
+    monkeypatch.setattr(PackOutput, "settle", lambda self: (lent.clear(), settle(self)))
+    run.edit = in_buffer
+    assert ends(run(pack_bytes=3000)) == {0: (COMPLETE, 80)}
+    assert len(run.packs) > 2 and sum(facts.records for facts in run.runs) == 80
 
 
 class ScriptedWriter:

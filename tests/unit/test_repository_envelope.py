@@ -102,10 +102,10 @@ HOSTILE = {
 @pytest.mark.parametrize("name", HOSTILE)
 @pytest.mark.fault("P6")
 def test_hostile_json_is_refused_at_once(name: str) -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     with pytest.raises(CorruptObject, match="not valid JSON"):
         unwrap(raw(HOSTILE[name]), Kind.COMMIT, "it")
-    assert time.perf_counter() - began < 1
+    assert time.process_time() - began < 1
 
 
 def test_an_escaped_backslash_before_u_is_no_surrogate() -> None:

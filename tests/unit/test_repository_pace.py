@@ -65,7 +65,7 @@ def test_answers_bring_the_pace_back_to_where_it_was_and_no_further() -> None:
 def test_no_more_requests_than_the_pace_are_under_way() -> None:
     pace = Pace(3)
     running, most = 0, 0
-    lock = threading.Lock()
+    lock, together = threading.Lock(), threading.Barrier(3, timeout=60)
 
     def request() -> None:
         nonlocal running, most
@@ -73,6 +73,7 @@ def test_no_more_requests_than_the_pace_are_under_way() -> None:
             with lock:
                 running += 1
                 most = max(most, running)
+            together.wait()
             time.sleep(0.01)
             with lock:
                 running -= 1

@@ -17,7 +17,7 @@ from kafkeep.repository.envelope import canonical
 from kafkeep.repository.format import RepositoryDocument
 from kafkeep.repository.names import parse_pack_name
 from kafkeep.repository.nouns import encode_facts
-from kafkeep.repository.pack import PackWriter
+from kafkeep.repository.pack import PackWriter, place_of_run
 from kafkeep.repository.reader import PackReader
 from kafkeep.repository.stores.base import Store
 from kafkeep.repository.stores.memory import MemoryStore
@@ -167,6 +167,27 @@ def test_chunks_end_at_batches_and_aim_at_their_size() -> None:
     chunks = read(store, found, 0)
     assert [len(chunk) for chunk in chunks] == [900, 900, 900, 300, 5061, 161]
     assert all(walk(memoryview(chunk))[1] == len(chunk) for chunk in chunks)
+
+
+def test_where_batches_come_to_lie_is_known_before() -> None:
+    store = MemoryStore()
+    with writer(store, document(compression="none")) as target:
+        places = [place_of_run(0, 0, ORDERS, 0)]
+        assert places == [target.place_in(ORDERS, 0)]
+        target.begin_run(ORDERS, 0)
+        add(target, *(batch(offset, 3, size=300) for offset in range(0, 12, 3)))
+        places.append(target.place_in(ORDERS, 12))
+        add(target, batch(12, 3, size=3000))
+        places.append(target.place_in(PAYMENTS, 100))
+        target.end_run(15)
+        assert places[-1] == target.place_in(PAYMENTS, 100)
+        target.begin_run(PAYMENTS, 100)
+        add(target, batch(100, 3))
+        target.end_run(103)
+        found = target.finish()
+    data = store.get(found.name)
+    for place, stored in zip(places, (batch(0, 3, size=300), batch(12, 3, size=3000), batch(100, 3)), strict=True):
+        assert data[place : place + len(stored)] == stored
 
 
 def test_a_range_reads_only_the_chunks_it_needs() -> None:

@@ -8,6 +8,8 @@ from kafkeep.records import dataclass
 from kafkeep.selection import Selection
 
 MIB: Final = 1024 * 1024
+_ANSWERS_BYTES: Final = 128 * MIB
+_LEAST_ANSWER_BYTES: Final = MIB
 
 CUTS: Final = ("last-stable-offset", "high-watermark")
 CONSISTENCIES: Final = ("partitions", "transactions")
@@ -35,8 +37,8 @@ class BackupOptions:
     metadata_route: str = "admin"
     """Where settings and permissions come from: one of `controller_reading.ROUTES`."""
     connections_per_broker: int = 2
-    fetch_bytes: int = 4 * MIB
-    """Most bytes one Fetch response may hold."""
+    fetch_bytes: int = 8 * MIB
+    """Most bytes one Fetch response may hold; less where very many connections read at once (`answer_bytes`)."""
     pack_bytes: int = 64 * MIB
     """A pack is closed once it holds this much."""
     range_bytes: int | None = 512 * MIB
@@ -48,6 +50,12 @@ class BackupOptions:
     """Most that is read from brokers, over all connections and workers."""
     attempts: int = 8
     """How often partitions are tried again, without any progress between, after a leader moved or a broker was lost."""
+
+    def answer_bytes(self, connections: int) -> int:
+        """Most bytes of one Fetch response where so many connections read at once: each holds two responses, and all of
+        them together `_ANSWERS_BYTES`, so that memory does not grow with the number of brokers."""
+        share = _ANSWERS_BYTES // (2 * max(connections, 1))
+        return min(self.fetch_bytes, max(share, _LEAST_ANSWER_BYTES))
 
     @property
     def selection(self) -> Selection:

@@ -178,7 +178,7 @@ class PartitionCapture:
             if self._stopped():
                 self._end_everyone(INTERRUPTED)
                 return
-            self._fetcher.align(self._publisher.place)
+            self._align()
             answers = self._fetcher.receive()
             self._window = _next_window(self._window, self._asked, answers)
             ready = [found for answer in answers if (found := self._examine(answer)) is not None]
@@ -187,10 +187,17 @@ class PartitionCapture:
                 self._request()
             except _LOST as error:
                 lost = error
+            self._publisher.settle()  # the next answer comes to lie where the one before this lies
             for portion in ready:
                 self._store(portion)
             if lost is not None:
                 raise lost
+
+    def _align(self) -> None:
+        """Has the next answer received so that what it most likely begins with lies as its pack wants it."""
+        reader = self._active.get(self._asked[0])
+        if reader is not None:
+            self._fetcher.align(self._publisher.place_in(reader.plan.generation, reader.next_offset))
 
     def _request(self) -> None:
         if self._active:
@@ -277,7 +284,7 @@ class PartitionCapture:
         run = self._run
         if run is None:
             raise RuntimeError("a run was opened just above")
-        records = self._publisher.writer.append(portion.view, portion.infos)
+        records = self._publisher.writer.append(portion.view, portion.infos, lent=True)
         run.stop = portion.stop
         run.aborted.update(portion.aborted)
         if reader.tracker is not None:

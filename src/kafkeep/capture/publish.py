@@ -8,8 +8,8 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from kafkeep.events import EventSink, PackStored
-from kafkeep.model import PackRef
-from kafkeep.repository.pack import PackWriter
+from kafkeep.model import Generation, PackRef
+from kafkeep.repository.pack import PackWriter, place_of_run
 
 
 class PackSource(Protocol):
@@ -30,6 +30,8 @@ class PackPublisher:
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="publish")
         self._pending: Future[PackRef] | None = None
         self._writer: PackWriter | None = None
+        self._handed_over: PackWriter | None = None
+        """The pack before it, which may still have batches that were lent."""
 
     @property
     def writer(self) -> PackWriter:
@@ -38,17 +40,26 @@ class PackPublisher:
             self._writer = self._source.pack_writer()
         return self._writer
 
-    @property
-    def place(self) -> int:
-        """Where in its pack the next byte comes to lie; 0 while there is none."""
-        return 0 if self._writer is None else self._writer.place
+    def place_in(self, generation: Generation, start: int) -> int:
+        """Where in its pack the next batches come to lie, if they are of this generation and begin at `start`."""
+        if self._writer is None:
+            return place_of_run(0, 0, generation, start)
+        return self._writer.place_in(generation, start)
 
     def publish(self) -> None:
         """Hands the current pack over to be made durable, after the one before it is."""
         self._await_pending()
         writer, self._writer = self._writer, None
+        self._handed_over = writer
         if writer is not None:
             self._pending = self._pool.submit(writer.finish)
+
+    def settle(self) -> None:
+        """Batches that were lent to packs may be reused when this returns. Raises `StoreError`."""
+        for writer in (self._handed_over, self._writer):
+            if writer is not None:
+                writer.settle()
+        self._handed_over = None
 
     def finish(self) -> None:
         """Everything written is durable and emitted when this returns. Raises what making it durable raised."""

@@ -284,7 +284,7 @@ class Reading:
             tasks=tasks,
             here=partial(
                 capture,
-                open_fetcher=partial(self._open_fetcher, topology),
+                open_fetcher=partial(self._open_fetcher, topology, self._options.answer_bytes(len(tasks))),
                 open_publisher=lambda emit: PackPublisher(self._repository, emit, self._sink),
                 limits=self._limits,
                 is_on_leader=partial(is_on_leader, self._cluster),
@@ -292,18 +292,18 @@ class Reading:
                 stop=self._stop,
                 ledger=self._ledger,
             ),
-            setup=self._setup,
+            setup=partial(self._setup, len(tasks)),
             travelling=partial(self._travelling, topology),
             stop=self._stop,
             threads=len(tasks),
         )
 
-    def _setup(self) -> CaptureSetup:
+    def _setup(self, tasks: int) -> CaptureSetup:
         rate = self._options.max_bytes_per_second
         return CaptureSetup(
             reach=reach_of(self._workers, self._cluster, self._repository, opens_records=False),
             limits=self._limits,
-            fetch_bytes=self._options.fetch_bytes,
+            fetch_bytes=self._options.answer_bytes(-(-tasks // self._workers.executor.workers)),
             most_bytes_per_second=None if rate is None else max(1, rate // self._workers.executor.workers),
         )
 
@@ -341,14 +341,14 @@ class Reading:
             self.read_at[event.topic_partition] = self._now()
         self._sink(event)
 
-    def _open_fetcher(self, topology: Topology, node_id: int) -> Fetcher:
+    def _open_fetcher(self, topology: Topology, response_bytes: int, node_id: int) -> Fetcher:
         broker = topology.brokers.get(node_id)
         if broker is None:
             raise KafkaUnreachable(f"broker {node_id} is not in the cluster's metadata")
         fetcher = self._cluster.fetcher(
             broker,
             read_committed=not self._undecided,
-            response_bytes=self._options.fetch_bytes,
+            response_bytes=response_bytes,
         )
         return self._pace.hold(fetcher, self._stop)
 

@@ -88,7 +88,11 @@ SHOWN: Final = 5
     "--connections", type=click.IntRange(1, 64), default=2, show_default=True, help="Connections to each broker."
 )
 @click.option(
-    "--fetch-size", type=SIZE, default="4MiB", show_default=True, help="Most bytes of one answer of a broker."
+    "--fetch-size",
+    type=SIZE,
+    default="8MiB",
+    show_default=True,
+    help="Most bytes of one answer of a broker; less where more than eight connections read at once.",
 )
 @click.option(
     "--max-rate",

@@ -23,6 +23,7 @@ from kafkeep.kafka.stream import Part, PlainStream, Stream, TlsStream
 from kafkeep.kafka.wire.headers import API_VERSIONS, flexible_answer_header, request_header
 from kafkeep.kafka.wire.primitives import Reader, string
 from kafkeep.logger import get_logger
+from kafkeep.memory import pages
 from kafkeep.tls_context import ssl_context
 
 SASL_HANDSHAKE: Final = 17
@@ -49,7 +50,7 @@ log = get_logger(__name__)
 
 def _memory(size: int) -> bytearray | mmap.mmap:
     """Room for `size` bytes; large rooms take memory only as they are filled, whatever size a peer announces."""
-    return bytearray(size) if size <= SMALL_BUFFER else mmap.mmap(-1, size)
+    return bytearray(size) if size <= SMALL_BUFFER else pages(size)
 
 
 class FrameBuffer:
@@ -59,21 +60,23 @@ class FrameBuffer:
     its turn comes again.
     """
 
-    __slots__ = ("_next", "_slots", "lead", "size")
+    __slots__ = ("_next", "_sizes", "_slots", "lead", "size")
 
     def __init__(self, size: int = SMALL_BUFFER) -> None:
         self.size = size
         self.lead = 0
         """How far behind the beginning of its buffer the next frame begins."""
         self._slots: list[bytearray | mmap.mmap] = [bytearray(), bytearray()]
+        self._sizes = [0, 0]
+        """What each was made for, which may be less than it has."""
         self._next = 0
 
     def take(self, size: int) -> memoryview:
         """Room for a frame of `size` bytes in the buffer whose turn it is."""
         turn, self._next = self._next, 1 - self._next
         wanted = max(self.lead + size, self.size)
-        if len(self._slots[turn]) != wanted:
-            self._slots[turn] = _memory(wanted)
+        if self._sizes[turn] != wanted:
+            self._slots[turn], self._sizes[turn] = _memory(wanted), wanted
         return memoryview(self._slots[turn])[self.lead : self.lead + size]
 
 

@@ -58,8 +58,9 @@ def by_leader(
     while pending:
         known = client.topology({tp.topic for tp in pending}, retry=retry) if topology is None else topology
         lost: list[KafkaUnreachable] = []
-        answers |= _ask_leaders(pending, known, ask, lost)
-        pending = [tp for tp in pending if _again(answers[tp][0], tp, known, stale)]
+        told = _ask_leaders(pending, known, ask, lost)
+        answers |= told
+        pending = [tp for tp, (code, _) in told.items() if code and _again(code, tp, known, stale)]
         # A stale topology costs no delay: the first fresh one is asked for at once.
         if pending and not stale and not retry.again(lost[0].message if lost else code_name(answers[pending[0]][0])):
             if lost and all(code == ErrorCode.NETWORK_EXCEPTION for code, _ in answers.values()):
@@ -82,13 +83,14 @@ def _ask_leaders(
     ask: Callable[[int, Sequence[TopicPartition], Topology], LeaderAnswers[A]],
     lost: list[KafkaUnreachable],
 ) -> LeaderAnswers[A]:
-    """One round; notes in `lost` why leaders were out of reach."""
+    """One round, an answer for each of `pending`; notes in `lost` why leaders were out of reach."""
     answers: LeaderAnswers[A] = {}
     leaders: dict[int, list[TopicPartition]] = {}
+    unanswered: tuple[int, A | None] = (ErrorCode.NETWORK_EXCEPTION, None)
     for topic_partition in pending:
         code, leader = _leader(topic_partition, topology)
-        # Also stands for a partition that an answer leaves out.
-        answers[topic_partition] = (code or ErrorCode.NETWORK_EXCEPTION, None)
+        # What is unanswered also stands for a partition that an answer leaves out.
+        answers[topic_partition] = (code, None) if code else unanswered
         if not code:
             leaders.setdefault(leader, []).append(topic_partition)
     for leader, mine in leaders.items():
@@ -98,7 +100,11 @@ def _ask_leaders(
             log.warning("leader out of reach", node=leader, partitions=len(mine), reason=error.message)
             lost.append(error)
             continue
-        answers |= {tp: answer for tp, answer in told.items() if tp in answers}
+        # As a whole: of ten thousand partitions each would be hashed once more, three times in a round of a backup.
+        answers |= told
+    if len(answers) > len(pending):
+        asked = frozenset(pending)
+        return {tp: answer for tp, answer in answers.items() if tp in asked}
     return answers
 
 

@@ -314,14 +314,8 @@ def rebuild(
     )
     state = repository.refresh()
     builder = LogBuilder(repository, source, plan, now=now, rng=rng)
-    for step in plan.steps:
-        builder.commit(step)
-    if keyring is not None and plan.made is None:
-        builder.end_keys()
     everything = (*plan.failures, *failures)
-    point = builder.point(everything) if plan.made is None else plan.made
-    if plan.made is None:
-        repository.put_audit(REBUILT, _report(plan, point))
+    point = _build(builder, repository, plan, everything, encrypted=keyring is not None)
     put_same(where, names.REPOSITORY, encode_repository(document))
     chain.write_hint(where, repository.state.head)
     return RebuildResult(
@@ -332,6 +326,26 @@ def rebuild(
         rewritten=builder.rewritten,
         failures=everything,
     )
+
+
+def _build(
+    builder: LogBuilder,
+    repository: Repository,
+    plan: RebuildPlan,
+    failures: tuple[Failure, ...],
+    *,
+    encrypted: bool,
+) -> int:
+    """Makes the commits of the plan; tells the recovery point at their end, which an earlier rebuild may have made."""
+    for step in plan.steps:
+        builder.commit(step)
+    if plan.made is not None:
+        return plan.made
+    if encrypted:
+        builder.end_keys()
+    point = builder.point(failures)
+    repository.put_audit(REBUILT, _report(plan, point))
+    return point
 
 
 def _check_signer(

@@ -8,12 +8,21 @@ both ways can be tested.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 Bytes = bytes | bytearray | memoryview
 Walk = Callable[[Bytes, bool, int, int], tuple[bytes, int, int]]
 
-API: Final = 6
+
+class Hasher(Protocol):
+    """What the digest of some bytes is made with, as `blake3.blake3` has it."""
+
+    def update(self, data: Bytes, /) -> object: ...
+
+    def hexdigest(self) -> str: ...
+
+
+API: Final = 7
 """What this code expects; a helper that was built from other sources is left unused."""
 
 crc32c: Callable[[Bytes, int], int] | None = None
@@ -34,6 +43,12 @@ pieces: Callable[[Bytes, int, int], list[tuple[int, int, tuple[int, ...]]] | Non
 """(headers, room, target) → the fields of each `kafkeep.batch_rows.Piece`; None when they are Python's to find out."""
 same: Callable[[Bytes, Bytes], bool] | None = None
 """(batches, headers) → whether these are the batches of these headers, all of magic 2, each with its CRC."""
+hashed: (
+    Callable[[Hasher, Callable[[], Hasher], Bytes, Bytes, list[int], bool], tuple[Hasher, list[str], bool]] | None
+) = None
+"""(hasher, what makes another, batches, headers, number of the batch behind each piece, begins) → (last hasher, digests of
+those that ended, whether `same`): each piece is hashed, by another hasher than the one before it, and then looked at. With
+`begins` the first piece takes another one too."""
 address: Callable[[Bytes], int] | None = None
 """Where bytes begin in memory."""
 
@@ -81,6 +96,7 @@ if _api == API:
     summary = _native.summary
     pieces = _native.pieces
     same = _native.same
+    hashed = _native.hashed
     address = _native.address
     append_records = _native.append_records
     append_batches = _native.append_batches

@@ -1,8 +1,9 @@
 """What the C helper offers. Only kafkeep.native imports it."""
 
+from collections.abc import Callable
 from typing import Final
 
-from kafkeep.native import Bytes
+from kafkeep.native import Bytes, Hasher
 
 API: Final[int]
 CRC32C_WAY: Final[str]
@@ -21,6 +22,9 @@ def summary(rows: Bytes, /) -> tuple[int, ...] | None: ...
 def pieces(rows: Bytes, room: int, target: int, /) -> list[tuple[int, int, tuple[int, ...]]] | None: ...
 def address(data: Bytes, /) -> int: ...
 def same(data: Bytes, rows: Bytes, /) -> bool: ...
+def hashed(
+    hasher: Hasher, fresh: Callable[[], Hasher], data: Bytes, rows: Bytes, stops: list[int], begins: bool, /
+) -> tuple[Hasher, list[str], bool]: ...
 
 # repack.c
 

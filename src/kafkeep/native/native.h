@@ -18,7 +18,7 @@ the functions stop in front of it and Python's own code goes on from there. */
 #include <string.h>
 
 /* Rises whenever what Python calls here changes; kafkeep/native/__init__.py leaves another number unused. */
-#define KAFKEEP_API 6
+#define KAFKEEP_API 7
 
 extern PyMethodDef kafkeep_crc32c_methods[];
 extern PyMethodDef kafkeep_walk_methods[];

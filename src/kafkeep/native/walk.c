@@ -295,6 +295,111 @@ static PyObject *same(PyObject *module, PyObject *arguments)
     return PyBool_FromLong(found);
 }
 
+/* Where the first `count` batches of the rows end; -1 when one of them has no size. */
+static int64_t bytes_of(const uint8_t *row, Py_ssize_t count)
+{
+    int64_t total = 0;
+    for (; count > 0; count--, row += HEADER_SIZE) {
+        int64_t whole = size_of(row);
+        if (whole <= 0 || whole > INT64_MAX - total)
+            return -1;
+        total += whole;
+    }
+    return total;
+}
+
+/* Hands bytes to a hasher; 0 on an error. */
+static int hash_bytes(PyObject *hasher, const uint8_t *data, Py_ssize_t size)
+{
+    PyObject *view = PyMemoryView_FromMemory((char *)data, size, PyBUF_READ);
+    PyObject *answer = view == NULL ? NULL : PyObject_CallMethod(hasher, "update", "O", view);
+    PyObject *released = answer == NULL ? NULL : PyObject_CallMethod(view, "release", NULL);
+    Py_XDECREF(released);
+    Py_XDECREF(answer);
+    Py_XDECREF(view);
+    return released != NULL;
+}
+
+/* Notes the digest of what was hashed, and takes another hasher; 0 on an error. */
+static int end_hashing(PyObject **hasher, PyObject *fresh, PyObject *digests)
+{
+    PyObject *digest = PyObject_CallMethod(*hasher, "hexdigest", NULL);
+    PyObject *next = digest == NULL || PyList_Append(digests, digest) < 0 ? NULL : PyObject_CallNoArgs(fresh);
+    Py_XDECREF(digest);
+    if (next == NULL)
+        return 0;
+    Py_DECREF(*hasher);
+    *hasher = next;
+    return 1;
+}
+
+typedef struct {
+    PyObject *hasher, *fresh, *digests, *stops;
+    const uint8_t *data, *rows;
+    Py_ssize_t size, count;
+    int begins, sound;
+} Hashing;
+
+/* Every piece: hashed, then looked at while the processor has it at hand; 0 on an error. */
+static int hash_pieces(Hashing *work)
+{
+    Py_ssize_t pieces = PyList_Size(work->stops), index = 0;
+    const uint8_t *at = work->data;
+    for (Py_ssize_t number = 0; number < pieces; number++) {
+        PyObject *told = PyList_GetItem(work->stops, number);
+        Py_ssize_t stop = told == NULL ? -1 : PyLong_AsSsize_t(told);
+        if (stop == -1 && PyErr_Occurred())
+            return 0;
+        const uint8_t *row = work->rows + index * HEADER_SIZE;
+        int64_t size = stop <= index || stop > work->count ? -1 : bytes_of(row, stop - index);
+        if (size < 0 || size > work->size - (at - work->data)) {
+            PyErr_SetString(PyExc_ValueError, "the pieces are not those of the batches");
+            return 0;
+        }
+        if ((number > 0 || work->begins) && !end_hashing(&work->hasher, work->fresh, work->digests))
+            return 0;
+        if (!hash_bytes(work->hasher, at, (Py_ssize_t)size))
+            return 0;
+        int sound;
+        Py_BEGIN_ALLOW_THREADS
+        sound = same_all(at, (size_t)size, row, stop - index);
+        Py_END_ALLOW_THREADS
+        work->sound &= sound;
+        at += size;
+        index = stop;
+    }
+    return 1;
+}
+
+static PyObject *hashed(PyObject *module, PyObject *arguments)
+{
+    (void)module;
+    Hashing work = {.sound = 1};
+    PyObject *argument;
+    Py_buffer data, rows;
+    if (!PyArg_ParseTuple(arguments, "OOy*OO!p", &work.hasher, &work.fresh, &data, &argument, &PyList_Type, &work.stops,
+                          &work.begins))
+        return NULL;
+    work.count = rows_of(argument, &rows);
+    if (work.count < 0) {
+        PyBuffer_Release(&data);
+        return NULL;
+    }
+    work.data = data.buf;
+    work.size = data.len;
+    work.rows = rows.buf;
+    work.digests = PyList_New(0);
+    Py_INCREF(work.hasher);
+    int done = work.digests != NULL && hash_pieces(&work);
+    PyBuffer_Release(&rows);
+    PyBuffer_Release(&data);
+    if (done)
+        return Py_BuildValue("NNN", work.hasher, work.digests, PyBool_FromLong(work.sound));
+    Py_DECREF(work.hasher);
+    Py_XDECREF(work.digests);
+    return NULL;
+}
+
 static PyObject *address(PyObject *module, PyObject *argument)
 {
     (void)module;
@@ -316,6 +421,10 @@ PyMethodDef kafkeep_walk_methods[] = {
     {"pieces", pieces, METH_VARARGS,
      "pieces(rows, room, target): what goes together into chunks, each as (number of the batch behind it, where it ends,\n"
      "summary); None when that is Python's to find out."},
+    {"hashed", hashed, METH_VARARGS,
+     "hashed(hasher, fresh, data, rows, stops, begins): hashes the batches of the rows piece by piece, each behind the\n"
+     "first (with `begins` that one too) by a hasher of its own, and looks at each piece as `same` does once it is hashed:\n"
+     "the last hasher, the digests of those that ended, whether all batches are the same."},
     {"address", address, METH_O, "address(data): where the data begin in memory."},
     {"same", same, METH_VARARGS,
      "same(data, rows): whether the data are the batches of these rows, each with its CRC, and nothing else."},

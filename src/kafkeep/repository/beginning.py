@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from kafkeep.errors import CorruptChain
 from kafkeep.logger import get_logger
 from kafkeep.repository import chain, names
+from kafkeep.repository.collecting import without_collector
 from kafkeep.repository.fold.settling import Limits
 from kafkeep.repository.format import RepositoryDocument, Slot, read_slot
 from kafkeep.repository.objects import stored_pages
@@ -198,16 +199,21 @@ class Log:
                 self._fold_in(waiting)
                 waiting, size = [], 0
         self._fold_in(waiting)
-        self.state = self._remembered.keep(self.state, at_rest=True)
+        self._keep(at_rest=True)
 
     def _fold_in(self, commits: list[tuple[int, bytes]]) -> None:
         before = len(self.state.alarms)
-        self.state = fold(self.state, self._slots(self.state, commits))
+        with without_collector():
+            self.state = fold(self.state, self._slots(self.state, commits))
         self._learned(self.state)
         for alarm in self.state.alarms[before:]:
             log.warning("commit counts for nothing", number=alarm.number, reason=alarm.reason)
         self._remembered.add(commits)
-        self.state = self._remembered.keep(self.state, at_rest=False)
+        self._keep(at_rest=False)
+
+    def _keep(self, *, at_rest: bool) -> None:
+        with without_collector():
+            self.state = self._remembered.keep(self.state, at_rest=at_rest)
 
     def _slots(self, state: State, commits: Iterable[tuple[int, bytes]]) -> Iterator[Slot]:
         prev = state.head_digest

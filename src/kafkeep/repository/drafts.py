@@ -20,9 +20,10 @@ from kafkeep.model import (
 from kafkeep.records import dataclass
 from kafkeep.repository.changes import Pin, Retire, SaveState
 from kafkeep.repository.compacting import check_pack
+from kafkeep.repository.extending import covering
 from kafkeep.repository.format import Commit, CommittedPack, PointBody
 from kafkeep.repository.invalid import Invalid
-from kafkeep.repository.state import Overlay, RootRef, State, covering
+from kafkeep.repository.state import Overlay, RootRef, State
 from kafkeep.repository.topic_keys import TopicKey
 
 

@@ -19,6 +19,7 @@ import zstandard
 from blake3 import blake3
 
 from kafkeep.errors import CorruptionError, CorruptObject, KeyRefused, UnknownFormat
+from kafkeep.repository.json_text import check_value, may_hold_long_number
 
 if TYPE_CHECKING:
     from kafkeep.repository.sealing import DocumentSeal
@@ -83,6 +84,7 @@ DOCUMENT_KINDS: Final = {
 }
 """The kinds that live under `doc/`, by the names other rooms use."""
 
+_ENCODER: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 _SURROGATE_ESCAPE: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u[dD][89a-fA-F]")
 
 
@@ -102,34 +104,11 @@ def object_limit(kind: Kind) -> int:
 
 def canonical(value: object) -> bytes:
     """Canonical JSON. Raises ValueError for anything that is not null, bool, int, str, list, tuple or dict of those."""
-    _refuse_floats(value)
+    check_value(value)
     try:
-        text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-        return text.encode()
+        return _ENCODER.encode(value).encode()
     except (TypeError, RecursionError, UnicodeEncodeError) as error:
         raise ValueError(f"not a value for a document: {error}") from error
-
-
-def _refuse_floats(value: object) -> None:
-    """Floats have no exact text, and integers beyond 64 bits are not exact in every reader."""
-    waiting = [value]
-    while waiting:
-        item = waiting.pop()
-        if isinstance(item, dict):
-            if not all(type(key) is str for key in item):
-                raise ValueError("keys of a document must be text")
-            waiting.extend(item.values())
-        elif isinstance(item, (list, tuple)):
-            kinds = set(map(type, item))
-            if kinds == {int}:
-                waiting.extend((min(item), max(item)))
-            elif kinds != {str}:
-                waiting.extend(item)
-        elif type(item) is int:
-            if not -(2**63) <= item < 2**64:
-                raise ValueError(f"integer of a document out of range: {item.bit_length()} bits")
-        elif item is not None and not isinstance(item, (str, bool)):
-            raise ValueError(f"documents hold no {type(item).__name__}")
 
 
 def parse_json(body: bytes, what: str) -> object:
@@ -143,6 +122,18 @@ def parse_json(body: bytes, what: str) -> object:
         return _DECODER.decode(body.decode())
     except (ValueError, RecursionError) as error:
         raise CorruptObject(f"{what} is not valid JSON: {_short(error)}") from error
+
+
+def parse_canonical(body: bytes) -> dict[str, object] | None:
+    """The object whose canonical text this is: nothing of it has to be looked at by itself then. None for any other text, and
+    for one with very long numbers; `parse_json` reads it, or says what is wrong.
+    """
+    try:
+        value = _PLAIN_DECODER.decode(body.decode())
+        same = type(value) is dict and _ENCODER.encode(value).encode() == body
+    except (ValueError, RecursionError):
+        return None
+    return value if same and not may_hold_long_number(body) else None
 
 
 def _short(error: Exception) -> str:
@@ -166,6 +157,7 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
 _DECODER: Final = json.JSONDecoder(
     object_pairs_hook=_unique, parse_float=_refuse_number, parse_constant=_refuse_number, strict=True
 )
+_PLAIN_DECODER: Final = json.JSONDecoder(parse_float=_refuse_number, parse_constant=_refuse_number, strict=True)
 
 
 def digest(data: bytes | bytearray | memoryview) -> str:
@@ -173,12 +165,13 @@ def digest(data: bytes | bytearray | memoryview) -> str:
     return blake3(data).hexdigest()
 
 
-def wrap(kind: Kind, value: object, seal: DocumentSeal | None = None) -> bytes:
-    """The stored bytes of a document, sealed if there is something to seal it with.
+def wrap(kind: Kind, value: object, seal: DocumentSeal | None = None, *, checked: bool = False) -> bytes:
+    """The stored bytes of a document, sealed if there is something to seal it with. `checked`: nothing that documents
+    cannot hold can be in the value, as in what comes out of other documents and was looked at there.
 
     Raises ValueError for a value that is not canonical JSON or too large.
     """
-    body = canonical(value)
+    body = _ENCODER.encode(value).encode() if checked else canonical(value)
     if len(body) > body_limit(kind):
         raise TooLarge(f"{kind.name.lower()} document of {len(body)} bytes is over the limit of {body_limit(kind)}")
     codec = CODEC_NONE
@@ -198,7 +191,12 @@ def wrap(kind: Kind, value: object, seal: DocumentSeal | None = None) -> bytes:
 
 
 def unwrap(data: bytes | memoryview, kind: Kind, what: str, seal: DocumentSeal | None = None) -> object:
-    """The value inside a stored document, which must be sealed exactly when `seal` is given.
+    """The value inside a stored document. Raises as `unwrap_text`, and `CorruptObject` for text that is not strict JSON."""
+    return parse_json(unwrap_text(data, kind, what, seal), what)
+
+
+def unwrap_text(data: bytes | memoryview, kind: Kind, what: str, seal: DocumentSeal | None = None) -> bytes:
+    """The text inside a stored document, which must be sealed exactly when `seal` is given.
 
     Raises `CorruptObject` naming `what` when any byte is not as written or another kind of document lies there,
     `UnknownFormat` when it is intact but written in a way this version does not know, `KeyRefused` when it is sealed and
@@ -229,7 +227,7 @@ def unwrap(data: bytes | memoryview, kind: Kind, what: str, seal: DocumentSeal |
         body = decompress(body, body_limit(kind), what, exact=False)
     if len(body) > body_limit(kind):
         raise CorruptObject(f"{what} is over the limit of {body_limit(kind)} bytes")
-    return parse_json(body, what)
+    return body
 
 
 def decompress(data: bytes | memoryview, size: int, what: str, *, exact: bool = True) -> bytes:

@@ -17,9 +17,19 @@ from kafkeep.model import (
 from kafkeep.records import dataclass
 from kafkeep.repository import nouns
 from kafkeep.repository.changes import CHANGE_KINDS, Change, decode_change, encode_change
-from kafkeep.repository.envelope import Kind, canonical, digest, unwrap, wrap
+from kafkeep.repository.envelope import (
+    Kind,
+    canonical,
+    digest,
+    parse_canonical,
+    parse_json,
+    unwrap,
+    unwrap_text,
+    wrap,
+)
 from kafkeep.repository.names import parse_pack_name
 from kafkeep.repository.nouns import Malformed, fields, hexadecimal, integer, items, text, text_pairs
+from kafkeep.repository.run_columns import decode_cuts, run_refs
 from kafkeep.repository.topic_keys import (
     RecipientEntry,
     TopicKey,
@@ -36,6 +46,7 @@ from kafkeep.repository.trust import (
     decode_trusted,
     encode_signature,
     encode_trusted,
+    unsigned_of,
 )
 
 if TYPE_CHECKING:
@@ -374,7 +385,9 @@ def read_slot(data: bytes, seq: int, prev: str | None, what: str, seal: Document
     but is malformed comes back with a defect: it must not be able to block the log.
     """
     try:
-        value = unwrap(data, Kind.COMMIT, what, None if seq == 0 else seal)
+        body = unwrap_text(data, Kind.COMMIT, what, None if seq == 0 else seal)
+        known = parse_canonical(body)
+        value = parse_json(body, what) if known is None else known
         outer = nouns.decode_with(_outer, value, what)
     except (CorruptionError, Malformed) as error:
         raise CorruptChain(f"commit {seq} cannot be read: {error}") from error
@@ -392,20 +405,10 @@ def read_slot(data: bytes, seq: int, prev: str | None, what: str, seal: Document
     if outer["kind"] not in KNOWN_KINDS:
         return Slot(seq, name, None, f"unknown kind {outer['kind'][:40]!r}")
     try:
-        unsigned = _unsigned(outer) if "signature" in outer else None
+        unsigned = unsigned_of(outer, None if known is None else body) if "signature" in outer else None
         return Slot(seq, name, nouns.decode_with(_commit, outer, "commit"), unsigned=unsigned)
     except Malformed as error:
         return Slot(seq, name, None, f"malformed: {error}")
-
-
-def _unsigned(outer: dict[str, Any]) -> bytes:
-    """What a signature of it is over. Raises `Malformed` for what canonical JSON has no text for: anybody may have put a
-    number of any length into a field that is unknown here.
-    """
-    try:
-        return canonical({field: value for field, value in outer.items() if field != "signature"})
-    except ValueError as error:
-        raise Malformed(str(error)) from error
 
 
 def _outer(value: object) -> dict[str, Any]:
@@ -465,7 +468,10 @@ def _decode_pack(value: object) -> CommittedPack:
         key = hexadecimal(run["key"], "topic key", 32) if "key" in run else None
         return RunRef(nouns.decode_facts(run), name, integer(run["index"], "run index", 0, 2**32 - 1), key)
 
-    return CommittedPack(name, integer(pack["size"], "pack size", 1), root, epoch, items(pack["runs"], "runs", each))
+    runs = run_refs(pack["runs"], name)
+    if runs is None:
+        runs = items(pack["runs"], "runs", each)
+    return CommittedPack(name, integer(pack["size"], "pack size", 1), root, epoch, runs)
 
 
 def _decode_point(value: object) -> PointBody:
@@ -478,7 +484,7 @@ def _decode_point(value: object) -> PointBody:
     return PointBody(
         name=None if name is None else text(name, "name", 1000),
         tags=text_pairs(point["tags"], "tags"),
-        cuts=nouns.decode_cuts(point["cuts"]),
+        cuts=decode_cuts(point["cuts"]),
         selection=nouns.texts(point["selection"], "selection"),
         documents=documents,
         consistency=nouns.slug(point["consistency"], "consistency"),

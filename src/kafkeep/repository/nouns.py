@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any, Final, TypeVar
 
@@ -34,6 +35,9 @@ _TOPIC_ID: Final = re.compile(r"[A-Za-z0-9_-]{22}\Z")
 _HEX: Final = re.compile(r"[0-9a-f]*\Z")
 _SLUG: Final = re.compile(r"[a-z][a-z0-9-]{0,63}\Z")
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z\Z", re.ASCII)
+
+_GENERATIONS: Final = 32_768
+"""Generations that are kept at hand: those of the commits read last."""
 
 T = TypeVar("T")
 
@@ -150,6 +154,14 @@ def decode_generation(value: object) -> Generation:
     if type(value) is not list or len(value) != 4:
         raise Malformed("generation is not [topic, topic id, partition, lineage]")
     topic, topic_id, partition, lineage = value
+    if type(topic) is not str or type(topic_id) is not str or type(partition) is not int or type(lineage) is not int:
+        return _generation.__wrapped__(topic, topic_id, partition, lineage)
+    return _generation(topic, topic_id, partition, lineage)
+
+
+@lru_cache(_GENERATIONS)
+def _generation(topic: object, topic_id: object, partition: object, lineage: object) -> Generation:
+    """One object each as long as they are at hand: very many runs and cuts have the same."""
     if type(topic) is not str or not _TOPIC.match(topic) or topic in (".", ".."):
         raise Malformed("generation without a legal topic name")
     if type(topic_id) is not str or not _TOPIC_ID.match(topic_id):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, Protocol, Self
 import zstandard
 from blake3 import blake3
 
-from kafkeep.batch_check import check_again
+from kafkeep.batch_check import check_again, hash_and_check
 from kafkeep.batch_rows import Piece, pieces
 from kafkeep.errors import CorruptionError
 from kafkeep.logger import get_logger
@@ -24,6 +24,7 @@ from kafkeep.model import (
     PackRef,
     RunFacts,
 )
+from kafkeep.native import Hasher
 from kafkeep.repository import layout
 from kafkeep.repository.envelope import CODEC_NONE, CODEC_ZSTD, decompress
 from kafkeep.repository.facts import FactsBuilder, PieceFacts
@@ -56,6 +57,12 @@ class Sealer(Protocol):
     def seal_run(self, generation: Generation, start: int) -> tuple[RunCipher, RunSeal]:
         """A cipher for one run. Raises `KeyRefused`, `StoreError`."""
         ...
+
+
+def place_of_run(position: int, number: int, generation: Generation, start: int) -> int:
+    """Where the batches of run `number` begin in a pack without seals that has `position` bytes in front of the run."""
+    header = layout.encode_run_header(number, generation, start)
+    return (position if position else layout.HEADER_SIZE) + len(header)
 
 
 class PackWriter:
@@ -94,10 +101,12 @@ class PackWriter:
         chunks, waiting = (0, 0) if self._run is None else (len(self._run.chunks) + 1, self._run.waiting)
         return self._output.position + waiting + _overhead(len(self._runs), self._chunks + chunks)
 
-    @property
-    def place(self) -> int:
-        """Where in the pack the batches come to lie that are appended next, if they are written as they are."""
-        return self._output.position
+    def place_in(self, generation: Generation, start: int) -> int:
+        """Where in the pack batches of `generation` come to lie that are appended next, in the open run or in one that
+        begins at `start`, if they are written as they are."""
+        if self._run is not None and self._run.position and self._run.facts.generation == generation:
+            return self._output.position
+        return place_of_run(self._output.position, len(self._runs), generation, start)
 
     @property
     def runs(self) -> int:
@@ -124,10 +133,10 @@ class PackWriter:
         if self._sealer is not None:
             run.cipher, run.seal = self._sealer.seal_run(generation, start)
 
-    def append(self, batches: memoryview, infos: Sequence[BatchInfo]) -> int:
+    def append(self, batches: memoryview, infos: Sequence[BatchInfo], *, lent: bool = False) -> int:
         """Take whole batches, `infos` their headers in order; how many data records they hold, as far as headers tell.
 
-        Nothing of `batches` is kept after the return.
+        Nothing of `batches` is kept after the return, or with `lent` once `settle` has returned.
 
         Raises `CorruptBatch` when they do not follow one another, ValueError when `infos` does not describe `batches`
         or the pack is full (see `fits`), `StoreError`.
@@ -141,7 +150,7 @@ class PackWriter:
         if found[-1].end != len(batches):
             raise ValueError(f"headers tell of {found[-1].end} bytes of batches, there are {len(batches)}")
         if self._goes_through(run, found):
-            return self._write_through(run, batches, infos, found)
+            return self._write_through(run, batches, infos, found, lent=lent)
         position = index = records = 0
         for stop, end, told in found:
             piece, taken = batches[position:end], infos[index:stop]
@@ -164,7 +173,7 @@ class PackWriter:
         return self._compressor is None or all(piece.told.attributes & CODEC_MASK for piece in found)
 
     def _write_through(
-        self, run: _OpenRun, batches: memoryview, infos: Sequence[BatchInfo], found: Sequence[Piece]
+        self, run: _OpenRun, batches: memoryview, infos: Sequence[BatchInfo], found: Sequence[Piece], *, lent: bool
     ) -> int:
         """What `append` does with batches that are stored as they are.
 
@@ -172,23 +181,28 @@ class PackWriter:
         without the interpreter, which costs more than what the interpreter then does.
         """
         self._begin_output(run)
-        index = position = 0
-        parts: list[tuple[memoryview, Sequence[BatchInfo], PieceFacts]] = []
-        for stop, end, told in found:
-            taken = infos[index:stop]
-            parts.append((batches[position:end], taken, run.facts.add(taken, told)))
-            index, position = stop, end
-        place = self._output.position
-        for piece, taken, facts in parts:
-            if run.raw_length and run.raw_length + len(piece) > self._target:
-                run.end_chunk(place, CODEC_NONE)
+        index, facts = 0, list[PieceFacts]()
+        for stop, _, told in found:
+            facts.append(run.facts.add(infos[index:stop], told))
+            index = stop
+        begins = bool(run.raw_length) and run.raw_length + found[0].end > self._target
+        hasher, digests = hash_and_check(run.hasher, batches, infos, found, begins=begins)
+        ended = iter(digests)
+        place, position = self._output.position, 0
+        for piece, known in zip(found, facts, strict=True):
+            if begins:
+                run.end_chunk(place + position, CODEC_NONE, next(ended))
             if not run.raw_length:
-                run.chunk_position = place
-            run.through(piece, facts)
-            check_again(piece, taken)
-            place += len(piece)
-        self._output.write(batches)
-        return sum(facts.records for _, _, facts in parts)
+                run.chunk_position = place + position
+            run.count(piece.end - position, known)
+            position, begins = piece.end, True
+        run.hasher = hasher
+        (self._output.lend if lent else self._output.write)(batches)
+        return sum(known.records for known in facts)
+
+    def settle(self) -> None:
+        """Batches that were lent may be reused when this returns. May be called from another thread. Raises `StoreError`."""
+        self._output.settle()
 
     def end_run(
         self,
@@ -356,7 +370,7 @@ class _OpenRun:
         self.buffer = bytearray()
         self.gathered: list[tuple[int, Sequence[BatchInfo]]] = []
         """Of each piece that waits its bytes and its headers, for the second check."""
-        self.hasher = blake3()
+        self.hasher: Hasher = blake3()
         self._first = self._stop = self._batches = self._records = 0
         self._max_timestamp: int | None = None
 
@@ -366,7 +380,7 @@ class _OpenRun:
         return len(self.buffer)
 
     def gather(self, piece: memoryview, infos: Sequence[BatchInfo], facts: PieceFacts) -> None:
-        self._count(len(piece), facts)
+        self.count(len(piece), facts)
         self.gathered.append((len(piece), infos))
         self.gathering = True
         self.plain = self.plain and facts.plain
@@ -374,7 +388,7 @@ class _OpenRun:
 
     def alone(self, piece: memoryview, infos: Sequence[BatchInfo], facts: PieceFacts) -> memoryview:
         """The piece, which is a whole chunk."""
-        self._count(len(piece), facts)
+        self.count(len(piece), facts)
         self.gathered.append((len(piece), infos))
         self.plain = facts.plain
         return piece
@@ -391,10 +405,10 @@ class _OpenRun:
         self.gathered = []
 
     def through(self, piece: memoryview, facts: PieceFacts) -> None:
-        self._count(len(piece), facts)
+        self.count(len(piece), facts)
         self.hasher.update(piece)
 
-    def _count(self, size: int, facts: PieceFacts) -> None:
+    def count(self, size: int, facts: PieceFacts) -> None:
         if not self.raw_length:
             self._first = facts.first
         self.raw_length += size
@@ -405,7 +419,8 @@ class _OpenRun:
         self._batches += facts.batches
         self._records += facts.records
 
-    def end_chunk(self, position: int, codec: int) -> None:
+    def end_chunk(self, position: int, codec: int, digest: str | None = None) -> None:
+        """Whose bytes end at `position`; its digest, where that is not the hasher's."""
         self.chunks.append(
             ChunkRef(
                 self.chunk_position,
@@ -416,7 +431,7 @@ class _OpenRun:
                 -1 if self._max_timestamp is None else self._max_timestamp,
                 self._batches,
                 self._records,
-                self.hasher.hexdigest(),
+                self.hasher.hexdigest() if digest is None else digest,
             )
         )
         self._clear()

@@ -53,6 +53,15 @@ class PackOutput:
         self._upload.write(data)
         self.position += len(data)
 
+    def lend(self, data: memoryview) -> None:
+        """Write what stays as it is until `settle` has returned. Raises `StoreError`."""
+        self._upload.lend(data)
+        self.position += len(data)
+
+    def settle(self) -> None:
+        """What was lent may be reused when this returns. May be called from another thread. Raises `StoreError`."""
+        self._upload.settle()
+
     def begin_run(self, number: int, generation: Generation, start: int) -> int:
         """Write the run header, behind the header of the pack if it is the first; where it lies. Raises `StoreError`."""
         if not self.position:

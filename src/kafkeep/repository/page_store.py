@@ -37,6 +37,7 @@ UNUSABLE: Final = (sqlite3.Error, UnicodeDecodeError)
 """What SQLite raises where a file is damaged: it may quote names out of it that are no text."""
 _INSERT: Final = "insert or replace into pages values (?, ?)"
 _SELECT: Final = "select data from pages where digest = ?"
+_SELECT_WHETHER: Final = "select 1 from pages where digest = ?"
 RECENT_ITEMS: Final = 16_384
 """Decoded items that are kept at hand: of the pages asked for last."""
 _SIDE_BY_SIDE: Final = 16
@@ -99,7 +100,7 @@ class PageStore:
         self._seal = seal
         self._lock = threading.Lock()
         self._db: sqlite3.Connection | None = None
-        self._recent: OrderedDict[bytes, Sequence[Any]] = OrderedDict()
+        self._recent: OrderedDict[tuple[bytes, Callable[[object], Sequence[Any]]], Sequence[Any]] = OrderedDict()
         self._recent_count = 0
         self._most_recent = recent_items
         self._sound = False
@@ -149,26 +150,41 @@ class PageStore:
 
     def _wrapped(self, values: Iterable[object]) -> Iterator[tuple[bytes, bytes]]:
         for value in values:
-            data = wrap(Kind.STATE, value, self._seal)
+            data = wrap(Kind.STATE, value, self._seal, checked=True)
             yield blake3(data).digest(), data
 
     def items(self, page: bytes, codec: Codec[T]) -> Sequence[T]:
         """What lies on a page. Raises `PageLost` when it is lost."""
+        return self._read(page, codec.decode)
+
+    def rows(self, page: bytes, codec: Codec[Any]) -> Sequence[Any]:
+        """What lies on a page, in rows. Raises `PageLost` when it is lost."""
+        return self._read(page, codec.rows)
+
+    def check(self, page: bytes) -> None:
+        """Look whether a page is there and whole. Raises `PageLost` when it is not."""
+        try:
+            self.data(page)
+        except PageLost:
+            self._forget_root()
+            raise
+
+    def _read(self, page: bytes, decode: Callable[[object], Sequence[T]]) -> Sequence[T]:
         with self._lock:
-            known = self._recent.get(page)
+            known = self._recent.get((page, decode))
             if known is not None:
-                self._recent.move_to_end(page)
+                self._recent.move_to_end((page, decode))
                 return known
         try:
-            found = codec.decode(self.value(page))
+            found = decode(self.value(page))
         except PageLost:
             self._forget_root()
             raise
         except (ValueError, KeyError, TypeError, IndexError) as error:
             raise self._lost(f"it holds what no page does: {error}") from error
         with self._lock:
-            if page not in self._recent:
-                self._recent[page] = found
+            if (page, decode) not in self._recent:
+                self._recent[page, decode] = found
                 self._recent_count += len(found)
             while self._recent_count > self._most_recent and len(self._recent) > 1:
                 _, gone = self._recent.popitem(last=False)
@@ -203,6 +219,14 @@ class PageStore:
             raise self._lost(str(error)) from error
         return row[0] if row is not None and _is_whole(page, row[0]) else None
 
+    def _is_here(self, page: bytes) -> bool:
+        """Whether there are any bytes of it; which ones is looked at when they are read."""
+        try:
+            with self._lock:
+                return self._connected().execute(_SELECT_WHETHER, (page,)).fetchone() is not None
+        except UNUSABLE as error:
+            raise self._lost(str(error)) from error
+
     def _fetched(self, page: bytes) -> bytes | None:
         found = None if self._source is None else self._source(page)
         if found is None or not _is_whole(page, found):
@@ -219,7 +243,7 @@ class PageStore:
         """These are about to be read: those that are not here are fetched side by side. Raises `StoreError`."""
         if self._source is None:
             return
-        missing = [page for page in pages if page not in self._recent and self._here(page) is None]
+        missing = [page for page in pages if not self._is_here(page)]
         if len(missing) > 1:
             with ThreadPoolExecutor(min(_SIDE_BY_SIDE, len(missing))) as pool:
                 list(pool.map(self._fetched, missing))

@@ -283,8 +283,9 @@ class PackReader:
         first = group[0][1].position
         seen = self._seen if verify else None
         place = (entry.name, run.index)
+        where = f"pack {entry.name}: {run.generation} {run.coverage}"
         for number, chunk in group:
-            what = f"pack {entry.name}: {run.generation} {run.coverage}: chunk {chunk.offsets}"
+            what = f"{where}: chunk {chunk.offsets}"
             offset = chunk.position - first
             sealed = None if cipher is None else (cipher, number)
             try:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from kafkeep.errors import CorruptChain, PlanRefused
 from kafkeep.repository.beginning import read_anew
+from kafkeep.repository.collecting import without_collector
 from kafkeep.repository.fold.differences import difference
 from kafkeep.repository.fold.settling import Limits
 from kafkeep.repository.roots import SavedState, publish_state
@@ -56,7 +57,8 @@ def save_state(
 
 def check_same(anew: State, known: State) -> None:
     """Raises `CorruptChain` unless both say the same, runs and cuts included."""
-    found = difference(anew, known, pages=True)
+    with without_collector():
+        found = difference(anew, known, pages=True)
     if anew.head_digest != known.head_digest or anew.root != known.root:
         found = "the commits themselves"
     if found is not None:

@@ -27,6 +27,7 @@ from kafkeep.records import dataclass
 from kafkeep.repository.catalogue import PackCatalogue, PackEntry
 from kafkeep.repository.changes import Change, Pin, SaveState
 from kafkeep.repository.compacting import check_pack
+from kafkeep.repository.extending import Extension, covering, extensions
 from kafkeep.repository.fold.codecs import Numbered
 from kafkeep.repository.fold.rope import Mapped, Rope
 from kafkeep.repository.fold.settling import Layers, settled
@@ -252,19 +253,11 @@ class Overlay:
             raise Invalid(f"cut [{cut.start}, {cut.stop}) of {cut.generation} begins in what was retired")
 
 
-def covering(gaps: Iterable[Gap], runs: Iterable[RunRef]) -> list[Gap | RunRef]:
-    """Gaps and runs in the one order in which they may extend the coverage: by generation, then by offset."""
+def validate(state: State, commit: Commit, *, coverage: bool = True) -> str | None:
+    """The rule that this commit breaks after `state`, None when it is valid (docs/format.md, "Validity").
 
-    def place(item: Gap | RunRef) -> tuple[str, str, int, int, int, int]:
-        offsets = item.offsets if isinstance(item, Gap) else item.coverage
-        of = item.generation
-        return of.topic, of.topic_id, of.partition, of.lineage, offsets.start, offsets.stop
-
-    return sorted([*gaps, *runs], key=place)
-
-
-def validate(state: State, commit: Commit) -> str | None:
-    """The rule that this commit breaks after `state`, None when it is valid (docs/format.md, "Validity")."""
+    Without `coverage` those are left out that `extending.extensions` holds it against.
+    """
     try:
         _check_root(state, commit)
         if commit.change is not None:
@@ -273,7 +266,8 @@ def validate(state: State, commit: Commit) -> str | None:
             _check_cluster(state, commit)
             _check_packs(state, commit.packs)
             check_runs(state, commit.topic_keys, (run for pack in commit.packs for run in pack.runs))
-            _check_generations(state, commit)
+            if coverage:
+                _check_generations(state, commit)
     except Invalid as broken:
         return str(broken)
     return None
@@ -371,9 +365,10 @@ class _Folder:
         state = self.state
         if slot.seq != state.head + 1:
             raise CorruptChain(f"commit {slot.seq} where commit {state.head + 1} belongs")
-        commit, reason = slot.commit, slot.defect
+        commit, reason, extended = slot.commit, slot.defect, None
         if commit is not None:
-            reason = _unsigned(state, slot) or validate(state, commit)
+            extended = extensions(state, commit) if commit.change is None else None
+            reason = _unsigned(state, slot) or validate(state, commit, coverage=extended is None)
         if slot.seq == 0 and (commit is None or reason is not None):
             raise CorruptChain(f"commit 0 does not begin a repository: {reason}")
         head = {"head": slot.seq, "head_digest": slot.digest}
@@ -400,7 +395,10 @@ class _Folder:
         if commit.change is not None:
             self._apply_change(commit, commit.change, head)
             return
-        self._apply_generations(commit)
+        if extended is None:
+            self._apply_generations(commit)
+        else:
+            self._extend(commit.seq, extended)
         entries = [PackEntry(p.name, p.size, p.blake3, p.epoch, commit.seq, Rope.of(p.runs)) for p in commit.packs]
         point = recovery_point(commit)
         self.state = replace(
@@ -415,6 +413,13 @@ class _Folder:
 
     def _apply_change(self, commit: Commit, change: Change, head: Mapping[str, object]) -> None:
         self._take(replace(changed(self.state, commit, change), **head))  # type: ignore[arg-type]
+
+    def _extend(self, number: int, extended: Iterable[Extension]) -> None:
+        for known, items, _ in extended:
+            following = known
+            for item in items:
+                following = _covered(following, item, number)
+            self._generations[known.generation] = following
 
     def _apply_generations(self, commit: Commit) -> None:
         for opened in commit.opened:
@@ -447,7 +452,7 @@ def _covered(known: GenerationState, item: Gap | RunRef, number: int) -> Generat
     return GenerationState(
         generation=known.generation,
         start=known.start,
-        next_offset=item.coverage.stop,
+        next_offset=item.facts.coverage.stop,
         opened_at=known.opened_at,
         opened_time=known.opened_time,
         opened_why=known.opened_why,

@@ -120,6 +120,20 @@ DECODERS: Final[Mapping[str, Callable[[dict[str, Any]], TrustChange]]] = {
 KIND_OF: Final[Mapping[type, str]] = {Trust: "trust", Distrust: "distrust"}
 
 
+def unsigned_of(outer: dict[str, Any], body: bytes | None) -> bytes:
+    """What the signature of a commit is over; `body`: the text of it where that is canonical. Raises `Malformed` for what
+    canonical JSON has no text for: anybody may have put a number of any length into a field that is unknown here.
+    """
+    try:
+        if body is not None:
+            signature = b',"signature":' + canonical(outer["signature"])
+            if body.count(signature) == 1:  # its own place: `kind` stands in front of it, so there is a comma
+                return body.replace(signature, b"")
+        return canonical({field: value for field, value in outer.items() if field != "signature"})
+    except ValueError as error:
+        raise Malformed(str(error)) from error
+
+
 def signed_text(repository_id: str, unsigned: bytes) -> bytes:
     """What is signed of a commit: `unsigned` is its canonical JSON without the signature."""
     return _COMMIT + bytes.fromhex(repository_id) + blake3(unsigned).digest()

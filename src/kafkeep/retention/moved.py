@@ -7,7 +7,8 @@ good runs to garbage and let retention delete the originals. So pruning believes
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Iterator, Set
+from itertools import islice
 from typing import Final
 
 from kafkeep.errors import CorruptionError, CorruptObject
@@ -18,6 +19,8 @@ from kafkeep.repository.reader import PackReader
 from kafkeep.repository.repository import Repository
 from kafkeep.repository.state import State
 
+AT_ONCE: Final = 50_000
+"""Runs that are sorted in memory."""
 _HINT: Final = (
     "Nothing was given up: the packs that these runs were moved out of still hold them. `kafkeep verify` tells all that is"
     " damaged, and the log which commit of kind compact moved them, by whom."
@@ -29,14 +32,16 @@ def check_moved(repository: Repository, packs: Set[str], *, sink: EventSink = ig
     the log says of them. Raises `CorruptObject`, naming what is wrong, `StoreError`.
     """
     state = repository.state
-    runs = sorted(_moved(state, packs), key=lambda run: (run.pack, run.index))
-    if not runs:
+    count = size = 0
+    for run in _moved(state, packs):
+        count, size = count + 1, size + run.facts.stored_bytes
+    if not count:
         return
-    sink(WorkPlanned("check", 0, None, sum(run.facts.stored_bytes for run in runs)))
-    sink(Stage("check", f"{len(runs)} run(s) that were moved out of packs about to be deleted"))
+    sink(WorkPlanned("check", 0, None, size))
+    sink(Stage("check", f"{count} run(s) that were moved out of packs about to be deleted"))
     reader = PackReader(repository.store, repository.id, seal=repository.seal, footers=1)
-    wrong = []
-    for run in runs:
+    wrong: list[str] = []
+    for run in _by_place(_moved(state, packs)):
         try:
             _check(repository, reader, state, run)
         except CorruptionError as error:
@@ -47,9 +52,16 @@ def check_moved(repository: Repository, packs: Set[str], *, sink: EventSink = ig
         raise CorruptObject(f"what was moved is not whole where it lies: {wrong[0]}{more}", hint=_HINT)
 
 
+def _by_place(runs: Iterable[RunRef]) -> Iterator[RunRef]:
+    """Many at a time in the order in which they lie, so that a footer serves all runs of its pack among these."""
+    waiting = iter(runs)
+    while some := sorted(islice(waiting, AT_ONCE), key=lambda run: (run.pack, run.index)):
+        yield from some
+
+
 def _moved(state: State, packs: Set[str]) -> Iterable[RunRef]:
     """Where the runs lie that lay in `packs`: not those that lie in one of them, which are given up, or nowhere any more."""
-    for name in packs:
+    for name in sorted(packs):
         entry = state.packs.get(name)
         for run in () if entry is None else entry.moved:
             known = state.generations[run.generation].runs

@@ -20,6 +20,7 @@ FLEXIBLE: Final = 9
 TOPIC_IDS: Final = 13
 
 _TAG_CURRENT_LEADER: Final = 0
+_NUMBER: Final = struct.Struct(">i")
 _LEADER: Final = struct.Struct(">ii")
 _NOTHING_TO_SAY: Final = b"\x01\x00\x00"
 """No errors of records, no message, no tagged fields: how a flexible answer ends as a rule."""
@@ -63,7 +64,7 @@ class ProducedBatch(NamedTuple):
 
 def encode_produce(
     version: int, batches: Sequence[ProduceBatch], *, acks: int, timeout_ms: int
-) -> list[bytes | memoryview]:
+) -> list[bytes | bytearray | memoryview]:
     """The body of a request as pieces to be sent one behind the other; each topic is listed once."""
     compact = version >= FLEXIBLE
     topics: dict[TopicKey, list[ProduceBatch]] = {}
@@ -71,14 +72,16 @@ def encode_produce(
         topics.setdefault(topic_key(version, batch), []).append(batch)
     head = bytearray(compact_string(None) if compact else string(None))
     head += struct.pack(">hi", acks, timeout_ms) + _count(len(topics), compact=compact)
-    parts: list[bytes | memoryview] = []
+    parts: list[bytes | bytearray | memoryview] = []
     for key, group in topics.items():
         head += _topic_key_bytes(key, compact=compact) + _count(len(group), compact=compact)
         for batch in group:
-            head += struct.pack(">i", batch.topic_partition.partition)
-            head += uvarint(batch.size + 1) if compact else struct.pack(">i", batch.size)
-            parts.append(bytes(head))
-            parts.extend(batch.parts)
+            size = sum(map(len, batch.parts))
+            head += _NUMBER.pack(batch.topic_partition.partition) + (
+                uvarint(size + 1) if compact else _NUMBER.pack(size)
+            )
+            parts.append(head)
+            parts += batch.parts
             head = bytearray(NO_TAGS if compact else b"")
         head += NO_TAGS if compact else b""
     parts.append(bytes(head + (NO_TAGS if compact else b"")))

@@ -8,6 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from kafkeep.model import RecoveryPoint
 from kafkeep.repository.catalogue import PackEntry
+from kafkeep.repository.fold.codecs import CUTS, HISTORIES, PACK_RUNS
+from kafkeep.repository.fold.comparing import same
+from kafkeep.repository.fold.pages import Codec
+from kafkeep.repository.fold.rope import Rope
 from kafkeep.repository.keeping import Retirement
 
 if TYPE_CHECKING:
@@ -52,8 +56,24 @@ def _by_key(what: str, a: Mapping[Any, Any], b: Mapping[Any, Any], told: Callabl
     yield from (f"{what} {str(key)[:_SHORT]}" for key, one in a.items() if key in b and told(one) != told(b[key]))
 
 
-def _held(items: Sequence[Any], pages: bool) -> object:
-    return items if pages else len(items)
+class _Whole:
+    """Equal where the items are, which are compared page by page."""
+
+    __slots__ = ("codec", "items")
+
+    def __init__(self, items: Sequence[Any], codec: Codec[Any]) -> None:
+        self.items = items
+        self.codec = codec
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Whole) and same(Rope.of(self.items), Rope.of(other.items), self.codec)
+
+    def __hash__(self) -> int:
+        raise TypeError("only for comparing")
+
+
+def _held(items: Sequence[Any], codec: Codec[Any], pages: bool) -> object:
+    return _Whole(items, codec) if pages else len(items)
 
 
 def _history(pages: bool) -> Callable[[GenerationState], object]:
@@ -61,15 +81,15 @@ def _history(pages: bool) -> Callable[[GenerationState], object]:
         (known.generation, known.start, known.next_offset, known.opened_at, known.opened_time, known.opened_why),
         (known.closed_at, known.closed_why),
         (list(known.gaps), list(known.gap_numbers)),
-        _held(known.history, pages),
+        _held(known.history, HISTORIES, pages),
     )
 
 
 def _pack(pages: bool) -> Callable[[PackEntry], object]:
     return lambda entry: (
         (entry.name, entry.size, entry.blake3, entry.epoch, entry.number),
-        _held(entry.runs, pages),
-        _held(entry.moved, pages),
+        _held(entry.runs, PACK_RUNS, pages),
+        _held(entry.moved, PACK_RUNS, pages),
     )
 
 
@@ -77,7 +97,7 @@ def _point(pages: bool) -> Callable[[RecoveryPoint], object]:
     return lambda point: (
         (point.number, point.name, point.tags, point.started, point.finished, point.cluster_id, point.selection),
         (point.documents, point.consistency, point.complete, point.failures, point.signer),
-        _held(point.cuts, pages),
+        _held(point.cuts, CUTS, pages),
     )
 
 

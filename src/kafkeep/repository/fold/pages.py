@@ -5,7 +5,8 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Final, Generic, Protocol, TypeVar
+from functools import partial
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 from kafkeep.records import dataclass
 from kafkeep.repository.fold.rope import Block, Part, Rope
@@ -25,6 +26,8 @@ class Codec(Generic[T]):
     encode: Callable[[Sequence[T]], object]
     decode: Callable[[object], Sequence[T]]
     """Raises ValueError, KeyError, TypeError for a value that no `encode` made."""
+    rows: Callable[[object], Sequence[Any]]
+    """The value of a page as rows that are equal where items are, and say nothing else. Raises as `decode`."""
     weigh: Callable[[T], int]
     """What an item counts for where pages and memory are bounded; 1 for a usual run."""
 
@@ -38,8 +41,46 @@ class Pages(Protocol):
     def items(self, page: bytes, codec: Codec[T]) -> Sequence[T]:
         """What lies on a page. Raises `StoreError` when it is lost."""
 
+    def rows(self, page: bytes, codec: Codec[Any]) -> Sequence[Any]:
+        """The same as `Codec.rows`. Raises as `items`."""
+
+    def check(self, page: bytes) -> None:
+        """Look whether it is there and whole. Raises as `items`."""
+
     def ahead(self, pages: Sequence[bytes]) -> None:
         """These are about to be asked for, in this order."""
+
+
+class Piece:
+    """Rows of one page, from `first` to `stop`."""
+
+    __slots__ = ("_first", "_rows", "_stop", "check", "place")
+
+    def __init__(
+        self,
+        place: tuple[bytes, int] | None,
+        rows: Callable[[], Sequence[Any]],
+        check: Callable[[], None],
+        first: int,
+        stop: int,
+    ) -> None:
+        self.place = place
+        """The digest of the page and the first row of it: the same rows where it is the same. None for rows in memory, and
+        once some are taken.
+        """
+        self.check = check
+        """Reads the page and looks at its digest. Raises `StoreError`."""
+        self._rows = rows
+        self._first = first
+        self._stop = stop
+
+    def __len__(self) -> int:
+        return self._stop - self._first
+
+    def taken(self, count: int) -> Sequence[Any]:
+        """The next rows, which are not in it from here on."""
+        first, self._first, self.place = self._first, self._first + count, None
+        return self._rows()[first : first + count]
 
 
 class Segment(Generic[T]):
@@ -72,13 +113,25 @@ class Segment(Generic[T]):
         return self._page(index)[place - self.starts[index]]
 
     def items(self, first: int, stop: int) -> Iterator[T]:
+        for index, low, high in self._stretches(first, stop):
+            yield from self._page(index)[low:high]
+
+    def pieces(self, first: int, stop: int) -> Iterator[Piece]:
+        """The same in rows."""
+        for index, low, high in self._stretches(first, stop):
+            page = self._digest(index)
+            rows, check = partial(self.source.rows, page, self.codec), partial(self.source.check, page)
+            yield Piece((page, low), rows, check, low, high)
+
+    def _stretches(self, first: int, stop: int) -> Iterator[tuple[int, int, int]]:
+        """Page by page: its index, and which of its items lie between. Pages are announced before they are needed."""
         index = announced = bisect_right(self.starts, first) - 1
         while first < stop:
             if index == announced:
                 announced = min(index + _AHEAD, bisect_right(self.starts, stop - 1))
                 self.source.ahead([self._digest(each) for each in range(index, announced)])
             start, end = self.starts[index], min(self.starts[index + 1], stop)
-            yield from self._page(index)[first - start : end - start]
+            yield index, first - start, end - start
             first, index = end, index + 1
 
 

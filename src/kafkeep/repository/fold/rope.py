@@ -155,13 +155,16 @@ class Rope(Lazy[T]):
 
     def extended(self, more: Iterable[T]) -> Rope[T]:
         """A longer version; this one does not change."""
-        held = self._count - self._base()
+        base = self._ends[-1] if self._ends else 0
+        held, tail = self._count - base, self._tail
+        if len(tail) != held:
+            tail = tail[:held]
+        tail.extend(more)
         following: Rope[T] = object.__new__(Rope)
         following._blocks, following._firsts, following._ends = self._blocks, self._firsts, self._ends
-        following._tail = self._tail if len(self._tail) == held else self._tail[:held]
-        following._tail.extend(more)
-        following._count = self._base() + len(following._tail)
-        following._last = self._last if following._count == self._base() else None
+        following._tail = tail
+        following._count = base + len(tail)
+        following._last = None if tail else self._last
         return following
 
     def parts(self) -> Iterator[Part[T]]:

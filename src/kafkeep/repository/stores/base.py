@@ -56,6 +56,15 @@ class Upload(ABC):
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Append bytes; `data` may be reused as soon as the call returns. Raises `StoreError`."""
 
+    def lend(self, data: bytes | bytearray | memoryview) -> None:
+        """Append bytes that stay as they are until `settle` has returned: they may be on their way until then. Raises
+        `StoreError`, also for what was lent before."""
+        self.write(data)
+
+    def settle(self) -> None:
+        """What was lent may be reused when this returns. May be called from another thread. Raises `StoreError`."""
+        return
+
     @abstractmethod
     def publish(self, name: str) -> None:
         """Make the bytes durable under `name`. Raises `ObjectExists`, `StoreError`.

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from typing import Final
 
 from kafkeep import native
+from kafkeep.memory import pages
 
 if sys.platform == "linux":
     import fcntl
@@ -49,13 +50,7 @@ class Blocks:
         with self._lock:
             if self._spare:
                 return self._spare.pop()
-        block = mmap.mmap(-1, BLOCK_BYTES)
-        if hasattr(mmap, "MADV_HUGEPAGE"):
-            try:
-                block.madvise(mmap.MADV_HUGEPAGE)
-            except OSError:
-                return block  # a kernel without huge pages
-        return block
+        return pages(BLOCK_BYTES)
 
     def give(self, block: mmap.mmap) -> None:
         with self._lock:

@@ -14,8 +14,9 @@ import os
 import stat
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -30,7 +31,8 @@ from kafkeep.errors import (
 from kafkeep.logger import get_logger
 from kafkeep.repository.names import check_hint_name, check_object_name, check_prefix
 from kafkeep.repository.stores.base import Capabilities, ObjectInfo, Store, Upload
-from kafkeep.repository.stores.file_output import Blocks, FileOutput
+from kafkeep.repository.stores.behind import Behind
+from kafkeep.repository.stores.file_output import SMALL_BYTES, Blocks, FileOutput
 
 log = get_logger(__name__)
 
@@ -306,16 +308,40 @@ class _LocalUpload(Upload):
         self._name = name
         self._file = file
         self._output = FileOutput(file, store._blocks, _writev)
+        self._behind: Behind | None = None
+        """What writes beside the thread that has this upload, once something was lent."""
         self._open = True
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        try:
-            self._output.write(data)
-        except OSError as error:
-            raise translate(error, f"cannot write in {self._store.url}") from error
+        with self._writing():
+            if self._behind is None:
+                self._output.write(data)
+            elif len(data) <= SMALL_BYTES:
+                self._behind.put(partial(self._output.write, bytes(data)))
+            else:
+                self._behind.settle()
+                self._output.write(data)
+
+    def lend(self, data: bytes | bytearray | memoryview) -> None:
+        if len(data) <= SMALL_BYTES:
+            self.write(data)
+            return
+        with self._writing():
+            if self._behind is None:
+                self._behind = Behind("write")
+            self._behind.put(partial(self._output.write, data))
+
+    def settle(self) -> None:
+        if self._behind is not None:
+            with self._writing():
+                self._behind.settle()
+
+    def _writing(self) -> AbstractContextManager[None]:
+        return _translated(f"cannot write in {self._store.url}")
 
     def publish(self, name: str) -> None:
         check_object_name(name)
+        self.settle()
         with _translated(f"cannot create {name} in {self._store.url}"):
             self._output.flush()
             os.fsync(self._file)
@@ -365,6 +391,8 @@ class _LocalUpload(Upload):
     def _close(self) -> None:
         if self._open:
             self._open = False
+            if self._behind is not None:
+                self._behind.close()
             self._output.close()
             os.close(self._file)
             os.close(self._folder)
