@@ -13,7 +13,7 @@ from kafkeep.model import NO_TOPIC_ID, Generation, OffsetRange, RecoveryPoint
 from kafkeep.offset_map import MappedPartition, MappedPartitions, OffsetMap
 from kafkeep.records import dataclass
 from kafkeep.reports import UNREADABLE, PassedOver, Report, readable_reports
-from kafkeep.repository.documents import offset_map_from_json
+from kafkeep.repository.documents import Json, offset_map_from_json, offset_map_to_json
 from kafkeep.repository.nouns import decode_generation, fields, integer, text
 from kafkeep.repository.repository import Repository
 
@@ -24,12 +24,27 @@ _OPENED = "restore-opened"
 _FINISHED = "restore-finished"
 _OFFSET_MAP = "offset-map"
 _KINDS: Final = (_STARTED, _OPENED, _FINISHED)
+_MOST_ROWS: Final = 8
+"""Of an offset map in a report: it takes about as much room there as the digest of a document of its own."""
 NO_REPORTS: Final = "none"
 """In the place of the name of a restore: go by no report."""
 _NO_OTHER: Final = (
     "No other report tells where the records of this point lie on this cluster. Name a map with --map, the restore to go"
     " by with --restored-by=audit/…, or say --restored-by=none to go by no report."
 )
+
+
+def keep_offset_map(repository: Repository, offsets: OffsetMap) -> Json:
+    """What a report holds of an offset map: the map itself where it is short, as nearly all are, else the digest of the
+    document that it is stored in. So the objects of a restore do not grow with its partitions. Raises `StoreError`.
+    """
+    value = offset_map_to_json(offsets)
+    return value if len(offsets.rows) <= _MOST_ROWS else repository.put_document(_OFFSET_MAP, value)
+
+
+def kept_offset_map(repository: Repository, kept: Json) -> OffsetMap:
+    """The map that a report holds or names. Raises `CorruptObject`, `StoreError`."""
+    return offset_map_from_json(repository.document(_OFFSET_MAP, kept) if isinstance(kept, str) else kept)
 
 
 def mapped_in_file(path: str) -> MappedPartitions:
@@ -223,7 +238,7 @@ def _of_reported(repository: Repository, part: Any, topic_ids: dict[str, str]) -
     return MappedPartition(
         source=decode_generation(part["source"]),
         target=decode_generation([target, NO_TOPIC_ID, target_number, 0]).topic_partition,
-        offsets=offset_map_from_json(repository.document(_OFFSET_MAP, part["offset_map"])),
+        offsets=kept_offset_map(repository, part["offset_map"]),
         source_range=_range(start, stop),
         complete=bool(part["complete"]),
         target_topic_id=topic_ids.get(target),
@@ -292,10 +307,7 @@ def _spread(repository: Repository, restored: SpreadRestore, topic: Any) -> Spre
             for partition, topic_id, lineage, start, stop in topic["sources"]
         },
         offsets={
-            integer(part["target"][1], "partition"): offset_map_from_json(
-                repository.document(_OFFSET_MAP, part["offset_map"])
-            )
-            for part in parts
+            integer(part["target"][1], "partition"): kept_offset_map(repository, part["offset_map"]) for part in parts
         },
     )
 
@@ -306,6 +318,8 @@ __all__ = [
     "MappedPartitions",
     "RestoresTold",
     "SpreadRestore",
+    "keep_offset_map",
+    "kept_offset_map",
     "mapped_in_file",
     "told_by_restores",
 ]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from enum import Enum
 from pathlib import PurePath
-from typing import Any
+from typing import Any, Final, cast
 
 from kafkeep.cli.text import STARS
 from kafkeep.errors import KafkeepError
@@ -18,6 +18,7 @@ from kafkeep.secret import Secret
 from kafkeep.times import rfc3339
 
 Clean = Callable[[str], str]
+_SHOWN: Final = object()
 
 
 def to_json(value: object, clean: Clean = str) -> Any:
@@ -27,7 +28,10 @@ def to_json(value: object, clean: Clean = str) -> Any:
     made into first, or None for a field that is left out), bytes base64, enums their value (their name where the
     value is a number), times RFC 3339 in UTC, sets sorted lists, keys of mappings text. TypeError for anything else.
     """
-    if value is None or isinstance(value, bool):
+    kind = type(value)
+    if kind is str:
+        return clean(cast(str, value))
+    if kind is int or kind is bool or value is None:
         return value
     if isinstance(value, Enum):
         return to_json(value.name if isinstance(value.value, int) else value.value, clean)
@@ -40,13 +44,38 @@ def to_json(value: object, clean: Clean = str) -> Any:
     return _composite(value, clean)
 
 
-def _as_it_is(value: object) -> object:
-    return value
+_Shown = tuple[tuple[str, Callable[[Any], object] | None], ...]
+_known: dict[type, _Shown | None] = {}
+
+
+def _shown(kind: type) -> _Shown | None:
+    """Names of the fields of a dataclass that are shown, and what their values are made into first (None: nothing); None
+    for other classes. Kept, because a summary may hold tens of thousands of one class.
+    """
+    if kind not in _known:
+        _known[kind] = _fields_of(kind) if dataclasses.is_dataclass(kind) else None
+    return _known[kind]
+
+
+def _fields_of(kind: Any) -> _Shown:
+    return tuple(
+        (field.name, field.metadata.get("json"))
+        for field in dataclasses.fields(kind)
+        if field.metadata.get("json", _SHOWN) is not None
+    )
 
 
 def _composite(value: object, clean: Clean) -> Any:
     if isinstance(value, Secret):
         return STARS
+    if isinstance(value, KafkeepError):
+        return error_fields(value, clean)
+    shown = _shown(type(value))
+    if shown is not None:
+        return {
+            name: to_json(getattr(value, name) if made is None else made(getattr(value, name)), clean)
+            for name, made in shown
+        }
     if isinstance(value, (bytes, bytearray, memoryview)):
         return base64.b64encode(value).decode()
     if isinstance(value, datetime):
@@ -57,14 +86,6 @@ def _composite(value: object, clean: Clean) -> Any:
         return value.total_seconds()
     if isinstance(value, PurePath):
         return clean(str(value))
-    if isinstance(value, KafkeepError):
-        return error_fields(value, clean)
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {
-            field.name: to_json(field.metadata.get("json", _as_it_is)(getattr(value, field.name)), clean)
-            for field in dataclasses.fields(value)
-            if field.metadata.get("json", _as_it_is) is not None
-        }
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return {name: to_json(part, clean) for name, part in zip(value._fields, value, strict=True)}
     return _collection(value, clean)

@@ -44,6 +44,8 @@ WIDE: Final = 10_000
 RICH_VARIABLES: Final = ("FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE")
 """With one of them in the environment rich draws into files as on a terminal."""
 _BETWEEN: Final = "  "
+_BESIDE_PROGRESS: Final = (PartitionDone, PackStored)
+"""Events that come while records flow, perhaps by the thousand: they do not make progress told earlier."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +150,8 @@ class JsonOutput(Output):
 
     def _event(self, event: Event) -> None:
         if not isinstance(event, Progress):
-            self._flush_progress()
+            if not isinstance(event, _BESIDE_PROGRESS):
+                self._flush_progress()
             self._event_line(event)
             return
         self._add(event)

@@ -7,9 +7,9 @@ from datetime import datetime
 from pathlib import Path
 
 from kafkeep.errors import LabError
-from kafkeep.lab import config, files, logins, process, state, tls
+from kafkeep.lab import config, files, logins, process, state, storage, tls
 from kafkeep.lab.cache import Progress, quiet
-from kafkeep.lab.cluster import Lab, PortTaken, new_cluster_id, run_all
+from kafkeep.lab.cluster import Lab, PortTaken, new_id
 from kafkeep.lab.config import LabOptions, NodeLayout, SecurityFiles
 from kafkeep.lab.guard import Guard
 from kafkeep.lab.java import Java, KafkaHome, find_java, find_kafka
@@ -117,8 +117,15 @@ def _prepare(
             security=security,
         )
         files.write_private(layout.properties_file, config.properties_text(settings))
-    cluster_id = new_cluster_id()
-    run_all([_format_command(layout, cluster_id, java, home, jvm) for layout in layouts], env=env)
+    cluster_id = new_id()
+    storage.format_nodes(
+        layouts,
+        options.log_dirs,
+        cluster_id,
+        [_format_command(layout, cluster_id, java, home, jvm) for layout in layouts],
+        key=(java.executable, home.class_path, repr(options)),
+        env=env,
+    )
     nodes = tuple(
         NodeState(
             node_id=layout.node_id,

@@ -371,7 +371,7 @@ class Lab:
         self.stop()
 
 
-def new_cluster_id() -> str:
+def new_id() -> str:
     """A random id as Kafka's own tool makes them: 16 bytes, URL-safe base64, never with a leading dash."""
     while (text := base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()).startswith("-"):
         pass

@@ -34,8 +34,9 @@ def check_ends(cluster: Cluster, progress: Sequence[PartitionProgress], *, appen
         appended: Target topics that hold records of others, too: their log ends prove nothing.
     """
     targets = [state.part.target for state in progress]
-    start = cluster.offsets(targets, EARLIEST)
-    end = cluster.offsets(targets, LATEST)
+    topology = cluster.topology({target.topic for target in targets})
+    start = cluster.offsets(targets, EARLIEST, topology=topology)
+    end = cluster.offsets(targets, LATEST, topology=topology)
     partitions: list[RestoredPartition] = []
     failures: list[Failure] = []
     for state in sorted(progress, key=lambda state: state.part.target):

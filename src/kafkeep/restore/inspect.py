@@ -45,13 +45,16 @@ def survey_target(cluster: Cluster, metadata: ClusterMetadata, options: RestoreO
 
 def _target_topics(cluster: Cluster, topology: Topology, there: Sequence[TopicTopology]) -> dict[str, TargetTopic]:
     readable = [topic for topic in there if topic.error == ErrorCode.NONE]
-    partitions = [TopicPartition(topic.name, part.partition) for topic in readable for part in topic.partitions]
+    own_partitions = {
+        topic.name: [TopicPartition(topic.name, part.partition) for part in topic.partitions] for topic in readable
+    }
+    partitions = [partition for own in own_partitions.values() for partition in own]
     start = cluster.offsets(partitions, EARLIEST, topology=topology)
     end = cluster.offsets(partitions, LATEST, topology=topology)
     configs = cluster.admin.topic_configs([topic.name for topic in readable])
     found: dict[str, TargetTopic] = {}
     for topic in there:
-        own = [partition for partition in partitions if partition.topic == topic.name]
+        own = own_partitions.get(topic.name, [])
         entries = configs.get(topic.name, ())
         errors = [code for p in own for code in (start[p].error, end[p].error) if code] + [topic.error] * bool(
             topic.error

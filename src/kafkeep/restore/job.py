@@ -10,7 +10,6 @@ from datetime import datetime
 from typing import Any
 
 from kafkeep.kafka.topology import NO_NODE
-from kafkeep.repository.documents import offset_map_to_json
 from kafkeep.repository.repository import Repository
 from kafkeep.repository.shapes import to_shape
 from kafkeep.restore.options import RestoreOptions
@@ -24,7 +23,8 @@ from kafkeep.restore.record import (
     planned_ranges,
 )
 from kafkeep.restore.result import RepartitionedTopic, RestoredGroup, RestoredPartition, RestoreResult
-from kafkeep.restore.unfinished import FINISHED, LOADED, OFFSET_MAP, OPENED, STARTED, job_by_name
+from kafkeep.restore.unfinished import FINISHED, LOADED, OPENED, STARTED, job_by_name
+from kafkeep.restore_reports import keep_offset_map
 from kafkeep.times import rfc3339
 
 
@@ -182,14 +182,13 @@ class RestoreJob:
         )
 
     def _partition(self, part: RestoredPartition) -> dict[str, Any]:
-        digest = self._repository.put_document(OFFSET_MAP, offset_map_to_json(part.offset_map))
         return {
             "source": [part.source.topic, part.source.topic_id, part.source.partition, part.source.lineage],
             "source_range": [part.source_range.start, part.source_range.stop],
             "target": [part.target.topic, part.target.partition],
             "complete": part.complete,
             "records": part.offset_map.records,
-            "offset_map": digest,
+            "offset_map": keep_offset_map(self._repository, part.offset_map),
         }
 
     def _repartitioned(self, topic: RepartitionedTopic) -> dict[str, Any]:

@@ -93,6 +93,8 @@ class _Stream:
         self._batches = batches(progress)
         self._next: ReadyBatch | None = None
         self._map = OffsetMapBuilder(progress.rows)
+        self._target = progress.part.target
+        self._target_id = progress.target_id
         self.in_flight: deque[ReadyBatch] = deque()
         """Sent and not acknowledged, oldest first; without their bytes, which are read again if need be."""
         self.unanswered = 0
@@ -128,13 +130,22 @@ class _Stream:
         batch = None if self.rewinding or self.retry_at > now else self.peek()
         return 0 if batch is None else batch.size
 
-    def take(self) -> ReadyBatch:
-        batch, self._next = self.peek(), None
+    def next_size(self, now: float) -> int:
+        """Bytes of the batch that may be sent next; 0 where none may."""
+        if self.rewinding or self.retry_at > now or len(self.in_flight) >= self.most_in_flight:
+            return 0
+        batch = self._next if self._next is not None else self.peek()
+        return 0 if batch is None else batch.size
+
+    def take(self) -> ProduceBatch:
+        """The next batch, which `peek` has shown to be there."""
+        batch, self._next = self._next, None
         if batch is None:
             raise RuntimeError("take() without a batch: peek() tells whether there is one")
-        self.in_flight.append(ReadyBatch((), *batch[1:]))
+        parts, size, records, pieces, next_source, sequence = batch
+        self.in_flight.append(ReadyBatch((), size, records, pieces, next_source, sequence))
         self.unanswered += 1
-        return batch
+        return ProduceBatch(self._target, self._target_id, parts)
 
     def acknowledge(self, base_offset: int) -> ReadyBatch:
         """The oldest batch under way is in, its first record at `base_offset`."""
@@ -191,7 +202,7 @@ class PartitionProducer:
         self._batches = batches
         self._waiting = deque(task.partitions)
         self._streams: dict[TopicPartition, _Stream] = {}
-        self._order: deque[TopicPartition] = deque()
+        self._order: deque[_Stream] = deque()
         self._ended: list[PartitionProgress] = []
 
     def run(self) -> tuple[PartitionProgress, ...]:
@@ -218,7 +229,7 @@ class PartitionProducer:
         while self._waiting and len(self._streams) < MOST_OPEN and ready < enough:
             progress = self._waiting.popleft()
             stream = self._streams[progress.part.target] = _Stream(progress, self._batches)
-            self._order.append(progress.part.target)
+            self._order.append(stream)
             ready += stream.ready_bytes(now)
 
     def _fill(self) -> None:
@@ -232,17 +243,13 @@ class PartitionProducer:
         request: list[ProduceBatch] = []
         size = 0
         now = time.monotonic()
-        for partition in list(self._order):
-            stream = self._streams[partition]
-            if stream.rewinding or stream.retry_at > now or len(stream.in_flight) >= stream.most_in_flight:
+        for stream in self._order:
+            if not (more := stream.next_size(now)):
                 continue
-            if (batch := stream.peek()) is None:
-                continue
-            if request and size + batch.size > self._request_bytes:
+            if request and size + more > self._request_bytes:
                 break
-            stream.take()
-            request.append(ProduceBatch(partition, stream.progress.target_id, batch.parts))
-            size += batch.size
+            request.append(stream.take())
+            size += more
         self._order.rotate(-len(request))
         return request
 
@@ -292,12 +299,15 @@ class PartitionProducer:
 
     def _settle(self) -> None:
         """Ends what is finished; what failed goes back once none of its batches is on this connection any more."""
-        for stream in list(self._streams.values()):
+        over: list[_Stream] = []
+        for stream in self._order:
             if stream.rewinding:
                 if stream.unanswered == 0:
                     stream.rewind()
             elif not stream.in_flight and stream.peek() is None:
-                self._end(stream, DONE)
+                over.append(stream)
+        for stream in over:
+            self._end(stream, DONE)
 
     def _pause(self) -> None:
         """Nothing is under way: every partition that is left waits for its next try."""
@@ -307,7 +317,7 @@ class PartitionProducer:
     def _end(self, stream: _Stream, status: str, reason: str = "", message: str = "") -> None:
         ended = stream.end(status, reason, message)
         del self._streams[ended.part.target]
-        self._order.remove(ended.part.target)
+        self._order.remove(stream)
         self._ended.append(ended)
         if status == DONE:
             self._sink(PartitionDone("restore", ended.part.target, ended.records, ended.size_bytes))

@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
+from kafkeep import native
 from kafkeep.errors import CorruptBatch
-from kafkeep.kafka.wire.batch import HEADER_SIZE
+from kafkeep.kafka.wire.batch import HEADER_SIZE, LENGTH_END
 from kafkeep.kafka.wire.codecs import GZIP, LZ4, NONE, SNAPPY, ZSTD, decompress
 from kafkeep.kafka.wire.growing import HEAD_GROWTH, Growing
 from kafkeep.kafka.wire.repack import LARGEST_HEAD, Slices, cut_out, ranges_of
-from kafkeep.model import BatchInfo
+from kafkeep.model import CODEC_MASK, CONTROL_BIT, LOG_APPEND_TIME_BIT, BatchInfo
 from kafkeep.playback import Stretch
 from kafkeep.records import dataclass
 from kafkeep.restore.guard import MAX_MESSAGE_BYTES
@@ -40,6 +41,9 @@ LARGEST_JOINING: Final = (
     _MOST_JOINING_PACKED[ZSTD],
 )
 """Both by the number of the codec."""
+_ATTRIBUTES_AT: Final = 22
+"""Where a batch has the lower byte of them."""
+_NOT_PLAIN: Final = CODEC_MASK | LOG_APPEND_TIME_BIT | CONTROL_BIT
 _INFLATION: Final = 6
 _INFLATION_BYTES: Final = 256
 """What no codec can pack takes at most a sixth and some bytes more (Snappy's own bound, the worst of them)."""
@@ -202,12 +206,15 @@ def gathered_up_to_full(found: Iterable[Stored | StoredStretch], most_bytes: int
                     yield ended
                 group = _Full(most_bytes)
                 yield Together((), NONE, 0, alone=each.stretch)
-            if (batch := group.takes_all_of(each)) is None:
+            if (left := group.takes_all_of(each)) is None:
                 break
             if (ended := group.end()) is not None:
                 yield ended
-            group = _Full(most_bytes)
-            group.begin(batch)
+            if isinstance(left, Stored):
+                group = _Full(most_bytes)
+                group.begin(left)
+            else:
+                group = left
             if isinstance(each, Stored):
                 break
     if (ended := group.end()) is not None:
@@ -218,6 +225,7 @@ class _Full:
     """Batches that become one by the rule `UP_TO_FULL`. The first is only opened when a second one could join it."""
 
     def __init__(self, most_bytes: int) -> None:
+        self._most_bytes = most_bytes
         self._most = most_bytes - HEADER_SIZE
         self._first: Stored | None = None
         self._closed = False
@@ -232,7 +240,7 @@ class _Full:
     @property
     def is_open(self) -> bool:
         """Whether something could still join what is there."""
-        return self._first is not None and not self._closed
+        return (self._first is not None or self._batches > 0) and not self._closed
 
     def begin(self, batch: Stored) -> None:
         self._first = batch
@@ -240,15 +248,36 @@ class _Full:
         self._next_source = batch.next_source
         self._closed = not _joins(batch)
 
-    def takes_all_of(self, found: Stored | StoredStretch) -> Stored | None:
-        """The first batch that does not join, None when there is none."""
+    def begins_in(self, stretch: Stretch) -> bool:
+        """True when the next batches of the stretch are the first of this group, at least two of them, none of which had to
+        be looked at. Else nothing has changed.
+        """
+        at, next_offset = stretch.position, stretch.next_offset
+        if not _may_be_plain(stretch.chunk, at):
+            return False
+        self._growing = Growing(self._most)
+        if self._takes_of(stretch) and stretch.position > at + _size_at(stretch.chunk, at):
+            self._batches = 2  # or more
+            return True
+        stretch.position, stretch.next_offset = at, next_offset
+        return False
+
+    def takes_all_of(self, found: Stored | StoredStretch) -> Stored | _Full | None:
+        """The first batch that does not join, or the group that it is the first of; None when all have joined."""
         if isinstance(found, Stored):
             return None if self.takes(found) else found
-        while not found.stretch.is_over:
-            if not self._takes_of(found.stretch):
-                batch = found.take()
-                if batch is not None and not self.takes(batch):
-                    return batch
+        stretch = found.stretch
+        while not stretch.is_over:
+            if self._takes_of(stretch) and stretch.position == len(stretch.chunk):
+                break
+            # What the helper leaves here and takes as another group's first is too much for this group.
+            if not self.is_open or self._growing is not None:
+                following = _Full(self._most_bytes)
+                if following.begins_in(stretch):
+                    return following
+            batch = found.take()
+            if batch is not None and not self.takes(batch):
+                return batch
         return None
 
     def _takes_of(self, stretch: Stretch) -> bool:
@@ -277,7 +306,7 @@ class _Full:
 
     def takes(self, batch: Stored) -> bool:
         """True when the batch has joined."""
-        if self._first is None or self._closed or not _joins(batch):
+        if not self.is_open or not _joins(batch):
             return False
         if self._codec != batch.info.codec and NONE not in (self._codec, batch.info.codec):
             return False
@@ -338,13 +367,27 @@ class _Full:
 
     def end(self) -> Together | None:
         first = self._first
-        if first is None:
-            return None
         if self._batches > 1:
             return Together((), self._codec, self._next_source, growing=self._growing, pieces=self._pieces)
+        if first is None:
+            return None
         if first.records is None:
             return Together((), first.info.codec, first.next_source, first)
         return Together((first.records,), first.info.codec, first.next_source)
+
+
+def _may_be_plain(chunk: memoryview, position: int) -> bool:
+    """Whether the C helper is there and the batch at this place may be one that it takes."""
+    return (
+        native.append_batches is not None
+        and len(chunk) - position >= HEADER_SIZE
+        and not chunk[position + _ATTRIBUTES_AT] & _NOT_PLAIN
+    )
+
+
+def _size_at(chunk: memoryview, position: int) -> int:
+    """Of the batch there, by its length field."""
+    return LENGTH_END + int.from_bytes(chunk[position + LENGTH_END - 4 : position + LENGTH_END])
 
 
 def _joins(batch: Stored) -> bool:

@@ -14,10 +14,13 @@ from kafkeep.kafka.topology import NO_NODE
 from kafkeep.model import Failure, TopicPartition
 from kafkeep.records import dataclass
 from kafkeep.restore.guard import Guard
-from kafkeep.restore.plan import CREATE, RestorePlan, TopicRestore
+from kafkeep.restore.plan import CREATE, RestorePlan, TopicRestore, examples
 from kafkeep.restore.record import OpenedTopic
 
 _READY_SECONDS = 60.0
+"""From one partition that gets a leader to the next, at least."""
+_SECONDS_EACH = 0.05
+"""What a busy broker takes to make a partition. It tells of many together, once it has made all of them."""
 _POLL_SECONDS = 0.1
 
 
@@ -90,20 +93,30 @@ def _new_topic(topic: TopicRestore) -> NewTopic:
 
 
 def _await_leaders(cluster: Cluster, topics: list[TopicRestore]) -> dict[str, str]:
-    """Topic ids once every partition of every topic has a leader. Raises `KafkaUnreachable` after a minute without."""
+    """Topic ids once every partition of every topic has a leader. Raises `KafkaUnreachable` after a minute, or longer where
+    thousands are missing, in which no further one got a leader: brokers make partitions one by one.
+    """
     waiting = {topic.target: topic.partitions for topic in topics}
     ids: dict[str, str] = {}
-    deadline = time.monotonic() + _READY_SECONDS
+    ready, most = 0, -1
+    patience = deadline = 0.0
     while waiting:
         topology = cluster.topology(sorted(waiting))
+        led = ready
         for name, count in list(waiting.items()):
             topic = topology.topics[name]
-            leaders = [part.leader for part in topic.partitions if part.leader != NO_NODE]
-            if topic.error == ErrorCode.NONE and len(leaders) >= count:
+            leaders = sum(part.leader != NO_NODE for part in topic.partitions)
+            led += leaders
+            if topic.error == ErrorCode.NONE and leaders >= count:
                 ids[name] = topic.topic_id
+                ready += leaders
                 del waiting[name]
+        if led > most:
+            most, patience = led, max(_READY_SECONDS, _SECONDS_EACH * sum(waiting.values()))
+            deadline = time.monotonic() + patience
         if waiting and time.monotonic() > deadline:
-            raise KafkaUnreachable(f"no leader for all partitions of {', '.join(sorted(waiting))} after a minute")
+            named = examples(sorted(waiting), str)
+            raise KafkaUnreachable(f"no leader for all partitions of {named}, and none got one for {patience:.0f} s")
         if waiting:
             time.sleep(_POLL_SECONDS)
     return ids

@@ -14,17 +14,16 @@ from kafkeep.errors import CorruptObject, GuardRefused, UnknownFormat, UsageErro
 from kafkeep.model import Generation, OffsetRange, TopicPartition
 from kafkeep.records import dataclass
 from kafkeep.reports import PassedOver, readable_reports
-from kafkeep.repository.documents import offset_map_from_json
 from kafkeep.repository.repository import Repository
 from kafkeep.repository.shapes import from_shape
 from kafkeep.restore.options import SMALL_ONES, RestoreOptions
 from kafkeep.restore.record import JobBeginning, JobRecord, LoadedPartition, OpenedTopic
+from kafkeep.restore_reports import kept_offset_map
 
 STARTED: Final = "restore-started"
 OPENED: Final = "restore-opened"
 LOADED: Final = "restore-loaded"
 FINISHED: Final = "restore-finished"
-OFFSET_MAP: Final = "offset-map"
 NEWEST: Final = "newest"
 _LATER: Final = (OPENED, LOADED, FINISHED)
 _BEFORE: Final[Mapping[str, Any]] = {"repack_rule": SMALL_ONES}
@@ -234,7 +233,7 @@ def _loaded(repository: Repository, part: Any) -> LoadedPartition:
         source=Generation(topic, topic_id, number, lineage),
         target=TopicPartition(*part["target"]),
         source_range=OffsetRange(start, stop),
-        offset_map=offset_map_from_json(repository.document(OFFSET_MAP, part["offset_map"])),
+        offset_map=kept_offset_map(repository, part["offset_map"]),
         size_bytes=from_shape(int, part["size_bytes"], "size_bytes"),
     )
 
