@@ -9,6 +9,7 @@ import shutil
 import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -17,13 +18,15 @@ from typing import Any, Final
 
 from rich.console import Console
 
-from bench import entry, machine, outcome, peers, plots, profiles, report, window
+from bench import contestants, entry, machine, outcome, peers, plots, profiles, report, window
+from bench.contestants import PRODUCE_LARGE
 from bench.field import Field, offered_executors
 from bench.measure import BenchError, run
 from bench.outcome import Outcome
 from bench.rounds import cleared, prepare
 from bench.window import WindowOutcome
-from bench.workloads import WORKLOADS, Workload, by_name
+from bench.workloads import WORKLOADS, by_name
+from kafkeep.errors import KafkeepError
 from kafkeep.kafka.cluster import Cluster
 from kafkeep.kafka.config import ClusterConfig
 from kafkeep.lab import LabOptions, start
@@ -45,6 +48,11 @@ def arguments(given: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help=f"{QUICK_MB} MB and one round, nothing warmed up")
     parser.add_argument("--rounds", type=int, help="measured rounds at most (default 3; some workloads take fewer)")
     parser.add_argument("--only", type=chosen_names, help=f"some workloads alone, of {','.join(NAMES)}")
+    whom = f"contestants by name or kind, of {','.join((*contestants.KINDS, *contestants.NAMES))}"
+    parser.add_argument("--contestants", type=words, help=f"these alone, and whom they need; {whom}")
+    parser.add_argument(
+        "--without", type=words, default=(), help="all but these contestants, such as peer or oso-backup"
+    )
     parser.add_argument("--dir", type=Path, help="where brokers and repositories live (default: the temporary folder)")
     parser.add_argument("--profile", action="store_true", help="CPU by thread and function instead of a contest")
     parser.add_argument("--docs", type=Path, help="a Markdown page whose measured part is replaced, plots beside it")
@@ -60,7 +68,15 @@ def arguments(given: Sequence[str]) -> argparse.Namespace:
     options.rounds = options.rounds if options.rounds is not None else 1 if options.quick else 3
     if options.rounds < 1 or options.size < 16:
         parser.error("at least 1 round and 16 MB")
+    try:
+        options.chosen = contestants.chosen(options.contestants, options.without)
+    except ValueError as error:
+        parser.error(str(error))
     return options
+
+
+def words(text: str) -> tuple[str, ...]:
+    return tuple(text.split(","))
 
 
 def chosen_names(text: str) -> frozenset[str]:
@@ -149,40 +165,74 @@ def write_docs(page: Path, outcomes: Sequence[Outcome], found: WindowOutcome | N
 
 
 def contest(options: argparse.Namespace, console: Console) -> None:
-    chosen = [workload for workload in WORKLOADS if options.only is None or workload.name in options.only]
-    with_window = options.only is None or window.NAME in options.only
+    """A workload that cannot be played is told and the next one begins, with a broker of its own.
+
+    Raises BenchError at the end when that happened.
+    """
     results = Results(console)
+    failed: list[str] = []
     with working_folder(options.dir, _ROOM * options.size * 10**6) as parent:
-        for is_wide, heap_mb in ((False, _NARROW_MB), (True, _WIDE_MB)):
-            mine = [workload for workload in chosen if workload.is_wide == is_wide]
-            if not mine and (is_wide or not with_window):
-                continue
-            folder = parent / ("wide" if is_wide else "narrow")
-            folder.mkdir()
-            with opened(folder, console, heap_mb=heap_mb) as field:
-                results.facts = {**machine.facts(folder, field.lab), **peers.versions(field.oso)}
-                for workload in mine:
-                    warm_up = not options.quick and workload is mine[0]
-                    results.add(play(field, workload, options, warm_up=warm_up))
-                if with_window and not is_wide:
-                    results.add(play_window(field, options))
-            shutil.rmtree(folder, ignore_errors=True)
+        for is_wide in (False, True):
+            waiting = deque(name for name in NAMES if is_chosen(name, options) and needs_wide(name) == is_wide)
+            while waiting:
+                folder = Path(tempfile.mkdtemp(dir=parent))
+                failed += play_all(
+                    waiting, folder, options, results, console, heap_mb=_WIDE_MB if is_wide else _NARROW_MB
+                )
+                shutil.rmtree(folder, ignore_errors=True)
     results.end(options.docs)
+    if failed:
+        raise BenchError(f"not played to their end: {', '.join(failed)}")
 
 
-def play(field: Field, workload: Workload, options: argparse.Namespace, *, warm_up: bool) -> Outcome:
+def is_chosen(name: str, options: argparse.Namespace) -> bool:
+    return options.only is None or name in options.only
+
+
+def needs_wide(name: str) -> bool:
+    return name != window.NAME and by_name(name).is_wide
+
+
+def play_all(
+    waiting: deque[str],
+    folder: Path,
+    options: argparse.Namespace,
+    results: Results,
+    console: Console,
+    *,
+    heap_mb: int,
+) -> list[str]:
+    """Plays workloads on one broker until none is `waiting`, or one fails; the names of what failed."""
+    with opened(folder, console, heap_mb=heap_mb) as field:
+        results.facts = {**machine.facts(folder, field.lab), **peers.versions(field.oso)}
+        warm_up = not options.quick
+        while waiting:
+            name = waiting.popleft()
+            try:
+                results.add(play_window(field, options) if name == window.NAME else play(field, name, options, warm_up))
+            except (BenchError, KafkeepError) as error:
+                field.note(f"{name} ends here: {error}")
+                return [name]
+            warm_up = False
+    return []
+
+
+def play(field: Field, name: str, options: argparse.Namespace, warm_up: bool) -> Outcome:
     began = time.monotonic()
-    found = prepare(field, workload, round(options.size * 1e6 * workload.share))
+    workload = by_name(name)
+    found = prepare(field, workload, round(options.size * 1e6 * workload.share), chosen=options.chosen)
     samples = found.play(options.rounds, warm_up=warm_up)
     cleared(found)
-    field.note(f"{workload.name}: {time.monotonic() - began:.0f} s in all")
+    field.note(f"{name}: {time.monotonic() - began:.0f} s in all")
     return Outcome(workload, found.size_bytes, found.batch_bytes, tuple(samples), dict(found.failed))
 
 
 def play_window(field: Field, options: argparse.Namespace) -> WindowOutcome:
-    found = prepare(field, by_name("64k"), options.size * 10**6)
+    began = time.monotonic()
+    found = prepare(field, by_name("64k"), options.size * 10**6, chosen=options.chosen - {PRODUCE_LARGE})
     told = window.play(found, options.rounds)
     cleared(found)
+    field.note(f"{window.NAME}: {time.monotonic() - began:.0f} s in all")
     return told
 
 
@@ -209,10 +259,15 @@ def show_again(options: argparse.Namespace, console: Console) -> None:
 
 
 def profile(options: argparse.Namespace, console: Console) -> None:
-    name = min(options.only or {WORKLOADS[0].name}) if window.NAME not in (options.only or ()) else WORKLOADS[0].name
-    workload = by_name(name)
-    with working_folder(options.dir, _ROOM * options.size * 10**6) as folder, opened(folder, console) as field:
-        profiles.show(prepare(field, workload, round(options.size * 1e6 * workload.share)), console)
+    """Of the first of the chosen workloads."""
+    workload = next(each for each in WORKLOADS if is_chosen(each.name, options) or options.only == {window.NAME})
+    heap_mb = _WIDE_MB if workload.is_wide else _NARROW_MB
+    with (
+        working_folder(options.dir, _ROOM * options.size * 10**6) as folder,
+        opened(folder, console, heap_mb=heap_mb) as field,
+    ):
+        size_bytes = round(options.size * 1e6 * workload.share)
+        profiles.show(prepare(field, workload, size_bytes, chosen=options.chosen - {PRODUCE_LARGE}), console)
 
 
 def main() -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -83,3 +83,35 @@ EXECUTORS: Final[Mapping[str, str]] = {
     RESTORE_DASK: "dask",
 }
 """Contestants that run over an executor of their own, by its name."""
+VARIANTS: Final = frozenset({OSO_BACKUP, OSO_RESTORE, RESTORE_EXIST})
+"""Where making and deleting topics takes minutes each time, others stand for these: the faster compression, the whole
+restore.
+"""
+NEEDS: Final[Mapping[str, str]] = {
+    OSO_RESTORE: OSO_BACKUP,
+    OSO_RESTORE_LZ4: OSO_BACKUP_LZ4,
+    **dict.fromkeys((IDLE, RESTORE, RESTORE_EXIST, RESTORE_AS_IS, RESTORE_PROCESSES, RESTORE_DASK), BACKUP),
+}
+"""Whose work has to be there before theirs."""
+KINDS: Final = ("bound", "kafkeep", "peer")
+NAMES: Final = (*(each.name for each in ALL), IDLE)
+
+
+def chosen(only: Iterable[str] | None, without: Iterable[str] = ()) -> frozenset[str]:
+    """Contestants by their names or kinds (None: all) but for those in `without`, and whom these need.
+
+    Raises ValueError for a word that is neither.
+    """
+    names = set(NAMES) if only is None else _named(only)
+    names -= _named(without)
+    return frozenset(names | {NEEDS[name] for name in names if name in NEEDS})
+
+
+def _named(words: Iterable[str]) -> set[str]:
+    found: set[str] = set()
+    for word in words:
+        mine = {each.name for each in ALL if word in (each.name, each.kind)} | ({IDLE} & {word})
+        if not mine:
+            raise ValueError(f"no contestant {word}; there are {', '.join((*KINDS, *NAMES))}")
+        found |= mine
+    return found

@@ -7,9 +7,10 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -19,14 +20,13 @@ from bench.workloads import PARTITIONS, Workload
 from kafkeep.errors import KafkaError
 from kafkeep.kafka.admin import NewTopic
 from kafkeep.kafka.cluster import LATEST, Cluster
+from kafkeep.kafka.codes import ErrorCode
 from kafkeep.lab import Lab
 from kafkeep.model import TopicPartition
 
 _READY_SECONDS: Final = 300.0
-_MOST_CREATED: Final = 1000
-"""Partitions in one request to create topics."""
-_MOST_DELETED: Final = 100
-"""Topics in one request."""
+_MOST_AT_ONCE: Final = 1000
+"""Partitions in one request to create or delete topics: a controller that is busy for long misses heartbeats."""
 PEER_SECONDS: Final = 300.0
 """After so long a peer is taken for stuck."""
 
@@ -60,6 +60,15 @@ class Field:
         command = [sys.executable, "-m", "kafkeep", "--json", *arguments]
         return run(command, folder=self.folder, env=self.env, good=good, sampled=sampled)
 
+    def counted(self, *arguments: str) -> dict[str, tuple[int, int]]:
+        """The command in a process that counts what it reads of the repository: reads and bytes by first part of names."""
+        result = self.folder / "reads.json"
+        run(
+            [sys.executable, "-m", "bench.counted", str(result), "--json", *arguments], folder=self.folder, env=self.env
+        )
+        told: dict[str, list[int]] = json.loads(result.read_text(encoding="utf-8"))
+        return {name: (count, size) for name, (count, size) in told.items()}
+
     def peer(self, command: Sequence[str]) -> Ran:
         """Another program. Raises BenchError when it fails or hangs, with its own words and no list of functions."""
         env = {**self.env, "RUST_BACKTRACE": "0"}
@@ -79,14 +88,27 @@ class Field:
         create_topics(self.cluster, names, partitions)
 
     def delete_topics(self, names: Sequence[str]) -> None:
-        """Those that are there; returns when their files are gone."""
+        """Those that are there; returns when their files are gone. A broker that is still making topics lists them later
+        than the controller does: what turns up meanwhile is deleted, too.
+        """
+        segments.await_deleted(self.log_dirs, names, delete=partial(self._delete, frozenset(names)))
+
+    def _delete(self, names: Collection[str]) -> None:
         there = self.cluster.topology().topics
-        doomed = [name for name in names if name in there]
-        for first in range(0, len(doomed), _MOST_DELETED):
-            for answer in self.cluster.admin.delete_topics(doomed[first : first + _MOST_DELETED]).values():
-                if answer is not None:
-                    raise answer
-        segments.await_deleted(self.log_dirs, names)
+        chunk: list[str] = []
+        size = 0
+        for name in sorted(names & there.keys()):
+            chunk.append(name)
+            size += len(there[name].partitions)
+            if size >= _MOST_AT_ONCE:
+                self._delete_some(chunk)
+                chunk, size = [], 0
+        self._delete_some(chunk)
+
+    def _delete_some(self, names: Sequence[str]) -> None:
+        for answer in self.cluster.admin.delete_topics(names).values() if names else ():
+            if answer is not None and getattr(answer, "code", None) != ErrorCode.UNKNOWN_TOPIC_OR_PARTITION:
+                raise answer
 
     def records_in(self, topics: Sequence[str], partitions: int) -> int:
         """How many the topics hold, from offset 0 to their ends."""
@@ -121,7 +143,7 @@ class Field:
 
 def create_topics(cluster: Cluster, names: Sequence[str], partitions: int) -> None:
     """Returns when their leaders take records."""
-    at_once = max(1, _MOST_CREATED // partitions)
+    at_once = max(1, _MOST_AT_ONCE // partitions)
     for first in range(0, len(names), at_once):
         some = [
             NewTopic(name=name, partitions=partitions, replication_factor=1, configs=(("retention.ms", "-1"),))

@@ -12,9 +12,10 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.contestants import BACKUP, RESTORE
+from bench.field import renamed
 from bench.measure import BenchError, run
 from bench.outcome import GB
-from bench.rounds import Contest
+from bench.rounds import Contest, glob
 
 _LAST_VERSION: Final = (3, 11)
 _FUNCTIONS: Final = 14
@@ -27,14 +28,17 @@ def show(contest: Contest, console: Console) -> None:
     """
     if sys.version_info[:2] > _LAST_VERSION:
         raise BenchError("profiles by thread need Python 3.11: later versions profile one thread of a process only")
-    field, topic = contest.field, contest.workload.topic
-    copy = f"copy-{contest.workload.name}"
+    field = contest.field
+    copies = list(renamed(contest.workload, "copy").values())
     with field.scratch("repository") as path:
         where = ("--repo", f"file://{path}")
         field.kafkeep("init", *where, "--compression", "none")
-        _print(BACKUP, _profile(contest, "backup", *where, *_cluster(contest), "--topics", topic), contest, console)
-        with field.target([copy], partitions=None):
-            rename = ("--rename", f"{topic}={copy}")
+        topics = ("--topics", glob(contest.workload))
+        _print(BACKUP, _profile(contest, "backup", *where, *_cluster(contest), *topics), contest, console)
+        if contest.workload.is_vast:
+            field.delete_topics(contest.workload.topics)
+        with field.target(copies, partitions=None):
+            rename = ("--rename", "s/^bench-/copy-/")
             _print(
                 RESTORE, _profile(contest, "restore", "latest", *where, *_cluster(contest), *rename), contest, console
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -13,7 +13,7 @@ from rich.table import Table
 from bench import plots
 from bench.contestants import BY_NAME, COPY, DROP, IDLE, Contestant
 from bench.measure import BenchError, Spread
-from bench.outcome import MB, Outcome
+from bench.outcome import MB, Outcome, Target
 from bench.window import WindowOutcome
 
 HEADS: Final = ("contestant", "MB/s", "CPU-s/GB", "peak memory, MB", "written", "of cp", "of drop", "of raw produce")
@@ -82,7 +82,11 @@ def show(outcome: Outcome, console: Console) -> None:
     console.print(table)
     for remark in remarks(outcome):
         console.print(f"  {remark}", highlight=False, markup=False)
-    for target in outcome.targets():
+    _show_targets(outcome.targets(), console)
+
+
+def _show_targets(targets: Iterable[Target], console: Console) -> None:
+    for target in targets:
         console.print(f"  {'met   ' if target.met else 'MISSED'} {target.text}: {target.found}", highlight=False)
 
 
@@ -90,6 +94,7 @@ def show_window(outcome: WindowOutcome, console: Console) -> None:
     console.print(outcome.heading, highlight=False)
     for line in outcome.lines():
         console.print(f"  {line}", highlight=False)
+    _show_targets(outcome.targets(), console)
 
 
 def to_markdown(
@@ -106,15 +111,16 @@ def to_markdown(
         lines += ["", f"![{outcome.workload.title}]({plots.file_name(outcome)})", ""]
         for remark in remarks(outcome):
             lines += [f"{remark}.", ""]
-        lines += [
-            f"* {target.text}: {target.found}, {'met' if target.met else '**missed**'}" for target in outcome.targets()
-        ]
-        lines += [""]
+        lines += [*_promises(outcome.targets()), ""]
     if window is not None:
         lines += ["### A window out of an archive", "", f"{window.heading}.", ""]
         lines += [f"* {line}" for line in window.lines()]
-        lines += [""]
+        lines += [*_promises(window.targets()), ""]
     return "\n".join(lines)
+
+
+def _promises(targets: Iterable[Target]) -> list[str]:
+    return [f"* {target.text}: {target.found}, {'met' if target.met else '**missed**'}" for target in targets]
 
 
 def _line(cells: Sequence[str]) -> str:

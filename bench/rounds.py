@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from bench.contestants import (
     DUMP,
     EXECUTORS,
     IDLE,
+    NAMES,
     OSO_BACKUP,
     OSO_BACKUP_LZ4,
     OSO_RESTORE,
@@ -36,6 +38,7 @@ from bench.contestants import (
     RESTORE_DASK,
     RESTORE_EXIST,
     RESTORE_PROCESSES,
+    VARIANTS,
 )
 from bench.field import Field, renamed
 from bench.measure import BenchError, Usage, run
@@ -73,6 +76,8 @@ class Contest:
     batch_bytes: float
     """Mean size of a batch on the disk."""
     records: int
+    chosen: frozenset[str] = frozenset(NAMES)
+    """Contestants that take part."""
     failed: dict[str, str] = dataclasses.field(default_factory=dict)
     """Who did not do it, and why: not asked again."""
 
@@ -96,42 +101,53 @@ class Contest:
         with ExitStack() as stack:
             repository = stack.enter_context(self.field.scratch("repository"))
             stores = {name: stack.enter_context(self.field.scratch(name)) for name, _, _ in _OSO}
-            yield self._copy(number)
-            yield Sample(DROP, number, self._ceiling(self.size_bytes, "drop", self.workload.name))
+            if COPY in self.chosen:
+                yield self._copy(number)
+            if DROP in self.chosen:
+                yield Sample(DROP, number, self._ceiling(self.size_bytes, "drop", self.workload.name))
             yield from self._peer(CONSUMER_PERF, number, self._consumer_perf)
             yield from self._peer(DUMP, number, self._dump)
             for name, _, compression in _OSO:
                 yield from self._oso_backup(name, number, stores[name], compression)
-            yield self._backup(number, repository, BACKUP, "none")
-            yield Sample(IDLE, number, self.field.kafkeep(*self._backup_command(repository), good=_NOTHING_NEW).usage)
+            if BACKUP in self.chosen:
+                yield self._backup(number, repository, BACKUP, "none")
+            if IDLE in self.chosen:
+                ran = self.field.kafkeep(*self._backup_command(repository), good=_NOTHING_NEW)
+                yield Sample(IDLE, number, ran.usage)
             yield from self._other_backups(number)
             if self.workload.is_vast:
                 self.field.delete_topics(self.workload.topics)
-            else:
-                yield self._produce(number, PRODUCE, "manifest.json", self.size_bytes)
-            if not self.workload.is_large:
-                large = self.field.folder / "repacked" / "manifest.json"
-                entries = json.loads(large.read_text(encoding="utf-8"))
-                size = segments.size_of(Path(file) for entry in entries for file in entry["files"])
-                yield self._produce(number, PRODUCE_LARGE, "repacked/manifest.json", size)
+            yield from self._bounds_of_restore(number)
             yield from self._peer(PRODUCER_PERF, number, self._producer_perf)
             for name, restore, _ in _OSO:
                 if stores[name].exists() and name not in self.failed:
                     yield from self._oso_restore(restore, number, stores[name])
             yield from self._restores(number, repository)
 
+    def _bounds_of_restore(self, number: int) -> Iterator[Sample]:
+        if PRODUCE in self.chosen and not self.workload.is_vast:
+            yield self._produce(number, PRODUCE, "manifest.json", self.size_bytes)
+        if PRODUCE_LARGE in self.chosen and not self.workload.is_large:
+            large = self.field.folder / "repacked" / "manifest.json"
+            entries = json.loads(large.read_text(encoding="utf-8"))
+            size = segments.size_of(Path(file) for entry in entries for file in entry["files"])
+            yield self._produce(number, PRODUCE_LARGE, "repacked/manifest.json", size)
+
     def _other_backups(self, number: int) -> Iterator[Sample]:
-        with self.field.scratch("repository-other") as path:
-            yield self._backup(number, path, BACKUP_ZSTD, "zstd")
+        if BACKUP_ZSTD in self.chosen:
+            with self.field.scratch("repository-other") as path:
+                yield self._backup(number, path, BACKUP_ZSTD, "zstd")
         for name in self._over_executors(BACKUP_PROCESSES, BACKUP_DASK):
             with self.field.scratch("repository-other") as path:
                 work = partial(self._backup, number, path, name, "none", *_executor(name))
                 yield from self._peer(name, number, partial(_cost, work))
 
     def _restores(self, number: int, path: Path) -> Iterator[Sample]:
-        yield self._restore(number, path, RESTORE, "data")
-        yield self._restore(number, path, RESTORE_EXIST, "exist")
-        if self.workload.small_batches:
+        if RESTORE in self.chosen:
+            yield self._restore(number, path, RESTORE, "data")
+        if RESTORE_EXIST in self.chosen:
+            yield self._restore(number, path, RESTORE_EXIST, "exist")
+        if RESTORE_AS_IS in self.chosen and self.workload.small_batches:
             yield self._restore(number, path, RESTORE_AS_IS, "exist", "--repack-bytes", "0")
         for name in self._over_executors(RESTORE_PROCESSES, RESTORE_DASK):
             work = partial(self._restore, number, path, name, "data", *_executor(name))
@@ -144,7 +160,7 @@ class Contest:
         """A sample of what may be missing: another program, or libraries behind an executor; none, and never again, once
         it fails. Nor in the round that warms up, which is for the broker and for kafkeep.
         """
-        if name in self.failed or not number:
+        if name in self.failed or name not in self.chosen or not number:
             return
         try:
             usage, output = work()
@@ -282,7 +298,7 @@ def _check(found: Any, expected: int, what: str, who: str) -> None:
         raise BenchError(f"{who} handled {found} {what} of {expected}")
 
 
-def prepare(field: Field, workload: Workload, size_bytes: int) -> Contest:
+def prepare(field: Field, workload: Workload, size_bytes: int, *, chosen: frozenset[str] = frozenset(NAMES)) -> Contest:
     """Fills the workload's topics, checks on the disk that the data is what it should be, and lays out what the bounds
     of a restore produce: `manifest.json`, and `repacked/manifest.json` with the same records in large batches.
     """
@@ -299,7 +315,7 @@ def prepare(field: Field, workload: Workload, size_bytes: int) -> Contest:
     ]
     manifest = field.folder / "manifest.json"
     manifest.write_text(json.dumps(entries), encoding="utf-8")
-    if not workload.is_large:
+    if PRODUCE_LARGE in chosen and not workload.is_large:
         field.note(f"{workload.title}: repacking")
         large = field.folder / "repacked"
         large.mkdir(exist_ok=True)
@@ -310,11 +326,11 @@ def prepare(field: Field, workload: Workload, size_bytes: int) -> Contest:
         size_bytes=segments.size_of(files),
         batch_bytes=batch_bytes,
         records=field.records_in(workload.topics, workload.partitions),
+        chosen=chosen - VARIANTS if workload.is_vast else chosen,
     )
 
 
 def cleared(contest: Contest) -> None:
     """Removes what `prepare` made."""
     contest.field.delete_topics(contest.workload.topics)
-    for path in (contest.field.folder / "repacked").glob("*"):
-        path.unlink()
+    shutil.rmtree(contest.field.folder / "repacked", ignore_errors=True)

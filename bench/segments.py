@@ -6,7 +6,7 @@ import mmap
 import os
 import re
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -18,7 +18,8 @@ from kafkeep.model import TopicPartition
 _CHECKED_BYTES: Final = 4 * 1024 * 1024
 _CHECKED_FILES: Final = 16
 _TOLERANCE: Final = 0.1
-_DELETE_SECONDS: Final = 900.0
+_DELETE_SECONDS: Final = 600.0
+_AGAIN_SECONDS: Final = 5.0
 _FOLDER: Final = re.compile(r"(?P<topic>.+?)-(?P<partition>\d+)")
 _DOOMED: Final = re.compile(r"(?P<topic>.+?)\.[0-9a-f]{32}-(?:delete|stray|future)|(?P<whole>.+)-\d+")
 
@@ -77,14 +78,21 @@ def mapped(path: Path) -> memoryview:
         return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
 
-def await_deleted(log_dirs: Iterable[Path], topics: str | Collection[str]) -> None:
-    """Returns once the broker has removed the deleted topics' files. Raises BenchError when it does not."""
+def await_deleted(log_dirs: Iterable[Path], topics: str | Collection[str], *, delete: Callable[[], None]) -> None:
+    """Returns once the broker has removed the topics' files; `delete` is called at the beginning and every few seconds.
+    Raises BenchError when the broker does not.
+    """
     wanted = {topics} if isinstance(topics, str) else set(topics)
-    deadline = time.monotonic() + _DELETE_SECONDS
+    began = asked = time.monotonic()
     roots = list(log_dirs)
+    delete()
     while any(_of(entry.name, wanted) for root in roots for entry in os.scandir(root)):
-        if time.monotonic() > deadline:
+        now = time.monotonic()
+        if now > began + _DELETE_SECONDS:
             raise BenchError(f"the broker still has files of {min(wanted)} {_DELETE_SECONDS:.0f} s after its deletion")
+        if now > asked + _AGAIN_SECONDS:
+            delete()
+            asked = time.monotonic()
         time.sleep(0.05)
 
 

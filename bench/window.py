@@ -5,15 +5,17 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from bench import peers
+from bench.contestants import OSO_RESTORE
 from bench.field import Field, records_in, renamed
 from bench.measure import BenchError, Spread, Usage
+from bench.outcome import Target
 from bench.rounds import Contest, glob
 from bench.workloads import FIRST_MS, STEP_MS
 from kafkeep.errors import KafkaError
@@ -28,6 +30,9 @@ _SHOW: Final = "kafkeep show latest"
 _RESTORE: Final = "kafkeep restore --since --until"
 _RESTORE_EXIST: Final = "kafkeep restore --since --until --preflight exist"
 _OSO: Final = "osodevops/kafka-backup restore with a time window"
+MOST_READ: Final = 3 * PART
+"""Of the archive's bytes, that a restore of the window may read: chunks are read whole, and footers come on top."""
+_PACK: Final = "pack"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +49,23 @@ class WindowSample:
 
 
 @dataclass(frozen=True, slots=True)
+class Reads:
+    """What one command read of the repository."""
+
+    title: str
+    packs: tuple[int, int]
+    """Reads of packs, and their bytes."""
+    others: tuple[int, int]
+    """The same of everything else: commits, documents, hints."""
+
+
+@dataclass(frozen=True, slots=True)
 class WindowOutcome:
     size_bytes: int
     records: int
     """In the window."""
     samples: tuple[WindowSample, ...]
+    reads: tuple[Reads, ...] = ()
 
     @property
     def heading(self) -> str:
@@ -65,12 +82,33 @@ class WindowOutcome:
             firsts = [sample.first_seconds for sample in mine if sample.first_seconds is not None]
             first = f"first record after {_text(firsts)} s, all " if firsts else ""
             yield f"{title}: {first}after {whole} s, {cpu} CPU-s"
+        for each in self.reads:
+            (packs, size), (others, more) = each.packs, each.others
+            share = size / self.size_bytes
+            told = f"{size / 1e6:.1f} MB of packs in {packs} reads ({share:.1%} of the archive)"
+            yield f"{each.title} reads {told}, {more / 1e6:.2f} MB of commits and documents in {others}"
+
+    def targets(self) -> Iterator[Target]:
+        """What is promised: the reading is as large as the window, and the first record comes sooner than the other's."""
+        for share in (each.packs[1] / self.size_bytes for each in self.reads if each.title == _RESTORE_EXIST):
+            text = f"a restore of {PART:.0%} of the time reads at most {MOST_READ:.0%} of the archive"
+            yield Target(text, f"{share:.1%}", share <= MOST_READ)
+        ours, theirs = self._firsts(_RESTORE), self._firsts(_OSO)
+        if ours and theirs:
+            found = f"{ours[0]:.2f} to {theirs[0]:.2f}"
+            yield Target(f"first record ahead of {_OSO}, s", found, ours[0] < theirs[0])
+
+    def _firsts(self, title: str) -> list[float]:
+        """The middle of the seconds until a first record; empty where the command did not run."""
+        found = [each.first_seconds for each in self.samples if each.title == title and each.first_seconds is not None]
+        return [Spread.of(found).median] if found else []
 
     def to_json(self) -> dict[str, Any]:
         return {
             "size_bytes": self.size_bytes,
             "records": self.records,
             "samples": [sample.to_json() for sample in self.samples],
+            "reads": [asdict(each) for each in self.reads],
         }
 
 
@@ -79,7 +117,12 @@ def from_json(found: Mapping[str, Any]) -> WindowOutcome:
         title, first = told.pop("title"), told.pop("first_seconds")
         return WindowSample(title, Usage(**told), first)
 
-    return WindowOutcome(found["size_bytes"], found["records"], tuple(sample(dict(each)) for each in found["samples"]))
+    reads = tuple(
+        Reads(each["title"], (each["packs"][0], each["packs"][1]), (each["others"][0], each["others"][1]))
+        for each in found.get("reads", ())
+    )
+    samples = tuple(sample(dict(each)) for each in found["samples"])
+    return WindowOutcome(found["size_bytes"], found["records"], samples, reads)
 
 
 def _text(values: list[float]) -> str:
@@ -108,7 +151,7 @@ def play(contest: Contest, rounds: int) -> WindowOutcome:
         field.kafkeep("backup", *repo, "--cluster", field.lab.bootstrap, "--topics", glob(contest.workload))
         asked = ("restore", "latest", *repo, "--cluster", field.lab.bootstrap, "--rename", "s/^bench-/copy-/")
         times = ("--since", since, "--until", until)
-        oso = field.oso is not None and _oso_backed_up(contest, storage)
+        oso = field.oso is not None and OSO_RESTORE in contest.chosen and _oso_backed_up(contest, storage)
         for _ in range(rounds):
             samples.append(WindowSample(_OPEN, field.kafkeep("points", *repo).usage, None))
             samples.append(WindowSample(_SHOW, field.kafkeep("show", "latest", *repo).usage, None))
@@ -118,9 +161,22 @@ def play(contest: Contest, rounds: int) -> WindowOutcome:
                 counts.add(count)
             if oso:
                 samples += _oso_sample(contest, storage, window, counts)
+        reads = [
+            _counted(contest, title, (*asked, *times, *more))
+            for title, more in ((_RESTORE, ()), (_RESTORE_EXIST, ("--preflight", "exist")))
+        ]
     if len(counts) != 1:
         raise BenchError(f"the window holds {' or '.join(map(str, sorted(counts)))} records")
-    return WindowOutcome(contest.size_bytes, counts.pop(), tuple(samples))
+    return WindowOutcome(contest.size_bytes, counts.pop(), tuple(samples), tuple(reads))
+
+
+def _counted(contest: Contest, title: str, arguments: tuple[str, ...]) -> Reads:
+    """One more run, whose reads are counted."""
+    field = contest.field
+    with field.target(list(renamed(contest.workload, "copy").values()), partitions=None):
+        found = field.counted(*arguments)
+    packs = found.pop(_PACK, (0, 0))
+    return Reads(title, packs, (sum(count for count, _ in found.values()), sum(size for _, size in found.values())))
 
 
 def _kafkeep(contest: Contest, arguments: tuple[str, ...]) -> Usage:
