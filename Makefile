@@ -41,7 +41,7 @@ demo: kafka ## back up a real cluster, lose its topics, restore them elsewhere, 
 test: kafka stores ## every test, real brokers included; ARGS="-k word" narrows it, TEST_WORKERS=0 uses one process
 	$(BIN)/pytest -m "not soak" --ignore tests/stores $(PARALLEL) $(ARGS)
 
-test-stores: $(READY) ## the same contract in Azurite, fake-gcs-server and MinIO, brought first (needs npm); fails without one
+test-stores: kafka ## the same contract in Azurite, fake-gcs-server and MinIO, brought first (needs npm); fails without one
 	@timeout 1800 $(BIN)/python -m tests.support.object_servers
 	timeout 900 $(BIN)/pytest tests/stores $(ARGS)
 
@@ -87,8 +87,9 @@ exactness: kafka ## what an independent consumer finds after restores: docs/exac
 faults: kafka stores ## docs/faults.md anew, with full counts; ROWS="C1 I1" for a part of it
 	$(BIN)/pytest -m "fault and not soak" $(PARALLEL) --timeout=1800 --fault-counts=full --fault-rows="$(ROWS)" --write-faults=docs/faults.md $(ARGS)
 
-kills: kafka stores ## commands killed at random moments: 200 at a folder, 200 at a bucket, a quarter of an hour
-	KILLS=200 $(BIN)/pytest tests/faults/test_random_kills.py --fault-counts full -s $(ARGS)
+kills: kafka ## commands killed at random moments: 200 at a folder, 200 at MinIO (brought first), a quarter of an hour
+	@$(BIN)/python -c "from tests.support.object_servers import minio_program; minio_program()"
+	KILLS=200 KILLS_SECONDS=1800 $(BIN)/pytest tests/faults/test_random_kills.py tests/stores/test_kills_elsewhere.py -k "folder or elsewhere" -s $(ARGS)
 
 soak: kafka ## long and bounded tests; SOAK_SECONDS=60 makes the ten minutes shorter
 	$(BIN)/pytest -m soak -s --timeout=0 $(ARGS)
