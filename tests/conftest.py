@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
 from tests.support import examples, workers
-from tests.support.kafka import Clusters, KafkaCluster, NewKafka, running_clusters, start_cluster
+from tests.support.kafka import Clusters, KafkaCluster, NewKafka, end, running_clusters, start_cluster
 from tests.support.live import Live, new_repository
 from tests.support.native import WAYS, in_way
 from tests.support.operations import without_pauses
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from tests.support.versitygw import S3Server
 
 pytest_plugins = ["tests.support.faults_plugin"]
+
+RUNNING = pytest.StashKey[Clusters]()
 
 examples.register()
 settings.load_profile(examples.PROFILE)
@@ -45,7 +47,12 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Each worker collects everything in the order in which files are handed out; without workers nothing is changed."""
     if hasattr(config, "workerinput"):
-        items[:] = [items[index] for index in workers.longest_first(item.nodeid for item in items)]
+        items[:] = [items[index] for index in workers.longest_first(told(items))]
+
+
+def told(items: Iterable[pytest.Item]) -> Iterator[tuple[str, Sequence[str]]]:
+    """Node ids and names of fixtures."""
+    return ((item.nodeid, getattr(item, "fixturenames", ())) for item in items)
 
 
 @pytest.fixture(autouse=True)
@@ -67,41 +74,57 @@ def either_way(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def clusters(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clusters]:
-    yield from running_clusters(tmp_path_factory.mktemp("labs"))
+def clusters(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Clusters]:
+    for running in running_clusters(tmp_path_factory.mktemp("labs")):
+        request.config.stash[RUNNING] = running
+        yield running
 
 
 @pytest.fixture(scope="session")
+def needed(request: pytest.FixtureRequest) -> dict[str, frozenset[str]]:
+    """By file, the shared clusters needed from there on."""
+    return workers.needed_from(told(request.session.items))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def only_needed_clusters(request: pytest.FixtureRequest, needed: dict[str, frozenset[str]]) -> None:
+    """A file begins: clusters that neither it nor a later one needs end."""
+    running = request.config.stash.get(RUNNING, None)
+    if running is not None:
+        running.keep(needed.get(request.node.nodeid, frozenset()))
+
+
+@pytest.fixture(scope="module")
 def kafka_431(clusters: Clusters) -> KafkaCluster:
     return clusters.get("431", kafka="4.3.1")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def kafka_392(clusters: Clusters) -> KafkaCluster:
     return clusters.get("392", kafka="3.9.2")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def kafka_431_three(clusters: Clusters) -> KafkaCluster:
     return clusters.get("431-three", kafka="4.3.1", brokers=3)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def kafka_431_tls(clusters: Clusters) -> KafkaCluster:
     return clusters.get("431-tls", kafka="4.3.1", security="tls")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def kafka_431_scram(clusters: Clusters) -> KafkaCluster:
     return clusters.get("431-scram", kafka="4.3.1", security="sasl")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def kafka_392_scram(clusters: Clusters) -> KafkaCluster:
     return clusters.get("392-scram", kafka="3.9.2", security="sasl")
 
 
-@pytest.fixture(scope="session", params=["431", "392"])
+@pytest.fixture(scope="module", params=["431", "392"])
 def kafka(request: pytest.FixtureRequest) -> KafkaCluster:
     """Each pinned version in turn."""
     cluster: KafkaCluster = request.getfixturevalue(f"kafka_{request.param}")
@@ -158,7 +181,7 @@ def new_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NewKafka]:
 
         def begin(**options: object) -> KafkaCluster:
             cluster = start_cluster(tmp_path_factory.mktemp("lab"), **options)  # type: ignore[arg-type]
-            stack.callback(cluster.lab.stop, grace_seconds=1.0)
+            stack.callback(end, cluster)
             return cluster
 
         yield begin

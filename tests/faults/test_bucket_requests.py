@@ -265,13 +265,13 @@ def test_s8_flipped_bit_on_the_way_up_is_refused_by_the_service(behind: Behind, 
 @pytest.mark.parametrize("method", ["PUT", "GET", "HEAD"])
 @pytest.mark.fault("S9")
 def test_s9_request_that_stalls_is_given_up_and_made_again(behind: Behind, method: str) -> None:
-    _, store = behind(Stall(30), only=method, timeout_seconds=0.5)
+    _, store = behind(Stall(60), only=method, timeout_seconds=1.5)
     began = time.monotonic()
     patient = at_once(store)
     patient.put_new(NAME, b"x")
     assert patient.head(NAME).size == 1
     assert patient.get(NAME, 0, 1) == b"x"
-    assert 0.5 < time.monotonic() - began < 15
+    assert 1.5 < time.monotonic() - began < 28
 
 
 def test_a_store_that_was_never_reached_is_given_up_soon(s3_server: S3Server) -> None:

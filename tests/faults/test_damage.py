@@ -251,7 +251,7 @@ def test_r1_restore_refuses_before_it_makes_anything(archive: Archive) -> None:
                 continue  # nothing names the last commit: the newest point is then the one before
             assert isinstance(error, CorruptionError), f"{name}: {error!r}"
             assert error.exit_code == 20
-            assert not any(topic.startswith(target) for topic in admin.list_topics(timeout=10).topics)
+            assert not any(topic.startswith(target) for topic in admin.list_topics(timeout=60).topics)
             refusals[kind] += 1
     print(f"refusals before anything was made: {dict(refusals)}")
     assert min(refusals.values()) >= 30
@@ -275,6 +275,6 @@ def test_i1_exit_statuses_of_the_command(archive: Archive, tmp_path: Path) -> No
         assert refused["slug"] in ("corrupt-object", "corrupt-chain", "corrupt-batch", "corruption")
         assert name in refused["message"] or f"commit {int(name[-12:])}" in refused["message"]
         (folder / name).write_bytes(before)
-    topics = AdminClient(archive.scene.kafka.client_properties).list_topics(timeout=10).topics
+    topics = AdminClient(archive.scene.kafka.client_properties).list_topics(timeout=60).topics
     assert not any(topic.startswith(target) for topic in topics)
     kafkeep("verify", "--repo", str(folder), "--level", "data").expect(0)

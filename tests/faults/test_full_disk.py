@@ -90,6 +90,6 @@ def test_s18_following_backup_ends_when_the_disk_is_full(kafka_431: KafkaCluster
             running.until("committed")
             fill(mount, 64 * KIB)
             produce(kafka_431.client_properties, topic, samples(2500, partitions=3, size=1000, seed=2))
-            last = running.end(seconds=30)
+            last = running.end()
         assert (last["exit_code"], last["slug"]) == (13, "store-full")
         assert_whole(open_repository(LocalStore(repository)))

@@ -49,7 +49,7 @@ class Source:
         return self.kafkeep("restore", "latest", *given, *more)
 
     def topics(self) -> set[str]:
-        return set(AdminClient(self.kafka.client_properties).list_topics(timeout=10).topics)
+        return set(AdminClient(self.kafka.client_properties).list_topics(timeout=60).topics)
 
 
 @pytest.fixture(scope="module")

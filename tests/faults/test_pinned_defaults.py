@@ -146,7 +146,7 @@ def test_a_proxy_of_the_environment_is_taken(s3_server: S3Server, monkeypatch: p
     with pytest.raises(StoreUnavailable, match="no connection"):
         store.put_new("log/000000000000", b"x")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    s3_server.store(timeout_seconds=2.0).put_new("log/000000000000", b"x")
+    s3_server.store(timeout_seconds=30.0).put_new("log/000000000000", b"x")
 
 
 @pytest.mark.fault("E10")

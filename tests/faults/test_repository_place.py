@@ -48,7 +48,7 @@ def test_s19_folder_is_removed_under_a_following_backup(place: Place) -> None:
         place.repository.rename(place.repository.with_name("elsewhere"))
         shutil.rmtree(place.repository.with_name("elsewhere"))
         place.grow(3)
-        last = running.end(seconds=30)
+        last = running.end()
     assert last["exit_code"] in (10, 13), last
     assert last["slug"] in ("store", "object-not-found", "no-repository")
     assert str(place.repository) in last["message"]

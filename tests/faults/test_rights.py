@@ -101,7 +101,7 @@ class Stage:
         return self.kafkeep("restore", "latest", *given).expect(0, 3, 14, 24)
 
     def names(self) -> set[str]:
-        return set(self.admin.list_topics(timeout=10).topics)
+        return set(self.admin.list_topics(timeout=60).topics)
 
 
 def _everything() -> AclBindingFilter:

@@ -40,7 +40,7 @@ def topic(cluster: Cluster) -> str:
     name = unique("admin")
     created = cluster.admin.create_topics([NewTopic(name, 3, 1)])[name]
     assert isinstance(created, str), created
-    cluster.await_topics([name], seconds=20)
+    cluster.await_topics([name], seconds=60)
     return name
 
 
@@ -64,7 +64,7 @@ def test_topics_are_created_as_asked(cluster: Cluster) -> None:
             NewTopic(assigned, 2, 1, (), ((node,), (node,))),
         ]
     )
-    found = cluster.await_topics([plain, assigned], seconds=20).topics
+    found = cluster.await_topics([plain, assigned], seconds=60).topics
     assert {name: topic.topic_id for name, topic in found.items()} == created
     assert (len(found[plain].partitions), len(found[assigned].partitions)) == (5, 2)
     assert [p.replicas for p in found[assigned].partitions] == [(node,), (node,)]
@@ -148,7 +148,7 @@ def test_records_are_deleted_up_to_an_offset(cluster: Cluster, topic: str, boots
 
 def committed(bootstrap: str, group: str, topic: str, partitions: int) -> list[tuple[int, str | None]]:
     consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": group})
-    found = consumer.committed([Position(topic, partition) for partition in range(partitions)], timeout=20)
+    found = consumer.committed([Position(topic, partition) for partition in range(partitions)], timeout=60)
     consumer.close()
     return [(position.offset, position.metadata) for position in found]
 
@@ -244,7 +244,7 @@ def test_a_consumer_protocol_group_through_its_life(kafka_431: KafkaCluster) -> 
     with Cluster(kafka_431.cluster_config()) as cluster:
         name = unique("admin")
         cluster.admin.create_topics([NewTopic(name, 3, 1)])
-        cluster.await_topics([name], seconds=20)
+        cluster.await_topics([name], seconds=60)
         check_group_life(cluster, name, kafka_431.bootstrap, "consumer")
 
 
@@ -257,7 +257,7 @@ def test_a_share_group_is_listed_and_never_taken_for_absent(kafka_431: KafkaClus
     group, name = unique("share"), unique("admin")
     with Cluster(config) as cluster:
         cluster.admin.create_topics([NewTopic(name, 1, 1)])
-        cluster.await_topics([name], seconds=20)
+        cluster.await_topics([name], seconds=60)
         cluster.admin.group_offsets([group])
         partition = b"\2" + struct.pack(">iq", 0, 0) + b"\0"
         body = compact(group) + b"\2" + compact(name) + partition + b"\0" + b"\0"
@@ -281,11 +281,11 @@ def test_an_undecided_transactional_commit_is_waited_for(cluster: Cluster, topic
     cluster.admin.commit_group_offsets(group, before)
     consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": group})
     producer = Producer({"bootstrap.servers": bootstrap, "transactional.id": group})
-    producer.init_transactions(30)
+    producer.init_transactions(90)
     producer.begin_transaction()
-    producer.send_offsets_to_transaction([Position(topic, 0, 9)], consumer.consumer_group_metadata(), 30)
+    producer.send_offsets_to_transaction([Position(topic, 0, 9)], consumer.consumer_group_metadata(), 90)
     assert cluster.admin.group_offsets([group], stable_wait_seconds=0.5) == {group: tuple(before)}
-    producer.commit_transaction(30)
+    producer.commit_transaction(90)
     found = cluster.admin.group_offsets([group])[group]
     assert isinstance(found, tuple)
     assert [offset.offset for offset in found] == [9]

@@ -135,7 +135,7 @@ def test_listener_that_never_answers(kafkeep: Kafkeep, repository: Path) -> None
         kafkeep.settings(cluster_table("mute", address, "plaintext", more="connect_timeout_seconds = 1"))
         began = time.monotonic()
         assert address in kafkeep(*backup(repository, "mute")).refused(14, "kafka-unreachable")
-        assert time.monotonic() - began < 20
+        assert time.monotonic() - began < 60
     assert_untouched(repository)
 
 

@@ -86,7 +86,7 @@ def test_after_compaction_what_is_gone_is_proven(live: Live) -> None:
         time.sleep(0.2)
         return len([content for _, content in live.seen(topic)[0] if content.key != b"beat"]) < 50
 
-    until(cleaned, seconds=60, what="the cleaning")
+    until(cleaned, seconds=120, what="the cleaning")
     report = live.compare(repository, point)
     assert (report.verdict, report.different) == ("identical", 0)
     since = report.excused

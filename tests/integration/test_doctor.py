@@ -82,7 +82,7 @@ def test_such_a_service_is_taken_for_one_writer_when_asked(tmp_path: Path, monke
             assert len(kafkeep("points", "--repo", "backups").expect(0)) > 0
         kafkeep("pin", "first", "--repo", "backups", "--reason", "r").expect(0)
         store.put_hint(single.HINT_WRITER, b"a writer that was killed 7\n")
-        monkeypatch.setattr(single, "DEAD_SECONDS", 1.0)
+        monkeypatch.setattr(single, "DEAD_SECONDS", 5.0)
         kafkeep("unpin", "first", "--repo", "backups").expect(0)
         assert kafkeep("verify", "--repo", "backups", "--level", "data").expect(0)["findings"] == []
 

@@ -85,7 +85,7 @@ def test_up_status_env_down(tmp_path: Path, version: str, brokers: int) -> None:
         told = json.loads(kafkeep("--json", "lab", "status", *where).stdout)
         assert (told["running"], told["kafka"], len(told["nodes"])) == (True, version, brokers)
         assert sorted(processes_in(tmp_path)) == sorted(node["pid"] for node in told["nodes"])
-        listed = AdminClient({"bootstrap.servers": variables["KAFKEEP_LAB_BOOTSTRAP"]}).list_topics(timeout=20)
+        listed = AdminClient({"bootstrap.servers": variables["KAFKEEP_LAB_BOOTSTRAP"]}).list_topics(timeout=60)
         assert listed.cluster_id == told["cluster_id"] == variables["KAFKEEP_LAB_CLUSTER_ID"]
         assert sorted(listed.brokers) == list(range(1, brokers + 1))
 
@@ -273,7 +273,7 @@ def test_another_process_sees_what_was_stopped(new_kafka: NewKafka) -> None:
 
 def test_tls_is_verified_both_ways(kafka_431_tls: KafkaCluster) -> None:
     for listener in ("TLS", "MTLS"):
-        assert AdminClient(kafka_431_tls.confluent(listener=listener)).list_topics(timeout=20).brokers.keys() == {1}
+        assert AdminClient(kafka_431_tls.confluent(listener=listener)).list_topics(timeout=60).brokers.keys() == {1}
     files = kafka_431_tls.lab.tls
     host, port = kafka_431_tls.lab.bootstrap_of("MTLS").split(":")
     with pytest.raises(ssl.SSLCertVerificationError):
@@ -310,7 +310,7 @@ def test_every_login_works_by_every_mechanism_it_is_meant_for(secured: KafkaClus
     logins = [(user, mechanism) for user in USERS for mechanism in ("SCRAM-SHA-256", "SCRAM-SHA-512")]
     for user, mechanism in logins + [(user, "PLAIN") for user in PLAIN_USERS]:
         settings = secured.confluent(user=user, mechanism=mechanism, listener=listener)
-        assert AdminClient(settings).list_topics(timeout=20).brokers.keys() == {1}, (user, mechanism)
+        assert AdminClient(settings).list_topics(timeout=60).brokers.keys() == {1}, (user, mechanism)
 
 
 @pytest.mark.parametrize("mechanism", ["SCRAM-SHA-256", "SCRAM-SHA-512", "PLAIN"])
@@ -340,7 +340,7 @@ def token_settings(cluster: KafkaCluster, user: str, lifetime: timedelta) -> dic
 def test_signed_tokens_are_taken_until_they_end(secured: KafkaCluster) -> None:
     good = AdminClient(token_settings(secured, "carol", timedelta(minutes=5)))
     good.poll(0.1)
-    assert good.list_topics(timeout=20).brokers.keys() == {1}
+    assert good.list_topics(timeout=60).brokers.keys() == {1}
     ended = AdminClient(token_settings(secured, "carol", timedelta(minutes=-5)))
     ended.poll(0.1)
     with pytest.raises(KafkaException):
@@ -351,7 +351,7 @@ def test_who_has_no_rights_gets_nothing(secured: KafkaCluster) -> None:
     name = unique("rights")
     create_topic(secured.client_properties, name)
     for user in ("alice", AWKWARD):
-        assert name not in AdminClient(secured.confluent(user=user)).list_topics(timeout=20).topics
+        assert name not in AdminClient(secured.confluent(user=user)).list_topics(timeout=60).topics
     secured.lab.tool(
         "acls",
         "--bootstrap-server",
@@ -361,7 +361,7 @@ def test_who_has_no_rights_gets_nothing(secured: KafkaCluster) -> None:
         *("--add", "--allow-principal", f"User:{AWKWARD}", "--operation", "Describe", "--topic", name),
     )
     allowed = AdminClient(secured.confluent(user=AWKWARD))
-    assert eventually(lambda: name in allowed.list_topics(timeout=20).topics)
+    assert eventually(lambda: name in allowed.list_topics(timeout=60).topics)
 
 
 def test_no_password_is_on_a_command_line_or_in_a_log(secured: KafkaCluster) -> None:

@@ -28,7 +28,7 @@ from kafkeep.kafka.users import NewScramUser
 from kafkeep.repository.repository import Repository
 from kafkeep.secret import Secret
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Rich:
             capture_output=True,
             text=True,
             env=environment,
-            timeout=120,
+            timeout=300,
             check=False,
         )
         allowed = status if isinstance(status, tuple) else (status,)

@@ -39,7 +39,7 @@ from kafkeep.metadata.script import recreate_script
 from kafkeep.model import Group, GroupOffset, TopicMetadata, TopicPartition
 from kafkeep.secret import Secret
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
 TOOLS = ("topics", "configs", "acls", "consumer-groups")
 PASSWORD = "p\\u0041ss 'word' \"=,: #!$x`ü→😀\\"
@@ -283,11 +283,17 @@ def acls(text: str, names: Names) -> list[str]:
     return kept
 
 
-@pytest.mark.parametrize("version", ["431", "392"])
+@pytest.fixture(params=["431", "392"])
+def secured(request: pytest.FixtureRequest) -> KafkaCluster:
+    """A cluster with logins, of each release in turn."""
+    cluster: KafkaCluster = request.getfixturevalue(f"kafka_{request.param}_scram")
+    return cluster
+
+
 def test_a_recreated_cluster_is_described_as_the_source_is(
-    version: str, request: pytest.FixtureRequest, new_kafka: NewKafka, tmp_path: Path
+    secured: KafkaCluster, new_kafka: NewKafka, tmp_path: Path
 ) -> None:
-    source: KafkaCluster = request.getfixturevalue(f"kafka_{version}_scram")
+    source = secured
     names = Names(unique("recreate"))
     with ThreadPoolExecutor() as pool, filled(source, names) as image:
         before = pool.submit(described, source, names)

@@ -97,6 +97,7 @@ def test_rounds_under_load_while_brokers_come_and_go(live: Live) -> None:
             live.kafka.lab.node(node_id).kill()
             time.sleep(1.5)
             live.kafka.lab.node(node_id).start()
+        until(lambda: len(acknowledged) > 500, what="a load that is worth its name")
     finally:
         stop_load.set()
         writing.join(90)

@@ -115,7 +115,7 @@ def consumed(kafka: KafkaCluster, topic: str, count: int) -> str:
     digest, left = hashlib.sha256(), count
     try:
         while left:
-            messages = consumer.consume(min(left, 500), timeout=30)
+            messages = consumer.consume(min(left, 500), timeout=90)
             assert messages, f"{left} records are missing"
             for message in messages:
                 assert message.error() is None

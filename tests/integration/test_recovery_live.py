@@ -21,7 +21,7 @@ from tests.support.rich import Rich
 from kafkeep.metadata.options import SERVICE_AREAS
 from kafkeep.recovery.options import SETTINGS_AREAS
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Operator:
             capture_output=True,
             text=True,
             env={**os.environ, "XDG_CACHE_HOME": str(self.home), "HOME": str(self.home)},
-            timeout=120,
+            timeout=300,
             check=False,
         )
         assert done.returncode == status, done.stdout[-3000:] + done.stderr[-2000:]

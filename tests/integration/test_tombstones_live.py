@@ -65,7 +65,7 @@ def test_a_key_whose_tombstone_is_gone_does_not_come_back(live: Live) -> None:
         time.sleep(0.2)
         return all(content.key != b"gone" for _, content in live.seen(topic)[0])
 
-    until(cleaned, seconds=60, what="the cleaning of the tombstone")
+    until(cleaned, seconds=120, what="the cleaning of the tombstone")
     second = live.back_up(repository, topic)
     assert [(opened.generation.lineage, opened.why) for opened in second.opened] == [(1, "tombstones-unseen")]
     assert live.put_back(repository, second.point, renames=RENAME).failures == ()

@@ -43,7 +43,7 @@ from kafkeep.work.dask import DaskExecutor
 from kafkeep.work.dask_worker import KEY_FILE_VARIABLE
 from kafkeep.work.processes import ProcessExecutor
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
 MIB = 1024 * 1024
 RECORDS = 4_000
@@ -284,7 +284,7 @@ def test_a_signal_to_the_whole_group_ends_the_command_as_ever(
     last = json.loads(out.splitlines()[-1])
     assert (running.returncode, last["type"], last["exit_code"]) == (130, "summary", 130), err
     assert "Traceback" not in err
-    until(lambda: not has_members(running.pid), seconds=10, what="the end of all its processes")
+    until(lambda: not has_members(running.pid), seconds=60, what="the end of all its processes")
     ended = subprocess.run([*command, *arguments], capture_output=True, text=True, env=environment, timeout=120)
     assert ended.returncode == 0, ended.stderr
     repository = Repository.open(LocalStore(folder), now=now, rng=random.SystemRandom())

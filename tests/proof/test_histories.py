@@ -229,7 +229,7 @@ def three(kafka_431_three: KafkaCluster) -> Iterator[Live]:
 
 
 def in_sync(live: Live, topic: str) -> tuple[int, set[int]]:
-    part = AdminClient(live.kafka.client_properties).list_topics(topic, timeout=10).topics[topic].partitions[0]
+    part = AdminClient(live.kafka.client_properties).list_topics(topic, timeout=60).topics[topic].partitions[0]
     return part.leader, set(part.isrs)
 
 

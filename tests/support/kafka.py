@@ -1,7 +1,7 @@
 """Real Kafka clusters for tests, and helpers that fill and read them with confluent-kafka.
 
-Fixtures (tests/conftest.py; started when first asked for, shared by all tests of a process, all stopped at its end;
-`make test` runs several processes, each with clusters of its own: tests/support/workers.py):
+Fixtures (tests/conftest.py; started when first asked for, shared by all tests of a process, ended when no later file needs
+them; `make test` runs several processes, each with clusters of its own: tests/support/workers.py):
 
     kafka_431        4.3.1, one broker, plaintext            kafka_392        3.9.2, one broker, plaintext
     kafka_431_three  4.3.1, three brokers, plaintext         kafka_431_tls    4.3.1, one broker, TLS and mutual TLS
@@ -36,7 +36,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -78,6 +78,10 @@ TEST_PROPERTIES = {
     "log.cleaner.backoff.ms": "1000",
     "group.consumer.session.timeout.ms": "45000",
     "offsets.retention.check.interval.ms": "60000",
+    # A controller writes a record without content twice a second otherwise: a third of what an idle cluster takes.
+    "metadata.max.idle.interval.ms": "0",
+    "num.io.threads": "2",
+    "num.network.threads": "1",
 }
 
 
@@ -182,24 +186,28 @@ def start_cluster(directory: Path, *, properties: dict[str, str] | None = None, 
     return KafkaCluster(start(wanted, directory=directory, env=os.environ, now=datetime.now(UTC)))
 
 
+def end(cluster: KafkaCluster) -> None:
+    """By SIGKILL: what is in it goes away with it."""
+    cluster.lab.stop(grace_seconds=0.0)
+
+
 class Clusters:
     """Shared clusters by name, each started when first asked for."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._stack = ExitStack()
         self._running: dict[str, KafkaCluster] = {}
 
     def get(self, name: str, **options: Any) -> KafkaCluster:
         if name not in self._running:
-            cluster = start_cluster(self._folder / name, **options)
-            self._stack.callback(cluster.lab.stop, grace_seconds=3.0)
-            self._running[name] = cluster
+            self._running[name] = start_cluster(self._folder / name, **options)
         return self._running[name]
 
-    def stop(self) -> None:
-        """Ends all, also when ending one fails."""
-        self._stack.close()
+    def keep(self, names: Collection[str] = ()) -> None:
+        """Ends all others, also when ending one fails; who asks for one of them later gets a new one."""
+        with ExitStack() as stack:
+            for name in [name for name in self._running if name not in names]:
+                stack.callback(end, self._running.pop(name))
 
 
 def running_clusters(folder: Path) -> Iterator[Clusters]:
@@ -208,7 +216,7 @@ def running_clusters(folder: Path) -> Iterator[Clusters]:
     try:
         yield clusters
     finally:
-        clusters.stop()
+        clusters.keep()
 
 
 def unique(prefix: str) -> str:
@@ -231,6 +239,7 @@ __all__ = [
     "committed_positions",
     "create_topic",
     "delete_topics",
+    "end",
     "partitions_of",
     "produce",
     "produce_transaction",

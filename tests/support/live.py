@@ -250,7 +250,7 @@ def delete_records(kafka: KafkaCluster, topic: str, partition: int, offset: int)
         future.result(30)
 
 
-def until(condition: Callable[[], bool], *, seconds: float = 60.0, what: str = "it") -> None:
+def until(condition: Callable[[], bool], *, seconds: float = 120.0, what: str = "it") -> None:
     """Waits for something that a broker does in its own time."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -16,7 +16,7 @@ from kafkeep.errors import CorruptObject
 from kafkeep.secret import Secret
 from kafkeep.work.executor import Job, Signals, Station
 
-PATIENCE = 30.0
+PATIENCE = 120.0
 
 
 class Failed(Exception):
@@ -60,7 +60,7 @@ class Bench:
                 emit(f"{task.number}b")
                 return task.number**2
             case "fail":
-                time.sleep(0.5)  # the others have begun by then
+                time.sleep(2.5)  # the others have begun by then
                 raise CorruptObject(f"task {task.number}", hint="Look again.")
             case "fail-strangely":
                 raise Failed("no class of kafkeep")
@@ -72,11 +72,16 @@ class Bench:
                 mark = Path(task.place)
                 if not mark.exists():
                     mark.touch()
-                    time.sleep(1.0)  # what was emitted has left by then
+                    time.sleep(2.5)  # what was emitted has left by then
                     os.kill(os.getpid(), signal.SIGKILL)
             case "tell-secret":
                 return None if self._secret is None else self._secret.reveal()
-            case "pid":
+            case "meet":
+                Path(task.place, f"pid-{os.getpid()}").touch()
+                ends = time.monotonic() + PATIENCE
+                while len(list(Path(task.place).glob("pid-*"))) < 2:
+                    assert time.monotonic() < ends, "no other process came"
+                    time.sleep(0.01)
                 return os.getpid()
             case "sleep":
                 time.sleep(PATIENCE)

@@ -86,22 +86,24 @@ class Scene:
         result = self.backup(store)
         assert result.failures == ()
         assert result.gaps == ()
-        assert self.newest(store) == self.expected
-        self.judge_old(store)
+        found = self.judge_old(store)
+        assert max(found) not in self.old_points
+        assert found[max(found)] == self.expected
         assert self.backup(store).nothing_new
 
     def newest(self, store: Store) -> Content:
         repository = open_repository(store)
         return content(repository, repository.point("latest"), groups=self.prefix)
 
-    def judge_old(self, store: Store) -> None:
-        """Every old point holds what it held, and whatever is there is whole."""
+    def judge_old(self, store: Store) -> dict[int, Content]:
+        """Every old point holds what it held, and whatever is there is whole; all points."""
         repository = open_repository(store)
         assert_whole(repository)
         found = contents(repository, groups=self.prefix)
         assert {number: found[number] for number in self.old_points} == self.old_points
         new = [point for number, point in found.items() if number not in self.old_points]
         assert all(point == self.expected for point in new)
+        return found
 
 
 @contextmanager

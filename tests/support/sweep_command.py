@@ -22,7 +22,7 @@ from kafkeep.cli.main import main
 
 COMMAND: Final = (sys.executable, "-m", "kafkeep")
 HELD_BACK: Final = (sys.executable, "-P", str(Path(__file__).with_name("held_back.py")))
-PATIENCE_SECONDS: Final = 60.0
+PATIENCE_SECONDS: Final = 120.0
 
 
 @dataclass(frozen=True)

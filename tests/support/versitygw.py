@@ -42,7 +42,7 @@ from kafkeep.secret import Secret
 
 MODULE: Final = "github.com/versity/versitygw/cmd/versitygw"
 VERSION: Final = "v1.7.0"
-START_SECONDS: Final = 30
+START_SECONDS: Final = 90
 PR_SET_PDEATHSIG: Final = 1
 
 
@@ -155,7 +155,7 @@ def start(folder: Path, *, concurrency: int = 1, versioning: bool = False) -> It
 
 
 def _await(server: S3Server, process: subprocess.Popen[bytes], log: Path) -> None:
-    store = server.store(timeout_seconds=1.0)
+    store = server.store(timeout_seconds=10.0)
     until = time.monotonic() + START_SECONDS
     while True:
         try:

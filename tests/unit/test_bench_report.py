@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import ClassVar
 from xml.etree import ElementTree
 
 import pytest
-from bench import outcome, plots, report, window
+from bench import __main__ as contest
+from bench import contestants, outcome, plots, report, window
 from bench.__main__ import chosen_names
 from bench.contestants import (
     ALL,
@@ -31,6 +37,7 @@ from bench.outcome import Outcome
 from bench.rounds import Sample, reason
 from bench.window import WindowOutcome, WindowSample
 from bench.workloads import by_name
+from rich.console import Console
 
 GB = 1_000_000_000
 
@@ -167,6 +174,77 @@ def test_only_names_some_workloads_and_refuses_others() -> None:
     assert chosen_names("64k,window") == {"64k", "window"}
     with pytest.raises(Exception, match="no workload 65k"):
         chosen_names("64k,65k")
+
+
+def test_a_window_promises_to_read_no_more_than_it_holds() -> None:
+    samples = tuple(
+        WindowSample(title, usage(5.0), first)
+        for title, first in (("kafkeep restore --since --until", 1.5), (window._OSO, 2.5))
+    )
+    small = window.Reads("kafkeep restore --since --until --preflight exist", (20, GB // 80), (5, 4000))
+    found = window.WindowOutcome(GB, 700, samples, (small,))
+    assert [(target.found, target.met) for target in found.targets()] == [("1.2%", True), ("1.50 to 2.50", True)]
+    assert "12.5 MB of packs in 20 reads (1.2% of the archive), 0.00 MB of commits" in list(found.lines())[-1]
+    assert window.from_json(json.loads(json.dumps(found.to_json()))) == found
+    wide = replace(found, reads=(replace(small, packs=(20, GB // 10)),))
+    assert not next(iter(wide.targets())).met
+
+
+def test_contestants_are_chosen_by_name_or_kind_with_whom_they_need() -> None:
+    assert contestants.chosen(None) == frozenset(contestants.NAMES)
+    assert contestants.chosen(["restore"]) == {RESTORE, BACKUP}
+    assert contestants.chosen(["bound", "oso-restore"], ["cp"]) == {
+        DROP,
+        PRODUCE,
+        PRODUCE_LARGE,
+        OSO_RESTORE,
+        OSO_BACKUP,
+    }
+    assert contestants.chosen(None, ["peer"]).isdisjoint({OSO_BACKUP, CONSUMER_PERF})
+    with pytest.raises(ValueError, match="no contestant cq"):
+        contestants.chosen(["cq"])
+
+
+def test_a_workload_that_cannot_be_played_does_not_end_the_others(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    brokers: list[list[str]] = []
+
+    @contextmanager
+    def opened(folder: Path, console: Console, *, heap_mb: int) -> Iterator[SimpleNamespace]:
+        brokers.append([])
+        yield SimpleNamespace(lab=None, oso=None, note=console.print)
+
+    def play(field: SimpleNamespace, name: str, *_: object) -> Outcome:
+        brokers[-1].append(name)
+        if name in ("64k-zstd", "topics"):
+            raise BenchError("a broker that stands still")
+        return outcome_of(name=name)
+
+    monkeypatch.setattr(contest, "opened", opened)
+    monkeypatch.setattr(contest, "play", play)
+    monkeypatch.setattr(contest, "Results", Found)
+    options = contest.arguments(["--only", "64k-zstd,1m,filled,topics,idle", "--size", "16", "--dir", str(tmp_path)])
+    with pytest.raises(BenchError, match="64k-zstd, topics"):
+        contest.contest(options, Console(file=io.StringIO()))
+    assert brokers == [["64k-zstd"], ["1m"], ["filled", "topics"], ["idle"]]
+    assert Found.names == ["1m", "filled", "idle"] and not any(tmp_path.iterdir())
+
+
+class Found:
+    """Keeps what a run found, and writes nothing."""
+
+    names: ClassVar[list[str]] = []
+    facts: dict[str, str]
+
+    def __init__(self, console: Console) -> None:
+        self.names.clear()
+
+    def add(self, found: Outcome) -> None:
+        self.names.append(found.workload.name)
+
+    def end(self, docs: Path | None) -> None:
+        assert docs is None
 
 
 def test_executors_are_those_that_the_help_offers() -> None:

@@ -95,14 +95,37 @@ def test_folders_of_topics_are_found_and_those_about_to_be_deleted_awaited(
     found = segments.partition_folders([tmp_path], "bench-64k")
     assert [partition.partition for partition in found] == [2, 10]
     monkeypatch.setattr(segments, "_DELETE_SECONDS", 0.0)
+    asked: list[str] = []
+
+    def delete() -> None:
+        asked.append("deleted")
+
     with pytest.raises(BenchError, match="still has files"):
-        segments.await_deleted([tmp_path], "bench-64k")
+        segments.await_deleted([tmp_path], "bench-64k", delete=delete)
     for name in ("bench-64k-10", "bench-64k-2"):
         (tmp_path / name).rmdir()
     with pytest.raises(BenchError, match="still has files"):
-        segments.await_deleted([tmp_path], "bench-64k")
+        segments.await_deleted([tmp_path], "bench-64k", delete=delete)
     (tmp_path / "bench-64k-3.0123456789abcdef0123456789abcdef-delete").rmdir()
-    segments.await_deleted([tmp_path], "bench-64k")
+    segments.await_deleted([tmp_path], "bench-64k", delete=delete)
+    assert len(asked) == 3
+
+
+def test_topics_that_a_broker_makes_late_are_deleted_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(segments, "_AGAIN_SECONDS", 0.01)
+    late = tmp_path / "bench-64k-0"
+    calls = 0
+
+    def delete() -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            late.mkdir()  # behind the look at what is there
+        else:
+            late.rmdir()
+
+    segments.await_deleted([tmp_path], "bench-64k", delete=delete)
+    assert calls == 2
 
 
 def test_the_other_backup_program_stays_on_this_machine_and_gets_its_defaults(tmp_path: Path) -> None:

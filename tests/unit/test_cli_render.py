@@ -127,6 +127,17 @@ def test_json_progress_is_gathered_and_loses_nothing() -> None:
     assert sum(line["records"] for line in lines[:stage]) == 100
 
 
+def test_partitions_that_end_do_not_make_progress_told_more_often() -> None:
+    output = as_json(Clock())
+    done = next(event for event in EXAMPLES if isinstance(event, PartitionDone))
+    for _ in range(50):
+        output.event(Progress("backup", 1, 10))
+        output.event(done)
+    output.close()
+    told = [line["type"] for line in lines_of(output)]
+    assert told == ["partition-done"] * 50 + ["progress"]
+
+
 def test_an_error_is_the_last_json_line_and_talk_for_people() -> None:
     output = as_json(Clock())
     output.event(Progress("backup", 1, 10))

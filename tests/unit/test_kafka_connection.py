@@ -111,21 +111,24 @@ def test_a_mute_peer_is_given_up_within_the_connect_timeout(protocol: str, dribb
             bootstrap=("x",),
             security_protocol=protocol,
             connect_timeout_seconds=0.4,
-            request_timeout_seconds=60,
+            request_timeout_seconds=600,
         )
         began = time.monotonic()
         try:
             with pytest.raises(KafkaError, match=rf"127.0.0.1:{port}"):
                 Connection.open(config, "127.0.0.1", port)
-            assert time.monotonic() - began < 2.0
+            assert time.monotonic() - began < 60, "the time for opening counts, not that of a request"
         finally:
             ended.set()
             thread.join()
 
 
 def test_a_slow_answer_after_the_opening_has_the_request_timeout() -> None:
-    with FakeBroker() as broker, opened(broker, connect_timeout_seconds=0.3, request_timeout_seconds=5.0) as connection:
-        broker.wires[API_VERSIONS].append(lambda frame: time.sleep(0.6) or frame)
+    with (
+        FakeBroker() as broker,
+        opened(broker, connect_timeout_seconds=2.0, request_timeout_seconds=120.0) as connection,
+    ):
+        broker.wires[API_VERSIONS].append(lambda frame: time.sleep(2.5) or frame)
         connection.send(API_VERSIONS, 0, [])
         assert len(connection.receive(FrameBuffer())[1]) > 0
 
@@ -394,9 +397,24 @@ def test_short_sessions_are_renewed_with_time_to_spare(lifetime: float, seconds:
     assert renewed_after(lifetime) == seconds
 
 
+class Ahead:
+    """`time`, for broker and client alike, whose clock can be put on."""
+
+    seconds = 0.0
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self.seconds
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(time, name)
+
+
 @pytest.mark.parametrize("mechanism", MECHANISMS[:2])
-def test_sessions_are_renewed_before_they_end(mechanism: str) -> None:
-    server = SaslServer(users={"ann": CANARY}, session_lifetime_ms=3000)
+def test_sessions_are_renewed_before_they_end(mechanism: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Ahead()
+    for place in ("kafkeep.kafka.connection.time", "tests.support.broker.time"):
+        monkeypatch.setattr(place, clock)
+    server = SaslServer(users={"ann": CANARY}, session_lifetime_ms=60_000)
     with FakeBroker(sasl=server) as broker:
         log = broker.partition("t")
         for _ in range(20):
@@ -408,7 +426,7 @@ def test_sessions_are_renewed_before_they_end(mechanism: str) -> None:
             for offset in range(1, 20):
                 hot.send([FetchPosition(TopicPartition("t", 0), log.id_text, offset, -1)])
                 offsets.append(int.from_bytes(hot.receive()[0].records[:8]))
-                time.sleep(0.12)
+                clock.seconds += 4.0
             offsets.append(int.from_bytes(hot.receive()[0].records[:8]))
         assert offsets == list(range(20))
         assert broker.connections == 1

@@ -276,22 +276,24 @@ def test_a_lost_connection_is_retryable_and_the_fetcher_dead(broker: FakeBroker)
 
 def test_a_silent_broker_is_given_up(broker: FakeBroker) -> None:
     def slow(data: bytes) -> bytes:
-        time.sleep(1)
+        stop.wait(60)
         return data
 
+    stop = threading.Event()
     broker.wires[FETCH].append(slow)
-    config = broker.config(request_timeout_seconds=0.1)
+    config = broker.config(request_timeout_seconds=2.0)
     with BrokerFetcher(config, broker.host, broker.port, max_wait_ms=100) as hot:
         started = time.monotonic()
-        with pytest.raises(KafkaUnreachable, match=r"no answer within 0\.1 s"):
+        with pytest.raises(KafkaUnreachable, match=r"no answer within 2 s"):
             hot.fetch([position(broker)])
-        assert 0.15 < time.monotonic() - started < 0.9
+        assert 2.05 < time.monotonic() - started < 30, "long before the broker answers"
+        stop.set()
 
 
 def test_the_brokers_own_waiting_does_not_count_as_silence() -> None:
-    with FakeBroker(max_wait_seconds=0.4) as broker:
-        config = broker.config(request_timeout_seconds=0.2)
-        with BrokerFetcher(config, broker.host, broker.port, max_wait_ms=400) as hot:
+    with FakeBroker(max_wait_seconds=3.5) as broker:
+        config = broker.config(request_timeout_seconds=3.0)
+        with BrokerFetcher(config, broker.host, broker.port, max_wait_ms=3500) as hot:
             assert hot.fetch([position(broker)])[0].error == 0
 
 
@@ -380,7 +382,7 @@ WIRES: dict[str, Hostile] = {**SIZES, **CORRELATIONS, **COUNTS, **PARTITIONS, **
 def test_hostile_frames(broker: FakeBroker, name: str) -> None:
     broker.partition("t").log += log_of(batch())
     broker.wires[FETCH].append(WIRES[name])
-    config = broker.config(request_timeout_seconds=1.0)
+    config = broker.config(request_timeout_seconds=15.0)
     with BrokerFetcher(config, broker.host, broker.port, max_wait_ms=0) as hot:
         with pytest.raises(KafkaProtocolError):
             hot.fetch([position(broker)])
@@ -443,7 +445,7 @@ def test_hostile_records_are_found_by_the_walk(broker: FakeBroker, name: str) ->
 def test_a_huge_frame_is_not_believed_before_it_comes(broker: FakeBroker) -> None:
     """A frame just under the limit is announced and never sent: room is made, but no memory used."""
     broker.wires[FETCH].append(lambda data: struct.pack(">i", 256 * 2**20) + data[4:])
-    config = broker.config(request_timeout_seconds=0.3)
+    config = broker.config(request_timeout_seconds=2.5)
     with BrokerFetcher(config, broker.host, broker.port, max_wait_ms=0) as hot:
         before = resident_bytes()
         with pytest.raises(KafkaUnreachable, match="no answer within"):
@@ -479,7 +481,7 @@ def test_a_dripping_broker_is_given_up() -> None:
         started = time.monotonic()
         with pytest.raises(KafkaUnreachable, match="no answer within"):
             BrokerFetcher(config, *server.getsockname()[:2])
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 15, "a thousand bytes at this pace would take 20 seconds"
         stop.set()
         thread.join(5)
 

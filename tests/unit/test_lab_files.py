@@ -150,7 +150,7 @@ def spawn(tmp_path: Path, spawned: list[ProcessId], program: str = MEEK) -> Proc
     mark = str(tmp_path / "server.properties")
     identity = process.spawn([sys.executable, "-c", program, mark], log=log, env=os.environ)
     spawned.append(identity)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 90
     while log.read_text() != "up\n" and time.monotonic() < deadline:
         time.sleep(0.01)
     return identity

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from kafkeep.groups.options import GroupOptions
 from kafkeep.groups.plan import GroupsPlan
 from kafkeep.groups.run import prepare as prepare_groups
 from kafkeep.model import GroupOffset, RecoveryPoint
+from kafkeep.offset_map import MapRow, OffsetMap
 from kafkeep.reports import PassedOver, readable_reports
 from kafkeep.repository.keyring import Access
 from kafkeep.repository.repository import Repository
@@ -40,7 +42,7 @@ from kafkeep.restore.options import RestoreOptions
 from kafkeep.restore.plan import ProducerIdentity
 from kafkeep.restore.run import prepare
 from kafkeep.restore.unfinished import NEWEST, find_job
-from kafkeep.restore_reports import told_by_restores
+from kafkeep.restore_reports import keep_offset_map, kept_offset_map, told_by_restores
 
 GARBAGE = "audit/2026-11-20/garbage"
 KEY = SigningKey(bytes([1]) * 32)
@@ -226,6 +228,23 @@ def test_garbage_about_a_repartitioned_topic_is_passed_over(repository: Reposito
     report, warnings = compared(target, repository, spool_dir=str(tmp_path))
     assert report.identical and pairings(report) == {BY_KEY}
     assert all(name in warnings for name in odd) and "passed over 2" in warnings
+
+
+@pytest.mark.parametrize(("rows", "documents"), [(8, 0), (9, 1)])
+def test_short_offset_maps_lie_in_the_report_and_long_ones_beside_it(
+    repository: Repository, rows: int, documents: int
+) -> None:
+    offsets = OffsetMap(tuple(MapRow(10 * at, 5 * at, 4) for at in range(rows)), 5 * rows)
+    before = {name for name in objects(repository) if name.startswith("doc/")}
+    kept = keep_offset_map(repository, offsets)
+    assert len({name for name in objects(repository) if name.startswith("doc/")} - before) == documents
+    assert kept_offset_map(repository, json.loads(json.dumps(kept))) == offsets
+
+
+@pytest.mark.parametrize("kept", ["0" * 64, None, 3, [], {"rows": [[0, 0, 0]], "end": 0}])
+def test_what_stands_for_no_offset_map_is_corrupt(repository: Repository, kept: object) -> None:
+    with pytest.raises(CorruptObject):
+        kept_offset_map(repository, kept)
 
 
 def test_a_store_that_gives_no_answer_is_no_garbage(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:

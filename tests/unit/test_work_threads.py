@@ -41,13 +41,14 @@ def test_every_task_runs_once_and_its_messages_come_in_order() -> None:
 
 
 def test_no_more_threads_than_asked_for() -> None:
-    running, most, lock = 0, 0, threading.Lock()
+    running, most, lock, together = 0, 0, threading.Lock(), threading.Barrier(3, timeout=60)
 
     def work(task: int, emit: Emit, cancelled: threading.Event) -> None:
         nonlocal running, most
         with lock:
             running += 1
             most = max(most, running)
+        together.wait()
         time.sleep(0.005)
         with lock:
             running -= 1
@@ -64,14 +65,14 @@ def test_it_ends_at_once_when_all_is_done() -> None:
     began = time.monotonic()
     for _ in range(20):
         list(run_on_threads([1, 2], lambda task, emit, cancelled: task, threads=2, tick_seconds=5.0))
-    assert time.monotonic() - began < 2.0
+    assert time.monotonic() - began < 25, "twenty waits would take a hundred"
 
 
 def test_a_slow_task_leaves_time_to_look_at_the_clock() -> None:
     go = threading.Event()
 
     def work(task: int, emit: Emit, cancelled: threading.Event) -> None:
-        assert go.wait(10)
+        assert go.wait(60)
 
     messages = run_on_threads([1], work, threads=1, tick_seconds=0.01)
     assert next(messages) == Tick()
@@ -83,11 +84,11 @@ def test_an_error_cancels_the_others_and_is_raised_behind_all_that_was_emitted()
     all_begun = threading.Barrier(3)
 
     def work(task: int, emit: Emit, cancelled: threading.Event) -> str:
-        all_begun.wait(10)
+        all_begun.wait(60)
         if task == 0:
             emit("durable")
             raise Failed("no")
-        assert cancelled.wait(10), "nobody told this task to end"
+        assert cancelled.wait(60), "nobody told this task to end"
         emit(f"late {task}")
         return "ended early"
 
@@ -114,7 +115,7 @@ def test_tasks_that_have_not_begun_do_not_begin_after_an_error() -> None:
 def test_a_caller_that_fails_ends_the_tasks_too() -> None:
     def work(task: int, emit: Emit, cancelled: threading.Event) -> None:
         emit("one")
-        assert cancelled.wait(10)
+        assert cancelled.wait(60)
 
     def run() -> None:
         for _ in run_on_threads([1, 2], work, threads=2):
