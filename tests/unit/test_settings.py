@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -279,3 +280,12 @@ def test_controllers_have_the_clusters_security_unless_they_have_their_own(tmp_p
 )
 def test_what_is_wrong_with_controllers_is_named(tmp_path: Path, text: str, why: str) -> None:
     assert why in refused(tmp_path, text).message
+
+
+def test_a_key_of_very_many_parts_is_refused_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "kafkeep.toml"
+    file.write_text("r." * 400_000 + "r = 1\n")
+    began = time.process_time()
+    with pytest.raises(SettingsError, match="dots in a line"):
+        load(file, env={}, cwd=tmp_path, home=tmp_path)
+    assert time.process_time() - began < 1

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 ENV_PREFIX: Final = "KAFKEEP_"
 CONFIG_VARIABLE: Final = "KAFKEEP_CONFIG"
 MAX_FILE_BYTES: Final = 1 << 20
+_MOST_DOTS: Final = 4096
+"""In one line: the time that tomllib takes for a dotted key grows with the square of its parts."""
 MAX_DEPTH: Final = 32
 Path_ = tuple[str, ...]
 
@@ -90,6 +92,8 @@ def _read_toml(file: Path) -> dict[str, Any]:
         ) from error
     if len(raw) > MAX_FILE_BYTES:
         raise SettingsError(f"settings file {file} is larger than {MAX_FILE_BYTES} bytes")
+    if max(line.count(b".") for line in raw.split(b"\n")) > _MOST_DOTS:
+        raise SettingsError(f"settings file {file} has more than {_MOST_DOTS} dots in a line")
     try:
         return tomllib.loads(raw.decode())
     except (ValueError, RecursionError) as error:  # numbers beyond Python's limit of digits, too, are only a ValueError
