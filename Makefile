@@ -87,8 +87,8 @@ exactness: kafka ## what an independent consumer finds after restores: docs/exac
 faults: kafka stores ## docs/faults.md anew, with full counts; ROWS="C1 I1" for a part of it
 	$(BIN)/pytest -m "fault and not soak" $(PARALLEL) --timeout=1800 --fault-counts=full --fault-rows="$(ROWS)" --write-faults=docs/faults.md $(ARGS)
 
-kills: kafka ## commands killed at random moments: 200 at a folder, 200 at MinIO (brought first), a quarter of an hour
-	@$(BIN)/python -c "from tests.support.object_servers import minio_program; minio_program()"
+kills: kafka ## commands killed at random moments: 200 at a folder, 200 at MinIO (brought first), half an hour
+	@timeout 1800 $(BIN)/python -m tests.support.object_servers minio >/dev/null
 	KILLS=200 KILLS_SECONDS=1800 $(BIN)/pytest tests/faults/test_random_kills.py tests/stores/test_kills_elsewhere.py -k "folder or elsewhere" -s $(ARGS)
 
 soak: kafka ## long and bounded tests; SOAK_SECONDS=60 makes the ten minutes shorter

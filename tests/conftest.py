@@ -106,7 +106,8 @@ def kafka_392(clusters: Clusters) -> KafkaCluster:
 
 @pytest.fixture(scope="module")
 def kafka_431_three(clusters: Clusters) -> KafkaCluster:
-    return clusters.get("431-three", kafka="4.3.1", brokers=3)
+    """Not `STEADY`: its brokers are killed, and may come back once their sessions are over."""
+    return clusters.get("431-three", kafka="4.3.1", brokers=3, properties={})
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from tests.support.certificates import Authority
-from tests.support.kafka import Clusters, KafkaCluster, create_topic, unique
+from tests.support.kafka import STEADY, Clusters, KafkaCluster, create_topic, unique
 from tests.support.told import lines_told
 
 from kafkeep.errors import KafkaError, KafkaLoginError, KafkaProtocolError, KafkaUnreachable
@@ -94,7 +94,7 @@ def test_wrong_passwords(secured: KafkaCluster, mechanism: str, user: str, capsy
 @pytest.fixture
 def strict(clusters: Clusters) -> KafkaCluster:
     """One mechanism only, and sessions of four seconds (KIP-368)."""
-    properties = {"sasl.enabled.mechanisms": "SCRAM-SHA-512", "connections.max.reauth.ms": "4000"}
+    properties = {**STEADY, "sasl.enabled.mechanisms": "SCRAM-SHA-512", "connections.max.reauth.ms": "4000"}
     return clusters.get("431-strict", kafka="4.3.1", security="sasl", properties=properties)
 
 

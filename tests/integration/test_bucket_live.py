@@ -45,14 +45,7 @@ class Bucket:
     def command(self, name: str, *, endpoint: str | None = None, more: str = "") -> Kafkeep:
         """A `kafkeep` that knows the bucket, with its login in files."""
         made = Kafkeep(self._folder / name)
-        for key, secret in (("id", self.server.access_key), ("secret", self.server.secret_key)):
-            (made.folder / key).write_text(secret)
-            (made.folder / key).chmod(0o600)
-        made.settings(
-            f'[repository.backups]\nurl = "{self.url}"\ncompression = "none"\n{more}\n'
-            f'[repository.backups.s3]\nendpoint = "{endpoint or self.server.endpoint}"\n'
-            'access_key_id = { file = "id" }\nsecret_access_key = { file = "secret" }\n'
-        )
+        made.knows_bucket("backups", self.url, self.server, endpoint=endpoint, more=f'compression = "none"\n{more}')
         return made
 
     def prove(self, kafkeep: Kafkeep, topics: dict[str, int]) -> None:

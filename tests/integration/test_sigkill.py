@@ -27,7 +27,7 @@ from kafkeep.repository.stores.local import LocalStore
 
 pytestmark = pytest.mark.integration
 
-LONGEST_END_SECONDS = 60.0
+LONGEST_END_SECONDS = 30.0
 
 
 @pytest.fixture

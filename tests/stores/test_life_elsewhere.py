@@ -37,19 +37,15 @@ class Bucket:
         self.server = server
         scheme = server.scheme if isinstance(server, ObjectServer) else "s3"
         self.url = f"{scheme}://{server.new_bucket()}/kafka/prod"
-        if isinstance(server, ObjectServer):
-            self._options, table, secrets = server.given, server.table, dict(server.secrets)
-        else:
-            self._options, secrets = server.options(), {"id": server.access_key, "secret": server.secret_key}
-            table = (
-                f'[repository.backups.s3]\nendpoint = "{server.endpoint}"\n'
-                'access_key_id = { file = "id" }\nsecret_access_key = { file = "secret" }\n'
-            )
         self.kafkeep = Kafkeep(folder / "home", inside=True)
-        for name, secret in secrets.items():
-            (self.kafkeep.folder / name).write_text(secret)
-            (self.kafkeep.folder / name).chmod(0o600)
-        self.kafkeep.settings(f'[repository.backups]\nurl = "{self.url}"\n{table}')
+        if isinstance(server, ObjectServer):
+            self._options = server.given
+            for name, secret in server.secrets.items():
+                self.kafkeep.secret(name, secret)
+            self.kafkeep.settings(f'[repository.backups]\nurl = "{self.url}"\n{server.table}')
+        else:
+            self._options = server.options()
+            self.kafkeep.knows_bucket("backups", self.url, server)
 
     @property
     def store(self) -> Store:

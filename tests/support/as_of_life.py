@@ -60,13 +60,7 @@ class VersionedBucket:
             else:
                 store.put_new(name, data)
         self.kafkeep = Kafkeep(folder / "home", inside=True)
-        for name, secret in (("id", server.access_key), ("secret", server.secret_key)):
-            (self.kafkeep.folder / name).write_text(secret)
-            (self.kafkeep.folder / name).chmod(0o600)
-        self.kafkeep.settings(
-            f'[repository.b]\nurl = "s3://{self.bucket}/{PATH}"\n[repository.b.s3]\nendpoint = "{server.endpoint}"\n'
-            'access_key_id = { file = "id" }\nsecret_access_key = { file = "secret" }\n'
-        )
+        self.kafkeep.knows_bucket("b", f"s3://{self.bucket}/{PATH}", server)
 
     def store(self, as_of: AsOf | None = None) -> Store:
         url = f"s3://{self.bucket}/{PATH}"

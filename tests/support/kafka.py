@@ -83,6 +83,10 @@ TEST_PROPERTIES = {
     "num.io.threads": "2",
     "num.network.threads": "1",
 }
+STEADY = {"broker.session.timeout.ms": "60000"}
+"""For a cluster whose broker is never killed. One that a busy machine holds up for longer than its session is fenced off
+and comes back with higher leader epochs, which recovery points hold.
+"""
 
 
 @dataclass(frozen=True)
@@ -198,9 +202,9 @@ class Clusters:
         self._folder = folder
         self._running: dict[str, KafkaCluster] = {}
 
-    def get(self, name: str, **options: Any) -> KafkaCluster:
+    def get(self, name: str, *, properties: Mapping[str, str] = STEADY, **options: Any) -> KafkaCluster:
         if name not in self._running:
-            self._running[name] = start_cluster(self._folder / name, **options)
+            self._running[name] = start_cluster(self._folder / name, properties=dict(properties), **options)
         return self._running[name]
 
     def keep(self, names: Collection[str] = ()) -> None:

@@ -34,14 +34,7 @@ def now() -> datetime:
 def knowing(server: S3Server, place: str, folder: Path, mode: str, *, days: int = 1) -> Kafkeep:
     """A command that knows the place as `b`, with its login in files."""
     made = Kafkeep(folder, inside=True)
-    for name, secret in (("id", server.access_key), ("secret", server.secret_key)):
-        (folder / name).write_text(secret)
-        (folder / name).chmod(0o600)
-    made.settings(
-        f'[repository.b]\nurl = "s3://{place}"\n[repository.b.s3]\nendpoint = "{server.endpoint}"\n'
-        'access_key_id = { file = "id" }\nsecret_access_key = { file = "secret" }\n'
-        f'object_lock = {{ mode = "{mode}", days = {days} }}\n'
-    )
+    made.knows_bucket("b", f"s3://{place}", server, s3=f'object_lock = {{ mode = "{mode}", days = {days} }}')
     return made
 
 

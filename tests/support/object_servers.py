@@ -266,12 +266,15 @@ def _azure_container(port: int, name: str) -> None:
         raise RuntimeError(f"no container: {status} {said[:300]!r}")
 
 
-def bring_all() -> int:
-    """How many of the three could not be brought; each is told."""
+PROGRAMS: Final = {"azurite": azurite_program, "fake-gcs-server": fake_gcs_program, "minio": minio_program}
+
+
+def bring(names: Sequence[str]) -> int:
+    """How many of them could not be brought; each is told."""
     missing = 0
-    for name, find in (("azurite", azurite_program), ("fake-gcs-server", fake_gcs_program), ("minio", minio_program)):
+    for name in names:
         try:
-            print(f"{name}: {find()[0]}")
+            print(f"{name}: {PROGRAMS[name]()[0]}")
         except RuntimeError as error:
             missing += 1
             print(f"{name} could not be brought: {error}", file=sys.stderr)
@@ -279,4 +282,4 @@ def bring_all() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(1 if bring_all() else 0)
+    sys.exit(1 if bring(sys.argv[1:] or tuple(PROGRAMS)) else 0)

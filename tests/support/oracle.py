@@ -66,6 +66,14 @@ def content(repository: Repository, point: RecoveryPoint, *, groups: str = "") -
     )
 
 
+def differing(one: Content, other: Content) -> list[str]:
+    """What two points hold differently, for the eyes of whoever reads why a test failed."""
+    names = sorted(one.partitions.keys() | other.partitions.keys())
+    parts = [(name, one.partitions.get(name), other.partitions.get(name)) for name in names]
+    parts += [(name, getattr(one, name), getattr(other, name)) for name in ("complete", "metadata", "settings")]
+    return [f"{name}: {this} instead of {that}" for name, this, that in parts if this != that]
+
+
 def _partition(repository: Repository, view: PartitionView) -> PartitionContent:
     cut = view.cut
     covered = sorted(

@@ -26,13 +26,7 @@ def bucket(server: S3Server, folder: Path) -> Place:
     """A repository in a new bucket; commands have their home in `folder`."""
     command = Kafkeep(folder, inside=True)
     url = f"s3://{server.new_bucket()}/prod"
-    for key, secret in (("id", server.access_key), ("secret", server.secret_key)):
-        (folder / key).write_text(secret)
-        (folder / key).chmod(0o600)
-    command.settings(
-        f'[repository.backups]\nurl = "{url}"\n[repository.backups.s3]\nendpoint = "{server.endpoint}"\n'
-        'access_key_id = { file = "id" }\nsecret_access_key = { file = "secret" }\n'
-    )
+    command.knows_bucket("backups", url, server)
     return Place(
         "bucket", "backups", command, lambda: RetryingStore(open_object_store(url, server.options()), pause=no_pause)
     )

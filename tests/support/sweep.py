@@ -24,7 +24,7 @@ from tests.support.kafka import (
     produce_transaction,
     unique,
 )
-from tests.support.oracle import Content, assert_whole, content, contents
+from tests.support.oracle import Content, assert_whole, content, contents, differing
 from tests.support.oracle_load import samples
 
 from kafkeep.capture.options import BackupOptions
@@ -88,7 +88,7 @@ class Scene:
         assert result.gaps == ()
         found = self.judge_old(store)
         assert max(found) not in self.old_points
-        assert found[max(found)] == self.expected
+        self.expect(found[max(found)])
         assert self.backup(store).nothing_new
 
     def newest(self, store: Store) -> Content:
@@ -101,9 +101,14 @@ class Scene:
         assert_whole(repository)
         found = contents(repository, groups=self.prefix)
         assert {number: found[number] for number in self.old_points} == self.old_points
-        new = [point for number, point in found.items() if number not in self.old_points]
-        assert all(point == self.expected for point in new)
+        for number, point in found.items():
+            if number not in self.old_points:
+                self.expect(point)
         return found
+
+    def expect(self, point: Content) -> None:
+        """AssertionError that names the parts in which the point is not what an undisturbed backup makes."""
+        assert point == self.expected, differing(point, self.expected)
 
 
 @contextmanager

@@ -13,12 +13,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
 from kafkeep import logger
 from kafkeep.cli.main import main
+
+if TYPE_CHECKING:
+    from tests.support.versitygw import S3Server
 
 COMMAND: Final = (sys.executable, "-m", "kafkeep")
 HELD_BACK: Final = (sys.executable, "-P", str(Path(__file__).with_name("held_back.py")))
@@ -82,6 +85,24 @@ class Kafkeep:
     def settings(self, text: str) -> None:
         """Writes kafkeep.toml into the working folder."""
         (self.folder / "kafkeep.toml").write_text(text)
+
+    def secret(self, name: str, text: str) -> None:
+        """Writes a file that its owner alone may read into the working folder."""
+        (self.folder / name).write_text(text)
+        (self.folder / name).chmod(0o600)
+
+    def knows_bucket(
+        self, name: str, url: str, server: S3Server, *, endpoint: str | None = None, more: str = "", s3: str = ""
+    ) -> None:
+        """Writes settings that know the place as `name`, with its login in files; `more` are further lines of its table,
+        `s3` of the table below."""
+        self.secret("id", server.access_key)
+        self.secret("secret", server.secret_key)
+        self.settings(
+            f'[repository.{name}]\nurl = "{url}"\n{more}\n'
+            f'[repository.{name}.s3]\nendpoint = "{server.endpoint if endpoint is None else endpoint}"\n'
+            f'access_key_id = {{ file = "id" }}\nsecret_access_key = {{ file = "secret" }}\n{s3}\n'
+        )
 
     def __call__(self, *arguments: str) -> Ended:
         """`kafkeep --json ARGUMENTS`, to its end."""

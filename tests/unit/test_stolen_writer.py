@@ -10,12 +10,14 @@ from tests.support.keeping import UNDO_SECONDS
 from tests.support.repositories import Clock, backup, cut, draft, generation, piece
 
 from kafkeep.errors import CorruptObject, KeyRefused
+from kafkeep.events import Event, Progress, WorkPlanned
 from kafkeep.repository.changes import Compact, Retire
 from kafkeep.repository.keyring import Access
 from kafkeep.repository.repository import Repository
 from kafkeep.repository.signing import SigningKey
 from kafkeep.repository.stores.memory import MemoryStore
 from kafkeep.repository.trust import ADMIN, WRITER, Distrust, Trust
+from kafkeep.retention import moved
 from kafkeep.retention.evidence import find_evidence
 from kafkeep.retention.plan import PruneResult
 from kafkeep.retention.rules import KeepRules
@@ -51,7 +53,11 @@ class Place:
 
 
 @pytest.mark.fault("G9")
-def test_runs_moved_into_garbage_are_found_before_an_admin_gives_the_originals_up() -> None:
+@pytest.mark.parametrize("at_once", [1, 50_000])
+def test_runs_moved_into_garbage_are_found_before_an_admin_gives_the_originals_up(
+    at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(moved, "AT_ONCE", at_once)
     place = Place()
     thief = place.opened(WRITER_KEY)
     originals = [name for name in place.store.objects if name.startswith("pack/")]
@@ -67,6 +73,23 @@ def test_runs_moved_into_garbage_are_found_before_an_admin_gives_the_originals_u
         place.pruned(ADMIN_KEY)
     assert set(originals) <= set(place.store.objects)
     assert {finding.object for finding in verify(place.opened(None)).findings} == {pack.name}
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 50_000])
+def test_every_moved_run_is_looked_at_however_few_are_sorted_at_once(
+    at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(moved, "AT_ONCE", at_once)
+    place = Place()
+    runs = all_runs(place.opened(None))
+    writer = place.opened(WRITER_KEY)
+    writer.decide(Compact((moved_pack(writer, runs),)), started=TIME)
+    repository, events = place.opened(None), list[Event]()
+    moved.check_moved(repository, frozenset(run.pack for run in runs), sink=events.append)
+    planned = [event.size_bytes for event in events if isinstance(event, WorkPlanned)]
+    read = [event.size_bytes for event in events if isinstance(event, Progress)]
+    assert planned == [sum(read)] == [sum(run.facts.stored_bytes for run in runs)]
+    assert len(read) == len(runs) > 1
 
 
 @pytest.mark.fault("I11")

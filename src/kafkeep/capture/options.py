@@ -52,8 +52,8 @@ class BackupOptions:
     """How often partitions are tried again, without any progress between, after a leader moved or a broker was lost."""
 
     def answer_bytes(self, connections: int) -> int:
-        """Most bytes of one Fetch response where so many connections read at once: each holds two responses, and all of
-        them together `_ANSWERS_BYTES`, so that memory does not grow with the number of brokers."""
+        """Most bytes of one Fetch response where so many connections read at once. Each holds two responses: all of them
+        together take `_ANSWERS_BYTES`, or two of the smallest for each connection where that is more."""
         share = _ANSWERS_BYTES // (2 * max(connections, 1))
         return min(self.fetch_bytes, max(share, _LEAST_ANSWER_BYTES))
 

@@ -132,10 +132,7 @@ class _Stream:
 
     def next_size(self, now: float) -> int:
         """Bytes of the batch that may be sent next; 0 where none may."""
-        if self.rewinding or self.retry_at > now or len(self.in_flight) >= self.most_in_flight:
-            return 0
-        batch = self._next if self._next is not None else self.peek()
-        return 0 if batch is None else batch.size
+        return 0 if len(self.in_flight) >= self.most_in_flight else self.ready_bytes(now)
 
     def take(self) -> ProduceBatch:
         """The next batch, which `peek` has shown to be there."""
