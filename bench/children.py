@@ -31,7 +31,7 @@ _REQUEST_BYTES: Final = 8 * 1024 * 1024
 """A request is closed once it has so many: brokers take 100 MB at most."""
 _OFFSET_SIZE: Final = 8
 Parts = tuple[bytes | memoryview, ...]
-Figures = dict[str, float | int]
+Figures = dict[str, float | int | None]
 
 
 class Source(NamedTuple):

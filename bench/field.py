@@ -9,13 +9,13 @@ import shutil
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from bench import peers, segments
-from bench.measure import Ran, run
+from bench.measure import Ran, cpu_seconds_of, run
 from bench.workloads import PARTITIONS, Workload
 from kafkeep.errors import KafkaError
 from kafkeep.kafka.admin import NewTopic
@@ -49,16 +49,25 @@ class Field:
     def log_dirs(self) -> tuple[Path, ...]:
         return self.lab.node(1).log_dirs
 
+    def run(self, command: Sequence[str], **options: Any) -> Ran:
+        """As `measure.run`, with what the broker took meanwhile."""
+        pid = self.lab.node(1).pid
+        before = None if pid is None else cpu_seconds_of(pid)
+        ran = run(command, folder=self.folder, **{"env": self.env, **options})
+        after = None if pid is None else cpu_seconds_of(pid)
+        if before is None or after is None:
+            return ran
+        return replace(ran, usage=replace(ran.usage, broker_cpu_seconds=after - before))
+
     def child(self, *arguments: str) -> Ran:
         """A verb of `bench.children`."""
         verb, *rest = arguments
-        command = [sys.executable, "-m", "bench.children", verb, self.lab.bootstrap, *rest]
-        return run(command, folder=self.folder, env=self.env)
+        return self.run([sys.executable, "-m", "bench.children", verb, self.lab.bootstrap, *rest])
 
     def kafkeep(self, *arguments: str, good: int = 0, sampled: bool = False) -> Ran:
         """The real command."""
         command = [sys.executable, "-m", "kafkeep", "--json", *arguments]
-        return run(command, folder=self.folder, env=self.env, good=good, sampled=sampled)
+        return self.run(command, good=good, sampled=sampled)
 
     def counted(self, *arguments: str) -> dict[str, tuple[int, int]]:
         """The command in a process that counts what it reads of the repository: reads and bytes by first part of names."""
@@ -72,7 +81,7 @@ class Field:
     def peer(self, command: Sequence[str]) -> Ran:
         """Another program. Raises BenchError when it fails or hangs, with its own words and no list of functions."""
         env = {**self.env, "RUST_BACKTRACE": "0"}
-        return run(command, folder=self.folder, env=env, seconds=PEER_SECONDS)
+        return self.run(command, env=env, seconds=PEER_SECONDS)
 
     def java(self, tool: str, *arguments: str) -> Ran:
         """One of Kafka's own tools, with both of Java's compilers."""

@@ -17,6 +17,8 @@ from typing import Any, Final
 
 _LAUNCHER: Final = Path(__file__).with_name("launch.py")
 _ROOT: Final = Path(__file__).parent.parent
+_USER_TICKS: Final = 11
+"""Place in /proc/PID/stat behind the command's name in brackets; those of the system follow."""
 
 
 class BenchError(Exception):
@@ -33,8 +35,10 @@ class Usage:
     peak_rss_bytes: int
     page_faults: int
     """Minor ones: pages that were mapped without reading a disk."""
+    broker_cpu_seconds: float | None = None
+    """What the broker on the same machine took while the command ran; None where nobody looked."""
 
-    def to_json(self) -> dict[str, float | int]:
+    def to_json(self) -> dict[str, float | int | None]:
         return asdict(self)
 
 
@@ -98,6 +102,15 @@ def run(
         talk = (output + err.read_text(encoding="utf-8", errors="replace"))[-3000:]
         raise BenchError(f"{' '.join(command)} ended with {exit_code}:\n{talk}")
     return Ran(Usage(**told), output)
+
+
+def cpu_seconds_of(pid: int) -> float | None:
+    """User and system seconds of a running process, all of its threads together; None where the system does not tell."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    except OSError:
+        return None
+    return (int(fields[_USER_TICKS]) + int(fields[_USER_TICKS + 1])) / os.sysconf("SC_CLK_TCK")
 
 
 def measured(work: Callable[[], None]) -> Usage:

@@ -45,6 +45,10 @@ class Figures:
     """Peak, in MB."""
     output: float | None
     """Bytes written per byte of log segments."""
+    broker: Spread | None
+    """CPU-seconds of the broker per GB of log segments."""
+    cores: Spread | None
+    """Cores that were busy for both together, on average."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +80,15 @@ class Outcome:
 
     def figures(self, contestant: str) -> Figures:
         usages = [sample.usage for sample in self.of(contestant)]
+        beside = [(usage, broker) for usage in usages if (broker := usage.broker_cpu_seconds) is not None]
         outputs = [sample.output_bytes for sample in self.of(contestant) if sample.output_bytes is not None]
         return Figures(
             Spread.of([self.size_bytes / MB / usage.seconds for usage in usages]),
             Spread.of([usage.cpu_seconds / (self.size_bytes / GB) for usage in usages]),
             Spread.of([usage.peak_rss_bytes / MB for usage in usages]),
             Spread.of(outputs).median / self.size_bytes if outputs else None,
+            _spread([broker / (self.size_bytes / GB) for _, broker in beside]),
+            _spread([(usage.cpu_seconds + broker) / usage.seconds for usage, broker in beside]),
         )
 
     def ratio(self, contestant: str, against: str) -> Spread:
@@ -149,6 +156,10 @@ class Outcome:
             least = self.workload.least_times_oso
             text = f"{mine} at least {least:g} times the CPU efficiency of {peer.title}"
             yield Target(text, f"{times:.1f}", times >= least)
+
+
+def _spread(values: Sequence[float]) -> Spread | None:
+    return Spread.of(values) if values else None
 
 
 def _at_least(text: str, found: float, least: float) -> Target:

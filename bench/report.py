@@ -16,7 +16,10 @@ from bench.measure import BenchError, Spread
 from bench.outcome import MB, Outcome, Target
 from bench.window import WindowOutcome
 
-HEADS: Final = ("contestant", "MB/s", "CPU-s/GB", "peak memory, MB", "written", "of cp", "of drop", "of raw produce")
+HEADS: Final = (
+    *("contestant", "MB/s", "CPU-s/GB", "broker's CPU-s/GB", "cores busy"),
+    *("peak memory, MB", "written", "of cp", "of drop", "of raw produce"),
+)
 
 
 def rows(outcome: Outcome) -> list[tuple[str, ...]]:
@@ -29,6 +32,8 @@ def rows(outcome: Outcome) -> list[tuple[str, ...]]:
                 contestant.title,
                 spread(figures.rate, 0),
                 spread(figures.cpu, 2),
+                "" if figures.broker is None or contestant.name == COPY else f"{figures.broker.median:.2f}",
+                "" if figures.cores is None or contestant.name == COPY else f"{figures.cores.median:.2f}",
                 f"{figures.rss.high:.0f}" if contestant.is_whole_command else "",
                 "" if figures.output is None else f"{figures.output:.0%}",
                 _share(outcome, contestant, "backup", COPY),

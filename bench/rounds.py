@@ -178,9 +178,10 @@ class Contest:
             return Sample(COPY, number, ran.usage, segments.size_of(target.rglob("*.log")))
 
     def _ceiling(self, expected: int, *arguments: str) -> Usage:
-        told = self.field.child(*arguments).last_json()
+        ran = self.field.child(*arguments)
+        told = ran.last_json()
         _check(told.pop("bytes"), expected, "bytes", arguments[0])
-        return Usage(**told)
+        return Usage(**told | {"broker_cpu_seconds": ran.usage.broker_cpu_seconds})
 
     def _consumer_perf(self) -> tuple[Usage, None]:
         ran = self.field.java(
