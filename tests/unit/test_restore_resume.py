@@ -36,7 +36,8 @@ from kafkeep.restore_reports import told_by_restores
 
 BILLS = TopicPartition("bills", 0)
 OTHER = TopicPartition("orders", 1)
-SMALL: dict[str, Any] = {"request_bytes": 300, "repack_bytes": 200}
+SMALL: dict[str, Any] = {"request_bytes": 300, "repack_bytes": 200, "connections_per_broker": 1}
+"""Over one connection the n-th batch is the same one each time."""
 
 
 pytestmark = pytest.mark.usefixtures("quick")

@@ -420,6 +420,6 @@ def test_a_broker_that_ends_connections_over_large_requests_gets_smaller_ones(ta
         return made
 
     target.producer = producer  # type: ignore[method-assign]
-    result = put_back(target, repository, point)
+    result = put_back(target, repository, point, connections_per_broker=1)
     assert result.failures == () and result.records == 6
     assert 0 < len(refused) <= 2

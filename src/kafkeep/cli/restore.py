@@ -154,7 +154,7 @@ if TYPE_CHECKING:
     help="Checked before the first record is written: every byte that is needed, or only that every pack is there.",
 )
 @click.option(
-    "--connections", type=click.IntRange(1, 64), default=1, show_default=True, help="Connections to each broker."
+    "--connections", type=click.IntRange(1, 64), default=2, show_default=True, help="Connections to each broker."
 )
 @click.option(
     "--repack-bytes",

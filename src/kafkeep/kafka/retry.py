@@ -7,14 +7,14 @@ from collections.abc import Callable
 
 from kafkeep.events import EventSink, Retried
 
-FIRST_DELAY_SECONDS = 0.1
+FIRST_DELAY_SECONDS = 0.025
 LONGEST_DELAY_SECONDS = 1.0
 
 
 class Retry:
     """The patience of one call, shared by every request it takes.
 
-    Delays double from 0.1 s to 1 s and end when `seconds` have passed since the first failure, so that time spent on
+    Delays double from 25 ms to 1 s and end when `seconds` have passed since the first failure, so that time spent on
     work that succeeded does not count. Not for use by more than one thread.
     """
 

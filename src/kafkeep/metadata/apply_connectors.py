@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from kafkeep.connect.client import ConnectCluster
 from kafkeep.errors import KafkeepError, ServiceError, ServiceUnreachable
 from kafkeep.metadata.plan import Step
 from kafkeep.metadata.steps_services import (
@@ -13,6 +13,9 @@ from kafkeep.metadata.steps_services import (
     SetConnectorOffsets,
     SetConnectorState,
 )
+
+if TYPE_CHECKING:
+    from kafkeep.connect.client import ConnectCluster
 
 CONNECTOR_STEPS = (CreateConnector, SetConnectorConfig, SetConnectorOffsets, SetConnectorState)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from kafkeep.errors import KafkeepError, ServiceError, ServiceNotFound, ServiceRequestError, ServiceUnreachable
 from kafkeep.metadata.plan import SchemaId, Step
@@ -15,8 +16,10 @@ from kafkeep.metadata.steps_services import (
     SetSubjectMode,
     SetSubjectRules,
 )
-from kafkeep.registry.client import SchemaRegistry
 from kafkeep.schemas import IMPORT, READWRITE, Place, SchemaVersion, same_text
+
+if TYPE_CHECKING:
+    from kafkeep.registry.client import SchemaRegistry
 
 SCHEMA_STEPS = (RegisterSchema, SetSubjectRules, DeleteSchema, SetSubjectMode)
 _HINT = (

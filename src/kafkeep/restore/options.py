@@ -64,11 +64,12 @@ class RestoreOptions:
     """`restore` puts the source's retention back at the end, `hold` leaves it off."""
     preflight: str = "data"
     """What is checked before the first record is produced: every needed byte, or only that every pack is there."""
-    connections_per_broker: int = 1
-    """Python runs one thread at a time: a second connection costs more in waiting for one another than it brings."""
+    connections_per_broker: int = 2
+    """A broker answers the requests of a connection one by one: over a second one it checks batches on two cores, and what
+    reads and puts together batches for one goes on while the other is sent. A third brings nothing on two cores."""
     request_bytes: int = 4 * MIB
-    """A Produce request holds batches of several partitions, together at most so much. Brokers answer the requests of a
-    connection one by one, so few large ones are faster than many."""
+    """A Produce request holds batches of several partitions, together at most so much: few large ones are faster than
+    many."""
     repack_bytes: int = DEFAULT_REPACK
     """Neighbouring small batches go out as one batch of up to this much, at most LARGEST_REPACK; 0 sends every batch as it
     was. Batches of repartitioned topics are made anew in any case."""
