@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from bench import peers, segments
 from bench.measure import Ran, cpu_seconds_of, run
@@ -49,15 +49,31 @@ class Field:
     def log_dirs(self) -> tuple[Path, ...]:
         return self.lab.node(1).log_dirs
 
-    def run(self, command: Sequence[str], **options: Any) -> Ran:
-        """As `measure.run`, with what the broker took meanwhile."""
-        pid = self.lab.node(1).pid
-        before = None if pid is None else cpu_seconds_of(pid)
-        ran = run(command, folder=self.folder, **{"env": self.env, **options})
-        after = None if pid is None else cpu_seconds_of(pid)
+    def run(
+        self,
+        command: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        good: int = 0,
+        sampled: bool = False,
+        seconds: float | None = None,
+    ) -> Ran:
+        """As `measure.run`, with what the broker took meanwhile; in the field's environment where none is given."""
+        before = self._broker_cpu_seconds()
+        env = self.env if env is None else env
+        ran = run(command, folder=self.folder, env=env, good=good, sampled=sampled, seconds=seconds)
+        after = self._broker_cpu_seconds()
         if before is None or after is None:
             return ran
         return replace(ran, usage=replace(ran.usage, broker_cpu_seconds=after - before))
+
+    def _broker_cpu_seconds(self) -> float | None:
+        """So far; None where the system does not tell."""
+        pid = self.lab.node(1).pid
+        try:
+            return None if pid is None else cpu_seconds_of(pid)
+        except OSError:
+            return None
 
     def child(self, *arguments: str) -> Ran:
         """A verb of `bench.children`."""

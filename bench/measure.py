@@ -104,13 +104,16 @@ def run(
     return Ran(Usage(**told), output)
 
 
-def cpu_seconds_of(pid: int) -> float | None:
-    """User and system seconds of a running process, all of its threads together; None where the system does not tell."""
-    try:
+def cpu_seconds_of(*pids: int) -> float:
+    """User and system seconds of running processes so far, all of their threads; those that they waited for not counted.
+
+    Raises OSError where the system does not tell.
+    """
+    total = 0
+    for pid in pids:
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-    except OSError:
-        return None
-    return (int(fields[_USER_TICKS]) + int(fields[_USER_TICKS + 1])) / os.sysconf("SC_CLK_TCK")
+        total += int(fields[_USER_TICKS]) + int(fields[_USER_TICKS + 1])
+    return total / os.sysconf("SC_CLK_TCK")
 
 
 def measured(work: Callable[[], None]) -> Usage:

@@ -45,10 +45,10 @@ class Figures:
     """Peak, in MB."""
     output: float | None
     """Bytes written per byte of log segments."""
-    broker: Spread | None
-    """CPU-seconds of the broker per GB of log segments."""
-    cores: Spread | None
-    """Cores that were busy for both together, on average."""
+    broker: float | None
+    """CPU-seconds of the broker per GB of log segments; None where nobody looked."""
+    cores: float | None
+    """Cores that both kept busy together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +82,14 @@ class Outcome:
         usages = [sample.usage for sample in self.of(contestant)]
         beside = [(usage, broker) for usage in usages if (broker := usage.broker_cpu_seconds) is not None]
         outputs = [sample.output_bytes for sample in self.of(contestant) if sample.output_bytes is not None]
+        size = self.size_bytes
         return Figures(
             Spread.of([self.size_bytes / MB / usage.seconds for usage in usages]),
             Spread.of([usage.cpu_seconds / (self.size_bytes / GB) for usage in usages]),
             Spread.of([usage.peak_rss_bytes / MB for usage in usages]),
-            Spread.of(outputs).median / self.size_bytes if outputs else None,
-            _spread([broker / (self.size_bytes / GB) for _, broker in beside]),
-            _spread([(usage.cpu_seconds + broker) / usage.seconds for usage, broker in beside]),
+            _median([output / size for output in outputs]),
+            _median([broker / (size / GB) for _, broker in beside]),
+            _median([(usage.cpu_seconds + broker) / usage.seconds for usage, broker in beside]),
         )
 
     def ratio(self, contestant: str, against: str) -> Spread:
@@ -158,8 +159,8 @@ class Outcome:
             yield Target(text, f"{times:.1f}", times >= least)
 
 
-def _spread(values: Sequence[float]) -> Spread | None:
-    return Spread.of(values) if values else None
+def _median(values: Sequence[float]) -> float | None:
+    return Spread.of(values).median if values else None
 
 
 def _at_least(text: str, found: float, least: float) -> Target:

@@ -27,6 +27,7 @@ from typing import Final
 
 from bench import entry
 from bench.machine import facts
+from bench.measure import cpu_seconds_of
 from bench.replay_broker import MIB, Case, replaying, timed
 from kafkeep import logger
 from kafkeep.work.dask import DaskExecutor
@@ -35,7 +36,6 @@ from kafkeep.work.processes import ProcessExecutor
 
 WANTED: Final = 1.5
 """What two workers should be times one."""
-_TICKS: Final = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,15 +85,6 @@ LIMITS: Final = (
 )
 
 
-def cpu_seconds(pids: Sequence[int]) -> float:
-    """User and system time of processes so far; those that they waited for not counted."""
-    total = 0
-    for pid in pids:
-        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-        total += int(fields[11]) + int(fields[12])
-    return total / _TICKS
-
-
 def contestants(stack: ExitStack, *, dask: bool) -> tuple[Contestant, ...]:
     """All that compete; their workers are there until the stack is closed."""
     found = [Contestant(f"threads, {count}", count, None, (), "threads, 1") for count in (1, 2)]
@@ -116,13 +107,13 @@ def contest(
         for number in range(rounds + 1):
             for each in dice.sample(list(fields), len(fields)):
                 own = (os.getpid(), *each.pids)
-                before, broker_before = cpu_seconds(own), cpu_seconds([broker])
+                before, broker_before = cpu_seconds_of(*own), cpu_seconds_of(broker)
                 case = replace(limit.case, connections=each.connections)
                 seconds, read = timed(folder, log, port, case, each.executor)
                 if number:
                     figures[each.name].seconds.append(seconds)
-                    figures[each.name].cpu.append(cpu_seconds(own) - before)
-                    figures[each.name].broker.append(cpu_seconds([broker]) - broker_before)
+                    figures[each.name].cpu.append(cpu_seconds_of(*own) - before)
+                    figures[each.name].broker.append(cpu_seconds_of(broker) - broker_before)
                 figures[each.name].gigabytes = read / 1e9
     return figures
 

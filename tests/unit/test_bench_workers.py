@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 
 import pytest
+from bench.measure import cpu_seconds_of
 from bench.replay_broker import Case
-from bench.workers import Contestant, Figures, Limit, cpu_seconds, possible, ratio, rows, verdict
+from bench.workers import Contestant, Figures, Limit, possible, ratio, rows, verdict
 
 from kafkeep.work.executor import ThreadExecutor
 
@@ -50,6 +51,6 @@ def test_the_verdict_is_of_workers_in_other_processes() -> None:
 
 
 def test_processor_time_of_processes() -> None:
-    before = cpu_seconds([os.getpid()])
+    before = cpu_seconds_of(os.getpid())
     sum(range(5_000_000))
-    assert cpu_seconds([os.getpid()]) > before > 0
+    assert cpu_seconds_of(os.getpid()) > before > 0

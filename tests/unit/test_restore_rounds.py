@@ -99,6 +99,23 @@ def test_topics_records_settings_and_positions_come_back(
     assert [part.source_range for part in result.partitions] == [OffsetRange(0, 15)] * 3
 
 
+@pytest.mark.parametrize("connections", [1, 2])
+def test_partitions_are_reported_in_their_order_whichever_ends_first(
+    target: SimulatedCluster, connections: int
+) -> None:
+    source = SimulatedCluster("source")
+    source.add_topic("orders", 6)
+    for number in range(6):
+        for _ in range(1 if number else 40):
+            source.log(TopicPartition("orders", number)).append([record(b"x" * 1000)])
+    repository = new_repository()
+    point = back_up(source, repository).point
+    result = put_back(
+        target, repository, point, connections_per_broker=connections, request_bytes=3000, repack_bytes=2000
+    )
+    assert [part.target.partition for part in result.partitions] == list(range(6))
+
+
 def test_topics_are_guarded_while_they_are_loaded(
     target: SimulatedCluster, repository: Repository, point: RecoveryPoint
 ) -> None:

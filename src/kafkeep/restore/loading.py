@@ -84,11 +84,7 @@ class Loading:
         self.bytes_before = 0
 
     def load(self, parts: Sequence[PartitionProgress]) -> list[PartitionProgress]:
-        """Every partition at its end, failed, or (when stopped) somewhere between; in the order in which they came."""
-        order = {state.part.target: place for place, state in enumerate(parts)}
-        return sorted(self._load(parts), key=lambda state: order[state.part.target])
-
-    def _load(self, parts: Sequence[PartitionProgress]) -> list[PartitionProgress]:
+        """Every partition at its end, failed, or (when stopped) somewhere between."""
         ended = [state for state in parts if state.status in (DONE, FAILED)]
         todo = [state for state in parts if state.status not in (DONE, FAILED)]
         for state in ended:
