@@ -2,9 +2,9 @@
 
 `dataclasses.dataclass` writes the text of six or more methods for each class and compiles it: half a millisecond, for some
 hundreds of classes that a command imports, most of which it never makes an instance of. `dataclass` here gives the class its
-slots at once. `__init__`, which is all that most classes need, is made with the first instance; the rest is the standard
-library's, as soon as somebody asks for any of it. What comes out is the same: `fields`, `replace`, `is_dataclass`,
-comparison, hash, pickling and pattern matching work as ever.
+slots at once. `__init__`, which is all that most classes need, is made with the first instance, the hash and each comparison
+when they are first asked for; the rest is the standard library's, as soon as somebody asks for any of it. What comes out is
+the same: `fields`, `replace`, `is_dataclass`, comparison, hash, pickling and pattern matching work as ever.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ else:
 
 
 _COMPARISONS: Final = ("__lt__", "__le__", "__gt__", "__ge__")
+_OPERATORS: Final = {"__eq__": "==", "__lt__": "<", "__le__": "<=", "__gt__": ">", "__ge__": ">="}
 _CLASS_VARIABLE: Final = ("ClassVar", "typing.ClassVar")
 _LEFT_ALONE: Final = frozenset(("__dict__", "__weakref__", "__doc__", "__setattr__", "__delattr__"))
 """What a finished class has and the one with slots has already, in its own way."""
@@ -78,10 +79,22 @@ def _slotted(original: type, options: dict[str, bool]) -> type:
 
     def list_fields() -> None:
         left_out = dict.fromkeys(("init", "repr", "eq", "order", "slots"), False)
+        if not any(base in _originals for base in original.__mro__):
+            left_out["frozen"] = False  # which writes two more; one that inherits must be as its base is
         bare = dataclasses.dataclass(**{**options, **left_out})(type(original)(*_copied(original)))
         slotted.__dataclass_fields__ = vars(bare)["__dataclass_fields__"]  # type: ignore[attr-defined]
 
+    def compare(name: str) -> Callable[[], None]:
+        def make() -> None:
+            try:
+                setattr(slotted, name, _made_comparison(slotted, name))
+            except _Unusual:
+                finish()
+
+        return make
+
     own_ways = {"__init__": begin, "__dataclass_fields__": list_fields}
+    own_ways |= {name: compare(name) for name in (*_OPERATORS, "__hash__")}
     body.update({name: _Later(name, own_ways.get(name, finish)) for name in later})
     if options.get("frozen"):
         for name, method in _FROZEN.items():
@@ -130,6 +143,7 @@ class _Part(NamedTuple):
     default: object
     factory: Any
     keyword: bool
+    compared: bool
 
 
 class _Factory:
@@ -151,15 +165,17 @@ def _own_parts(original: type, options: dict[str, bool]) -> Iterator[_Part]:
         default = vars(original).get(name, dataclasses.MISSING)
         factory: object = dataclasses.MISSING
         keyword = options.get("kw_only", False)
+        compared = True
         if isinstance(default, dataclasses.Field):
-            if not default.init:
+            if not default.init or default.hash is not None:
                 raise _Unusual
+            compared = default.compare
             keyword = default.kw_only if isinstance(default.kw_only, bool) else keyword
             factory, default = default.default_factory, default.default
         odd = name == "self" or name.startswith("_") or "InitVar" in str(annotation) or "KW_ONLY" in str(annotation)
         if odd or type(default).__hash__ is None:
             raise _Unusual
-        yield _Part(name, annotation, default, factory, keyword)
+        yield _Part(name, annotation, default, factory, keyword, compared)
 
 
 def _parts(slotted: type) -> list[_Part]:
@@ -204,6 +220,27 @@ def _made_init(slotted: type) -> Any:
     init.__qualname__ = f"{slotted.__qualname__}.__init__"
     init.__annotations__ = {**{part.name: part.annotation for part in parts}, "return": None}
     return init
+
+
+def _made_comparison(slotted: type, name: str) -> Any:
+    """`__hash__` or a comparison of a class as the standard library would write it."""
+    mine, others = (
+        "(" + "".join(f"{of}.{part.name}, " for part in _parts(slotted) if part.compared) + ")"
+        for of in ("self", "other")
+    )
+    if name == "__hash__":
+        text = f"def __hash__(self):\n return hash({mine})"
+    else:
+        text = (
+            f"def {name}(self, other):\n"
+            f" if other.__class__ is self.__class__:\n  return {mine} {_OPERATORS[name]} {others}\n"
+            " return NotImplemented"
+        )
+    names: dict[str, Any] = {"__name__": slotted.__module__}
+    exec(text, names)
+    method = names[name]
+    method.__qualname__ = f"{slotted.__qualname__}.{name}"
+    return method
 
 
 def _refuse_set(self: object, name: str, value: object) -> NoReturn:

@@ -34,7 +34,7 @@ NEVER: Final = {
         "http",
         "importlib.metadata",
     ),
-    *("msgspec", "multiprocessing", "obstore", "rich", "structlog", "tomllib", "yaml"),
+    *("hashlib", "msgspec", "multiprocessing", "obstore", "rich", "ssl", "structlog", "tomllib", "yaml"),
 }
 """Where nothing is configured, nothing is encrypted, no bucket is used and no terminal is written to."""
 NO_CLUSTER: Final = {

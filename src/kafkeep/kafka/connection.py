@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import mmap
 import socket
-import ssl
 import struct
 import time
 from collections import deque
@@ -19,12 +18,11 @@ from kafkeep.errors import KafkaError, KafkaLoginError, KafkaProtocolError, Kafk
 from kafkeep.kafka.auth import SaslMechanism, sasl_mechanism
 from kafkeep.kafka.codes import code_name, request_error
 from kafkeep.kafka.config import ClusterConfig
-from kafkeep.kafka.stream import Part, PlainStream, Stream, TlsStream
+from kafkeep.kafka.stream import Part, PlainStream, Stream
 from kafkeep.kafka.wire.headers import API_VERSIONS, flexible_answer_header, request_header
 from kafkeep.kafka.wire.primitives import Reader, string
 from kafkeep.logger import get_logger
 from kafkeep.memory import pages
-from kafkeep.tls_context import ssl_context
 
 SASL_HANDSHAKE: Final = 17
 SASL_AUTHENTICATE: Final = 36
@@ -239,7 +237,7 @@ class Connection:
 
     def _failed(self, error: OSError | EOFError) -> KafkaError:
         self.close()
-        return _translated(error, self.peer, f"no answer within {self._answer_seconds:.3g} s")
+        return _translated(self._config, error, self.peer, f"no answer within {self._answer_seconds:.3g} s")
 
     def _call(self, api_key: int, version: int, body: bytes) -> Reader:
         """One request and its answer, with nothing else outstanding."""
@@ -370,49 +368,51 @@ def _fresh(size: int) -> memoryview:
 
 def _connect(config: ClusterConfig, host: str, port: int, deadline: float) -> Stream:
     peer = f"{host}:{port}"
-    context = ssl_context(config.tls) if config.uses_tls else None
+    stream = _stream_maker(config, host, deadline)
     try:
         sock = socket.create_connection((host, port), timeout=config.connect_timeout_seconds)
     except OSError as error:
-        raise _translated(error, peer, f"no connection within {config.connect_timeout_seconds:g} s") from error
+        raise _translated(config, error, peer, f"no connection within {config.connect_timeout_seconds:g} s") from error
     try:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        return PlainStream(sock) if context is None else TlsStream(sock, context, host, deadline)
+        return stream(sock)
     except (OSError, EOFError) as error:
         sock.close()
-        raise _translated(error, peer, f"no TLS handshake within {config.connect_timeout_seconds:g} s") from error
+        raise _translated(
+            config, error, peer, f"no TLS handshake within {config.connect_timeout_seconds:g} s"
+        ) from error
     except BaseException:
         sock.close()
         raise
+
+
+def _stream_maker(config: ClusterConfig, host: str, deadline: float) -> Callable[[socket.socket], Stream]:
+    """Raises `SettingsError`. What TLS needs is loaded only where it is used: it takes more than all else of a connection."""
+    if not config.uses_tls:
+        return PlainStream
+    from kafkeep.kafka.tls_stream import TlsStream
+    from kafkeep.tls_context import ssl_context
+
+    context = ssl_context(config.tls)
+    return lambda sock: TlsStream(sock, context, host, deadline)
 
 
 _CLOSED_HINT: Final = (
     "The broker may be stopping, or its listener may want TLS, a client certificate or a login: check the security"
     " protocol."
 )
-_TLS_HINT: Final = (
-    "Check that this listener speaks TLS, that the security protocol fits it, and the tls settings of the cluster."
-)
 
 
-def _translated(error: OSError | EOFError, peer: str, timeout_text: str) -> KafkaError:
+def _translated(config: ClusterConfig, error: OSError | EOFError, peer: str, timeout_text: str) -> KafkaError:
     """What a socket or TLS error means."""
+    if config.uses_tls:
+        from kafkeep.kafka import tls_stream
+
+        told = tls_stream.translated(error, peer)
+        if told is not None:
+            return told
     match error:
-        case ssl.SSLCertVerificationError():
-            return KafkaLoginError(
-                f"the certificate of {peer} is not accepted: {error.verify_message.rstrip('.').lower()}",
-                hint="Check tls ca_file (it must hold the authority that signed the broker's certificate) and that the"
-                " address is one the certificate names.",
-            )
-        case ssl.SSLError() if "ALERT" in (error.reason or ""):
-            return KafkaLoginError(
-                f"{peer} ended TLS with {(error.reason or '').lower()}",
-                hint="Check tls cert_file and key_file: the broker may want a certificate of an authority it knows.",
-            )
-        case ssl.SSLError():
-            reason = (error.reason or str(error)).lower()
-            return KafkaUnreachable(f"TLS with {peer} failed: {reason}", hint=_TLS_HINT, retryable=False)
         case TimeoutError():
             return KafkaUnreachable(f"{peer}: {timeout_text}")
         case EOFError() | ConnectionResetError() | BrokenPipeError():

@@ -1,24 +1,18 @@
-"""Bytes to and from one broker: TCP, and TLS over memory buffers. Raises only OSError, ssl.SSLError and EOFError.
-
-TLS goes through `SSLContext.wrap_bio`: ciphertext is received 256 KiB at a time and decrypted straight into the
-caller's buffer, which costs about a third less than a blocking SSLSocket's 16 KiB reads.
-"""
+"""Bytes to and from one broker over TCP. Raises only OSError and EOFError; `tls_stream` has the same over TLS."""
 
 from __future__ import annotations
 
 import socket
-import ssl
 import struct
 import sys
 import time
 from collections.abc import Sequence
-from typing import Final, Protocol, cast
+from typing import Final, Protocol
 
 Part = bytes | bytearray | memoryview
 
 _MOST_PARTS: Final = 512
 """Buffers per sendmsg; systems allow 1024."""
-_CIPHER_BYTES: Final = 256 * 1024
 _SYSTEM_WAITS: Final = sys.platform == "linux"
 """Whether waits are bounded by the socket's own options (SO_RCVTIMEO, SO_SNDTIMEO), whose form is the system's."""
 _ALL: Final = socket.MSG_WAITALL if _SYSTEM_WAITS else 0
@@ -110,78 +104,3 @@ def _last_bytes(parts: Sequence[Part], size: int) -> list[Part]:
         found.append(part if len(part) <= size else memoryview(part)[len(part) - size :])
         size -= len(part)
     return found[::-1]
-
-
-class TlsStream:
-    def __init__(self, sock: socket.socket, context: ssl.SSLContext, server_hostname: str, deadline: float) -> None:
-        """Shakes hands before `deadline` (of time.monotonic); the socket is the caller's to close when that fails."""
-        self._socket = sock
-        self._incoming = ssl.MemoryBIO()
-        self._outgoing = ssl.MemoryBIO()
-        self._cipher = memoryview(bytearray(_CIPHER_BYTES))
-        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_hostname)
-        while True:
-            try:
-                self._tls.do_handshake()
-                break
-            except ssl.SSLWantReadError:
-                self._flush()
-                if (left := deadline - time.monotonic()) <= 0:
-                    raise TimeoutError from None
-                sock.settimeout(left)
-                self._receive()
-            except ssl.SSLError:
-                self._flush()  # the alert tells the peer why
-                raise
-        self._flush()
-
-    def set_timeout(self, seconds: float) -> None:
-        self._socket.settimeout(seconds)
-
-    def send(self, parts: Sequence[Part]) -> None:
-        for part in parts:
-            view = memoryview(part)
-            for start in range(0, len(view), _CIPHER_BYTES):
-                self._tls.write(view[start : start + _CIPHER_BYTES])
-                self._flush()
-
-    def fill(self, view: memoryview, deadline: float) -> None:
-        read, position, size = self._tls.read, 0, len(view)
-        while position < size:
-            try:
-                count = cast(int, read(size - position, view[position:]))  # an int whenever a buffer is given
-            except ssl.SSLWantReadError:
-                if time.monotonic() > deadline:
-                    raise TimeoutError from None
-                self._flush()
-                self._receive()
-                continue
-            if not count:
-                raise EOFError
-            position += count
-
-    def _flush(self) -> None:
-        if not self._outgoing.pending:
-            return
-        try:
-            self._socket.sendall(self._outgoing.read())
-        except ConnectionError:
-            self._raise_alert()
-            raise
-
-    def _raise_alert(self) -> None:
-        """With TLS 1.3 a server refuses a client's certificate after the handshake: its alert may lie unread."""
-        try:
-            self._receive()
-            self._tls.read(1)
-        except (ConnectionError, TimeoutError, EOFError, ssl.SSLWantReadError):
-            return
-
-    def _receive(self) -> None:
-        count = self._socket.recv_into(self._cipher)
-        if not count:
-            raise EOFError
-        self._incoming.write(self._cipher[:count])
-
-    def close(self) -> None:
-        self._socket.close()

@@ -5,7 +5,6 @@ Brokers tell who there is and with how many iterations, never salt or keys: to m
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from typing import Final
 
@@ -94,6 +93,8 @@ def _upsertion(new: NewScramUser) -> Fields:
     digest = _HASHES.get(new.user.mechanism)
     if digest is None:
         raise ValueError(f"{new.user.mechanism!r} is no SCRAM mechanism of Kafka")
+    import hashlib  # loads OpenSSL
+
     salted = hashlib.pbkdf2_hmac(digest, new.password.reveal().encode(), new.salt, new.user.iterations)
     return {
         "name": new.user.name,
