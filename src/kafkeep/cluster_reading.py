@@ -6,12 +6,13 @@ from collections.abc import Collection, Sequence
 from typing import Final
 
 from kafkeep.errors import KafkaAccessDenied, KafkaError, KafkaRequestError, KafkaUnsupported
-from kafkeep.inventory import CONFIG_SOURCES, ConfigValue
-from kafkeep.kafka.admin import TOPIC_OVERRIDE, ConfigEntry, NewTopic
+from kafkeep.inventory import ConfigValue, config_source
+from kafkeep.kafka.admin import TOPIC_OVERRIDE, NewTopic
 from kafkeep.kafka.cluster import Cluster
 from kafkeep.kafka.codes import ErrorCode
 from kafkeep.kafka.groups import GroupListing
 from kafkeep.kafka.topology import TopicTopology
+from kafkeep.kafka.wire.describe_configs import ConfigEntry
 from kafkeep.model import Failure, Group, GroupOffset, TopicMetadata
 from kafkeep.records import dataclass
 
@@ -87,32 +88,46 @@ def read_topics(cluster: Cluster, topics: Sequence[TopicTopology]) -> TopicReadi
     tombstones: dict[str, int] = {}
     effective: dict[str, tuple[ConfigValue, ...]] = {}
     failures: list[Failure] = []
+    # Of thousands of topics most have the same settings, which are then looked at and kept once.
+    meanings: dict[tuple[ConfigEntry, ...], _Meaning] = {}
     for topic in topics:
         answer = configs.get(topic.name, ())
-        entries: tuple[ConfigEntry, ...] = ()
+        entries: tuple[ConfigEntry, ...] = () if isinstance(answer, KafkaError) else answer
+        meaning = meanings.get(entries)
+        if meaning is None:
+            meaning = meanings[entries] = _meaning(entries)
         if isinstance(answer, KafkaError):
             failures.append(Failure(f"configs of {topic.name}", answer.slug, f"{answer}; {_TAKEN_FOR_COMPACTED}"))
         else:
-            entries = answer
-            by_retention[topic.name] = deletes_by_retention(entries)
-            effective[topic.name] = tuple(_config(entry) for entry in entries)
-        if (kept_ms := delete_retention_ms(entries)) is not None:
-            tombstones[topic.name] = kept_ms
-        found.append(
-            TopicMetadata(
-                topic.name,
-                topic.topic_id,
-                topic.internal,
-                tuple(part.replicas for part in topic.partitions),
-                tuple(sorted((entry.name, entry.value) for entry in entries if entry.source == TOPIC_OVERRIDE)),
-            )
-        )
+            by_retention[topic.name] = meaning.by_retention
+            effective[topic.name] = meaning.effective
+        if meaning.delete_retention_ms is not None:
+            tombstones[topic.name] = meaning.delete_retention_ms
+        replicas = tuple(part.replicas for part in topic.partitions)
+        found.append(TopicMetadata(topic.name, topic.topic_id, topic.internal, replicas, meaning.overrides))
     return TopicReading(tuple(found), by_retention, tombstones, effective, tuple(failures))
 
 
-def _config(entry: ConfigEntry) -> ConfigValue:
-    source = CONFIG_SOURCES.get(entry.source, f"code-{entry.source}")
-    return ConfigValue(entry.name, entry.value, source, entry.sensitive, entry.read_only)
+@dataclass(frozen=True, slots=True)
+class _Meaning:
+    """What settings mean for whoever has them."""
+
+    by_retention: bool
+    delete_retention_ms: int | None
+    effective: tuple[ConfigValue, ...]
+    overrides: tuple[tuple[str, str | None], ...]
+
+
+def _meaning(entries: tuple[ConfigEntry, ...]) -> _Meaning:
+    return _Meaning(
+        by_retention=deletes_by_retention(entries),
+        delete_retention_ms=delete_retention_ms(entries),
+        effective=tuple(
+            ConfigValue(entry.name, entry.value, config_source(entry.source), entry.sensitive, entry.read_only)
+            for entry in entries
+        ),
+        overrides=tuple(sorted((entry.name, entry.value) for entry in entries if entry.source == TOPIC_OVERRIDE)),
+    )
 
 
 def deletes_by_retention(entries: Sequence[ConfigEntry]) -> bool:

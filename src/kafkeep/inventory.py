@@ -29,6 +29,11 @@ CONFIG_SOURCES: Final = {
 """Numbers of DescribeConfigsResponse.ConfigSource."""
 
 
+def config_source(code: int) -> str:
+    """The word for a number of `CONFIG_SOURCES`; one that is not known here is kept by its number."""
+    return CONFIG_SOURCES.get(code, f"code-{code}")
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class ConfigValue:
     """One config of a resource as the brokers show it."""

@@ -155,8 +155,11 @@ def _members(cluster: Cluster, groups: Sequence[GroupListing], parts: _Parts) ->
 
 def inherited_configs(entries: Mapping[str, Collection[ConfigValue]]) -> tuple[InheritedConfigs, ...]:
     """What each topic has from its brokers, told once for all topics that have the same."""
-    alike: dict[tuple[ConfigValue, ...], list[str]] = {}
+    topics: dict[tuple[ConfigValue, ...], list[str]] = {}
     for topic, configs in sorted(entries.items()):
+        topics.setdefault(tuple(configs), []).append(topic)
+    alike: dict[tuple[ConfigValue, ...], list[str]] = {}
+    for configs, named in topics.items():
         inherited = tuple(sorted(entry for entry in configs if entry.source != "topic"))
-        alike.setdefault(inherited, []).append(topic)
-    return tuple(InheritedConfigs(tuple(topics), configs) for configs, topics in alike.items() if configs)
+        alike.setdefault(inherited, []).extend(named)
+    return tuple(InheritedConfigs(tuple(sorted(named)), configs) for configs, named in alike.items() if configs)

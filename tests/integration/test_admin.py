@@ -14,10 +14,11 @@ from tests.support.kafka import KafkaCluster, commit, unique
 from tests.support.live import until
 
 from kafkeep.errors import KafkaRequestError
-from kafkeep.kafka.admin import TOPIC_OVERRIDE, ConfigEntry, GroupListing, NewTopic
+from kafkeep.kafka.admin import TOPIC_OVERRIDE, GroupListing, NewTopic
 from kafkeep.kafka.cluster import EARLIEST, Cluster
 from kafkeep.kafka.codes import ErrorCode
 from kafkeep.kafka.connection import Connection, FrameBuffer
+from kafkeep.kafka.wire.describe_configs import ConfigEntry
 from kafkeep.model import NO_TOPIC_ID, GroupOffset, TopicPartition
 
 pytestmark = pytest.mark.integration

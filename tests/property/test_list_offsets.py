@@ -81,21 +81,26 @@ def test_answers_are_read_as_they_were_written(
     found = decode_list_offsets(version, Reader(memoryview(answer(version, told, throttle)), "answer"))
     assert found == ListedOffsets(
         throttle,
-        [
-            ListedOffset(name, number, error, timestamp, offset, epoch if version >= 4 else -1)
+        {
+            name: [
+                ListedOffset(number, error, timestamp, offset, epoch if version >= 4 else -1)
+                for number, error, timestamp, offset, epoch in partitions
+            ]
             for name, partitions in told.items()
-            for number, error, timestamp, offset, epoch in partitions
-        ],
+        },
     )
 
 
 def test_tagged_fields_are_stepped_over() -> None:
-    data = answer(7, {"orders": [(3, 0, -1, 42, 5)]}, 0)
-    # The last three bytes: no tagged fields of the partition, of the topic, of the answer.
+    data = answer(7, {"orders": [(3, 0, -1, 42, 5), (4, 0, -1, 43, 5)]}, 0)
+    # The last three bytes: no tagged fields of the second partition, of the topic, of the answer.
     assert data.endswith(b"\0\0\0")
-    tagged = data[:-3] + b"\x02\x00\x01x\x07\x02yz" + b"\x01\x03\x00" + b"\x01\x09\x01t"
-    found = decode_list_offsets(7, Reader(memoryview(tagged), "answer"))
-    assert found.partitions == [ListedOffset("orders", 3, 0, -1, 42, 5)]
+    first, tags = data[: -3 - 26], b"\x02\x00\x01x\x07\x02yz"
+    told = {"orders": [ListedOffset(3, 0, -1, 42, 5), ListedOffset(4, 0, -1, 43, 5)]}
+    for of_first, of_second in ((b"\0", tags), (tags, b"\0"), (tags, tags)):
+        assert first.endswith(b"\0")
+        tagged = first[:-1] + of_first + data[-3 - 26 : -3] + of_second + b"\x01\x03\x00" + b"\x01\x09\x01t"
+        assert decode_list_offsets(7, Reader(memoryview(tagged), "answer")).topics == told
 
 
 @given(VERSIONS, st.data())

@@ -29,14 +29,15 @@ from kafkeep.inventory import (
     ResourceConfigs,
     ScramUser,
 )
-from kafkeep.kafka.admin import ConfigEntry, GroupListing, NewTopic
-from kafkeep.kafka.cluster import EARLIEST, OffsetAnswer
+from kafkeep.kafka.admin import GroupListing, NewTopic
+from kafkeep.kafka.cluster import EARLIEST, LATEST, LogEnds, OffsetAnswer
 from kafkeep.kafka.config_changes import ConfigChange
 from kafkeep.kafka.fetch import FetchedPartition, FetchPosition
 from kafkeep.kafka.produce import MOST_OUTSTANDING, ProduceBatch, ProducedBatch
 from kafkeep.kafka.tiering import EARLIEST_LOCAL
 from kafkeep.kafka.topology import Broker, PartitionTopology, TopicTopology, Topology
 from kafkeep.kafka.transaction_values import ListedTransaction, TransactionDescription
+from kafkeep.kafka.wire.describe_configs import ConfigEntry
 from kafkeep.model import AbortedTransaction, GroupOffset, TopicPartition, topic_id_text
 
 T = TypeVar("T")
@@ -161,6 +162,17 @@ class SimulatedCluster:
             offset = {EARLIEST: log.start, EARLIEST_LOCAL: max(log.start, log.local_start)}.get(at, latest)
             found[partition] = OffsetAnswer(offset, log.leader_epoch, -1, 0)
         return found
+
+    def log_ends(
+        self, partitions: Iterable[TopicPartition], *, topology: Topology | None = None
+    ) -> dict[TopicPartition, LogEnds]:
+        asked = list(partitions)
+        stable = self.offsets(asked, LATEST, read_committed=True)
+        high, start = self.offsets(asked, LATEST), self.offsets(asked, EARLIEST)
+        return {
+            each: LogEnds(start[each].offset, stable[each].offset, high[each].offset, start[each].error)
+            for each in asked
+        }
 
     def fetcher(self, broker: Broker, **options: Any) -> SimulatedFetcher:
         return SimulatedFetcher(self, broker.node_id, **options)

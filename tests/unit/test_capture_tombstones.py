@@ -19,7 +19,7 @@ from kafkeep.capture.tombstones import Evidence, evidence_of
 from kafkeep.cluster_reading import delete_retention_ms
 from kafkeep.errors import KafkaAccessDenied
 from kafkeep.events import Event, Warned
-from kafkeep.kafka.admin import ConfigEntry
+from kafkeep.kafka.wire.describe_configs import ConfigEntry
 from kafkeep.kafka.wire.records import Record
 from kafkeep.model import Generation, RecoveryPoint
 from kafkeep.repository.drafts import Draft, PointDraft

@@ -6,6 +6,7 @@ import logging
 import socket
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -29,7 +30,8 @@ from kafkeep.errors import (
 )
 from kafkeep.events import Event, Retried
 from kafkeep.kafka.admin import NewTopic
-from kafkeep.kafka.cluster import LATEST, Cluster, OffsetAnswer
+from kafkeep.kafka.cluster import EARLIEST, LATEST, Cluster, LogEnds, OffsetAnswer
+from kafkeep.kafka.codes import ErrorCode
 from kafkeep.model import GroupOffset, TopicPartition
 
 ORDERS = TopicPartition("orders", 0)
@@ -327,6 +329,55 @@ def test_a_refusal_is_answered_at_once(code: int) -> None:
         broker.scripts[ListOffsetsRequest] = lambda version, request: list_offsets(code, -1)
         assert cluster.offsets([ORDERS], LATEST)[ORDERS].error == code
         assert len(broker.asked(ListOffsetsRequest)) == 1
+
+
+def ends(*codes: int) -> Callable[[int, Any], dict[str, Any]]:
+    """Answers to the questions after a partition's last stable offset, high watermark and log start; `codes` are what the
+    first questions are refused with.
+    """
+    asked: list[object] = []
+
+    def answer(version: int, request: Any) -> dict[str, Any]:
+        asked.append(request)
+        code = codes[len(asked) - 1] if len(asked) <= len(codes) else 0
+        at = request.topics[0].partitions[0].timestamp
+        return list_offsets(code, {EARLIEST: 3}.get(at, 7 if request.isolation_level else 9))
+
+    return answer
+
+
+def test_ends_are_asked_for_in_the_order_that_keeps_them_together() -> None:
+    with scripted() as broker, Cluster(broker.config()) as cluster:
+        broker.scripts[ListOffsetsRequest] = ends()
+        assert cluster.log_ends([ORDERS]) == {ORDERS: LogEnds(3, 7, 9, 0)}
+        asked = [
+            (call.request.topics[0].partitions[0].timestamp, call.request.isolation_level)
+            for call in broker.asked(ListOffsetsRequest)
+        ]
+        assert asked == [(LATEST, 1), (LATEST, 0), (EARLIEST, 0)]
+
+
+@pytest.mark.parametrize("codes", [(6,), (0, 6), (0, 0, 6)])
+def test_ends_of_which_one_is_refused_are_asked_for_again(codes: tuple[int, ...]) -> None:
+    with scripted() as broker, Cluster(broker.config()) as cluster:
+        broker.scripts[ListOffsetsRequest] = ends(*codes)
+        assert cluster.log_ends([ORDERS]) == {ORDERS: LogEnds(3, 7, 9, 0)}
+        assert len(broker.asked(ListOffsetsRequest)) == 6
+
+
+@pytest.mark.parametrize("codes", [(29,), (0, 29), (0, 0, 29)])
+def test_ends_that_are_refused_for_good_carry_the_code(codes: tuple[int, ...]) -> None:
+    with scripted() as broker, Cluster(broker.config()) as cluster:
+        broker.scripts[ListOffsetsRequest] = ends(*codes)
+        assert cluster.log_ends([ORDERS])[ORDERS].error == 29
+
+
+def test_ends_that_an_answer_leaves_out_are_no_ends() -> None:
+    with scripted() as broker, Cluster(broker.config(), retry_seconds=0.2) as cluster:
+        broker.scripts[ListOffsetsRequest] = lambda version, request: (
+            list_offsets(0) if request.isolation_level else {"topics": []}
+        )
+        assert cluster.log_ends([ORDERS])[ORDERS].error == ErrorCode.NETWORK_EXCEPTION
 
 
 def test_the_leader_epoch_known_fences_the_answer() -> None:

@@ -14,15 +14,17 @@ from kafkeep.errors import KafkaError
 from kafkeep.kafka import groups as group_calls
 from kafkeep.kafka import share_groups as share_calls
 from kafkeep.kafka import transactions as transaction_calls
-from kafkeep.kafka.apis import CREATE_TOPICS, DELETE_RECORDS, DELETE_TOPICS, DESCRIBE_CONFIGS, INIT_PRODUCER_ID
+from kafkeep.kafka.apis import CREATE_TOPICS, DELETE_RECORDS, DELETE_TOPICS, INIT_PRODUCER_ID
 from kafkeep.kafka.codes import ErrorCode, code_name, request_error, retriable
 from kafkeep.kafka.control import ControlClient, topic_id
 from kafkeep.kafka.groups import GroupListing
 from kafkeep.kafka.links import Fields
+from kafkeep.kafka.long_answers import DESCRIBE_CONFIGS
 from kafkeep.kafka.retry import Retry
 from kafkeep.kafka.routing import COORDINATOR_MOVED, LeaderAnswers, by_leader, refused
 from kafkeep.kafka.topology import Topology
 from kafkeep.kafka.transaction_values import ListedTransaction, TransactionDescription
+from kafkeep.kafka.wire.describe_configs import ConfigEntry, DescribedResource
 from kafkeep.model import NO_TOPIC_ID, GroupOffset, TopicPartition
 from kafkeep.records import dataclass
 
@@ -49,17 +51,6 @@ class NewTopic:
     assignments: tuple[tuple[int, ...], ...] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ConfigEntry:
-    """One effective config of a topic; `value` is None for what the broker does not show (`sensitive`)."""
-
-    name: str
-    value: str | None
-    source: int
-    sensitive: bool
-    read_only: bool
-
-
 class Admin:
     """Administrative requests to one cluster; safe for many threads. The connections belong to the `Cluster`."""
 
@@ -69,7 +60,9 @@ class Admin:
     # --- topics
 
     def topic_configs(self, topics: Collection[str]) -> dict[str, tuple[ConfigEntry, ...] | KafkaError]:
-        """All effective configs of each topic with their sources, sorted by name. An absent topic is error 3."""
+        """All effective configs of each topic with their sources, sorted by name; topics with the same configs mostly share
+        them. An absent topic is error 3.
+        """
         found: dict[str, tuple[ConfigEntry, ...] | KafkaError] = {}
         names = list(dict.fromkeys(topics))
         retry = self._client.retry("topic configs")
@@ -327,17 +320,13 @@ def _later(code: int) -> bool:
     return retriable(code) and code != ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
 
 
-def _configs(topic: str, result: Any | None) -> tuple[ConfigEntry, ...] | KafkaError:
+def _configs(topic: str, result: DescribedResource | None) -> tuple[ConfigEntry, ...] | KafkaError:
     if result is None:
         return request_error(ErrorCode.UNKNOWN_SERVER_ERROR, f"configs of topic {topic}")
     if result.error_code:
         what, right = f"configs of topic {topic}", "DESCRIBE_CONFIGS on the topic"
         return refused(result.error_code, what, right=right, message=result.error_message)
-    entries = [
-        ConfigEntry(entry.name, entry.value, entry.config_source, bool(entry.is_sensitive), bool(entry.read_only))
-        for entry in result.configs
-    ]
-    return tuple(sorted(entries, key=lambda entry: entry.name))
+    return result.configs
 
 
 def _creation(topic: NewTopic) -> Fields:

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property
+from itertools import groupby
+from operator import attrgetter
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from kafkeep.errors import KafkaUnsupported
 from kafkeep.events import EventSink, ignore
 from kafkeep.kafka.admin import Admin
-from kafkeep.kafka.apis import LIST_OFFSETS
 from kafkeep.kafka.config import ClusterConfig
 from kafkeep.kafka.control import ControlClient
 from kafkeep.kafka.fetch import BrokerFetcher
 from kafkeep.kafka.links import Fields
+from kafkeep.kafka.long_answers import LIST_OFFSETS
 from kafkeep.kafka.produce import BrokerProducer
 from kafkeep.kafka.routing import LeaderAnswers, by_leader
 from kafkeep.kafka.topology import NO_NODE, Broker, TopicTopology, Topology
-from kafkeep.kafka.wire import list_offsets
-from kafkeep.kafka.wire.primitives import Reader
+from kafkeep.kafka.wire.list_offsets import ListedOffset, ListedOffsets
 from kafkeep.model import TopicPartition
 from kafkeep.records import dataclass
 
@@ -44,6 +45,15 @@ class OffsetAnswer:
     offset: int
     leader_epoch: int
     timestamp: int
+    error: int
+
+
+class LogEnds(NamedTuple):
+    """Where a partition's log starts and ends. `error` is Kafka's code, and the rest means nothing unless it is 0."""
+
+    log_start: int
+    last_stable_offset: int
+    high_watermark: int
     error: int
 
 
@@ -125,20 +135,11 @@ class Cluster:
         """
 
         def ask(node: int, mine: Sequence[TopicPartition], known: Topology) -> LeaderAnswers[OffsetAnswer]:
-            answer = self._client.send(_LISTING, lambda version: body(version, mine, known), to=node)
+            told = self._listed(node, _with_epochs(mine, known), at, read_committed=read_committed)
             return {
-                TopicPartition(topic, partition): (error, OffsetAnswer(offset, leader_epoch, timestamp, error))
-                for topic, partition, error, timestamp, offset, leader_epoch in answer.partitions
-            }
-
-        def body(version: int, mine: Sequence[TopicPartition], known: Topology) -> Fields:
-            if version < _SINCE_VERSION.get(at, 0):
-                raise KafkaUnsupported(f"a broker of {self.config.name} is too old to look up offsets at {at}")
-            return {
-                "read_committed": read_committed,
-                "topics": _with_epochs(mine, known),
-                "at": at,
-                "timeout_ms": self._client.broker_timeout_ms,
+                partition: (found.error, OffsetAnswer(found.offset, found.leader_epoch, found.timestamp, found.error))
+                for partition in mine
+                if (found := told.get(partition.topic, {}).get(partition.partition)) is not None
             }
 
         found = by_leader(self._client, partitions, ask, what="list offsets", topology=topology, seconds=retry_seconds)
@@ -146,6 +147,47 @@ class Cluster:
             topic_partition: OffsetAnswer(-1, -1, -1, int(code)) if answer is None else answer
             for topic_partition, (code, answer) in found.items()
         }
+
+    def log_ends(
+        self, partitions: Iterable[TopicPartition], *, topology: Topology | None = None
+    ) -> dict[TopicPartition, LogEnds]:
+        """Where each partition's log starts and ends: three requests per leader and round, answered and raising as
+        `offsets` says. The last stable offset is asked for first and the log start last, so what lies between was there.
+        """
+
+        def ask(node: int, mine: Sequence[TopicPartition], known: Topology) -> LeaderAnswers[LogEnds]:
+            topics = _with_epochs(mine, known)
+            stable = self._listed(node, topics, LATEST, read_committed=True)
+            high = self._listed(node, topics, LATEST)
+            start = self._listed(node, topics, EARLIEST)
+            answers: LeaderAnswers[LogEnds] = {}
+            for topic, own in groupby(mine, key=attrgetter("topic")):
+                three = start.get(topic, {}), stable.get(topic, {}), high.get(topic, {})
+                for partition in own:
+                    told = [each.get(partition.partition) for each in three]
+                    if (ends := _ends(*told)) is not None:
+                        answers[partition] = ends.error, ends
+            return answers
+
+        found = by_leader(self._client, partitions, ask, what="list offsets", topology=topology)
+        return {
+            topic_partition: LogEnds(-1, -1, -1, int(code)) if answer is None else answer
+            for topic_partition, (code, answer) in found.items()
+        }
+
+    def _listed(
+        self, node: int, topics: Mapping[str, Sequence[tuple[int, int]]], at: int, *, read_committed: bool = False
+    ) -> dict[str, dict[int, ListedOffset]]:
+        """One leader's answer by topic and partition; `topics` are partitions with the leader epochs known of them."""
+
+        def body(version: int) -> Fields:
+            if version < _SINCE_VERSION.get(at, 0):
+                raise KafkaUnsupported(f"a broker of {self.config.name} is too old to look up offsets at {at}")
+            timeout_ms = self._client.broker_timeout_ms
+            return {"read_committed": read_committed, "topics": topics, "at": at, "timeout_ms": timeout_ms}
+
+        answer: ListedOffsets = self._client.send(LIST_OFFSETS, body, to=node)
+        return {topic: {told.partition: told for told in partitions} for topic, partitions in answer.topics.items()}
 
     def broker_api(self, api_key: int) -> tuple[int, int]:
         """Lowest and highest version of a request that a broker of this cluster offers; KafkaUnsupported if none."""
@@ -172,24 +214,11 @@ def _ready(topic: TopicTopology) -> bool:
     return not topic.error and bool(topic.partitions) and all(p.leader != NO_NODE for p in topic.partitions)
 
 
-class _Listing:
-    """ListOffsets as `ControlClient.send` takes a request."""
-
-    name = LIST_OFFSETS.name
-    key = LIST_OFFSETS.key
-    lowest = list_offsets.LOWEST
-    highest = list_offsets.HIGHEST
-
-    def encode(self, version: int, fields: Fields) -> bytes:
-        """`fields` are the parameters of `encode_list_offsets`."""
-        parameters: dict[str, Any] = dict(fields)
-        return list_offsets.encode_list_offsets(version, **parameters)
-
-    def decode(self, version: int, body: memoryview) -> list_offsets.ListedOffsets:
-        return list_offsets.decode_list_offsets(version, Reader(body, f"answer to {self.name} version {version}"))
-
-
-_LISTING: Final = _Listing()
+def _ends(start: ListedOffset | None, stable: ListedOffset | None, high: ListedOffset | None) -> LogEnds | None:
+    """None where an answer leaves the partition out."""
+    if start is None or stable is None or high is None:
+        return None
+    return LogEnds(start.offset, stable.offset, high.offset, start.error or stable.error or high.error)
 
 
 def _with_epochs(partitions: Sequence[TopicPartition], topology: Topology) -> dict[str, list[tuple[int, int]]]:

@@ -5,24 +5,25 @@ KIP-1142). The functions here are `ClusterSettings`' methods; topics' configs ar
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any, Final
+from typing import Final
 
 from kafkeep.errors import KafkaError, KafkaUnreachable, KafkaUnsupported
 from kafkeep.inventory import (
     BROKER,
     CLIENT_METRICS,
     CLUSTER,
-    CONFIG_SOURCES,
     GROUP,
     ConfigValue,
     ResourceConfigs,
+    config_source,
 )
-from kafkeep.kafka.apis import DESCRIBE_CONFIGS
 from kafkeep.kafka.codes import ErrorCode
 from kafkeep.kafka.control import ControlClient, Target
 from kafkeep.kafka.links import Fields
+from kafkeep.kafka.long_answers import DESCRIBE_CONFIGS
 from kafkeep.kafka.routing import refused
 from kafkeep.kafka.settings_apis import LIST_CONFIG_RESOURCES
+from kafkeep.kafka.wire.describe_configs import ConfigEntry, DescribedResource
 
 RESOURCE_TYPES: Final = {BROKER: 4, CLUSTER: 4, CLIENT_METRICS: 16, GROUP: 32}
 """Numbers of clients/common/config/ConfigResource.java; the cluster is the broker without a name."""
@@ -94,26 +95,15 @@ def _resource(kind: str, name: str) -> Fields:
     return {"resource_type": RESOURCE_TYPES[kind], "resource_name": name, "configuration_keys": None}
 
 
-def _described(kind: str, name: str, result: Any | None) -> ResourceConfigs | KafkaError:
+def _described(kind: str, name: str, result: DescribedResource | None) -> ResourceConfigs | KafkaError:
     what = f"configs of {kind} {name}".rstrip()
     code = ErrorCode.UNKNOWN_SERVER_ERROR if result is None else result.error_code
     if result is None or code:
         message = None if result is None else result.error_message
         where = "the group" if kind == GROUP else "the cluster"
         return refused(code, what, right=f"DESCRIBE_CONFIGS on {where}", message=message)
-    return ResourceConfigs(
-        kind,
-        name,
-        tuple(
-            sorted(
-                ConfigValue(
-                    entry.name,
-                    entry.value,
-                    CONFIG_SOURCES.get(entry.config_source, f"code-{entry.config_source}"),
-                    bool(entry.is_sensitive),
-                    bool(entry.read_only),
-                )
-                for entry in result.configs
-            )
-        ),
-    )
+    return ResourceConfigs(kind, name, tuple(sorted(map(_value, result.configs))))
+
+
+def _value(entry: ConfigEntry) -> ConfigValue:
+    return ConfigValue(entry.name, entry.value, config_source(entry.source), entry.sensitive, entry.read_only)

@@ -90,10 +90,10 @@ class Log:
             self._go_on(CorruptChain(f"commit {following} is missing although commit {milestone} is there"))
         return self._begun != before
 
-    def extend(self, commits: list[tuple[int, bytes]]) -> None:
-        """With commits that lie in the store and follow what is known."""
+    def extend(self, number: int, data: bytes, slot: Slot | None = None) -> None:
+        """With a commit that lies in the store and follows what is known; `slot` is what it says, where that is known."""
         try:
-            self._fold_in(commits)
+            self._fold_in([(number, data)], None if slot is None else [slot])
         except PageLost as error:
             self._start_over(error)
 
@@ -185,7 +185,7 @@ class Log:
     def _catch_up(self) -> None:
         try:
             while (data := chain.read_commit(self._store, self.state.head + 1)) is not None:
-                self.extend([(self.state.head + 1, data)])
+                self.extend(self.state.head + 1, data)
         except CorruptChain as error:
             self._go_on(error)
 
@@ -201,10 +201,10 @@ class Log:
         self._fold_in(waiting)
         self._keep(at_rest=True)
 
-    def _fold_in(self, commits: list[tuple[int, bytes]]) -> None:
+    def _fold_in(self, commits: list[tuple[int, bytes]], slots: Iterable[Slot] | None = None) -> None:
         before = len(self.state.alarms)
         with without_collector():
-            self.state = fold(self.state, self._slots(self.state, commits))
+            self.state = fold(self.state, self._slots(self.state, commits) if slots is None else slots)
         self._learned(self.state)
         for alarm in self.state.alarms[before:]:
             log.warning("commit counts for nothing", number=alarm.number, reason=alarm.reason)

@@ -31,6 +31,7 @@ from kafkeep.repository.format import (
     SINGLE,
     Commit,
     RepositoryDocument,
+    Slot,
     encode_commit,
     read_slot,
     unsigned_text,
@@ -244,13 +245,13 @@ class Repository(Shelf):
 
         return allowed(self._signing_key, self._state.trusted, kind, self.store.url)
 
-    def _encode_checked(self, commit: Commit) -> bytes:
-        """The stored bytes, read back and compared before anything is written."""
+    def _encode_checked(self, commit: Commit) -> tuple[bytes, Slot]:
+        """The stored bytes and what they say, read back and compared before anything is written."""
         data = encode_commit(commit, self.seal)
         slot = read_slot(data, commit.seq, commit.prev, "the commit to be written", self.seal)
         if slot.commit != commit:
             raise ValueError(f"a draft that cannot be stored as it is: {slot.defect or 'it reads back as another one'}")
-        return data
+        return data, slot
 
     def commit(self, draft: Draft) -> CommitOutcome:
         """Commit what fits of the draft at the next free number; durable when the call returns.
@@ -273,12 +274,12 @@ class Repository(Shelf):
                 if reason is not None:
                     raise ValueError(f"a draft that can never be committed: {reason}")
                 try:
-                    data = self._encode_checked(commit)
+                    encoded = self._encode_checked(commit)
                 except TooLarge:
                     if len(draft.packs) < 2:
                         raise
                     return self._commit_halves(draft)
-                if self._put_commit(commit, data):
+                if self._put_commit(commit, *encoded):
                     return self._committed(commit, fitted)
 
     def decide(self, change: Change, *, started: str) -> int:
@@ -300,13 +301,13 @@ class Repository(Shelf):
         reason = validate(self._state, commit)
         if reason is not None:
             raise PlanRefused(reason, hint="The repository has changed meanwhile: run the command again.")
-        if not self._put_commit(commit, self._encode_checked(commit)):
+        if not self._put_commit(commit, *self._encode_checked(commit)):
             return None
         chain.write_hint(self.store, self._state.head)
         log.info("committed", number=commit.seq, kind=commit.kind)
         return commit.seq
 
-    def _put_commit(self, commit: Commit, data: bytes) -> bool:
+    def _put_commit(self, commit: Commit, data: bytes, slot: Slot) -> bool:
         """Whether it is now in the log; else the state knows what is there instead. Raises `CorruptChain`, `StoreError`."""
         try:
             other = chain.put_commit(self.store, commit.seq, data, self._pause, milestones=bool(self.about.admins))
@@ -314,7 +315,7 @@ class Repository(Shelf):
             log.info("the log went on", reason=str(error))
             return not self._log.refresh() or brought(self._state, commit)
         if other is None:
-            self._log.extend([(commit.seq, data)])
+            self._log.extend(commit.seq, data, slot)
             return True
         log.info("lost a race for a commit", number=commit.seq)
         self._log.refresh()

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 from kafkeep.cluster_reading import unsupported_topic_settings
 from kafkeep.errors import KafkaError
-from kafkeep.kafka.admin import TOPIC_OVERRIDE, ConfigEntry
+from kafkeep.kafka.admin import TOPIC_OVERRIDE
 from kafkeep.kafka.cluster import EARLIEST, LATEST, Cluster
 from kafkeep.kafka.codes import ErrorCode, request_error
 from kafkeep.kafka.topology import TopicTopology, Topology
+from kafkeep.kafka.wire.describe_configs import ConfigEntry
 from kafkeep.model import ClusterMetadata, TopicPartition
 from kafkeep.renaming import renamed
 from kafkeep.restore.guard import PROBED

@@ -8,7 +8,8 @@ ListOffsetsResponse.json.
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import starmap
 from typing import Final, NamedTuple
 
 from kafkeep.kafka.wire.primitives import NO_TAGS, Reader, compact_string, string, uvarint
@@ -30,26 +31,26 @@ _ASKED_FLEXIBLE: Final = struct.Struct(">iiqx")
 """The pad byte is that of no tagged fields."""
 _TOLD: Final = struct.Struct(">ihqq")
 _TOLD_WITH_EPOCH: Final = struct.Struct(">ihqqi")
-_TOLD_FLEXIBLE: Final = struct.Struct(">ihqqiB")
+_TOLD_FLEXIBLE: Final = struct.Struct(">ihqqix")
+"""The pad byte is that of no tagged fields, which is looked at apart."""
 _NO_EPOCH: Final = -1
 
 
 class ListedOffset(NamedTuple):
     """What a leader says of one partition; `leader_epoch` is -1 where the version does not tell."""
 
-    topic: str
     partition: int
     error: int
     timestamp: int
     offset: int
-    leader_epoch: int
+    leader_epoch: int = _NO_EPOCH
 
 
 class ListedOffsets(NamedTuple):
     """An answer."""
 
     throttle_time_ms: int
-    partitions: list[ListedOffset]
+    topics: dict[str, list[ListedOffset]]
 
 
 def encode_list_offsets(
@@ -87,27 +88,34 @@ def decode_list_offsets(version: int, reader: Reader) -> ListedOffsets:
     """Raises KafkaProtocolError when the bytes are not such an answer."""
     flexible = version >= _FLEXIBLE
     throttle_time_ms = reader.i32()
-    found: list[ListedOffset] = []
-    for _ in range(reader.count(compact=flexible)):
-        topic = reader.string(compact=flexible)
-        found += [_partition(version, topic, reader) for _ in range(reader.count(compact=flexible))]
+    topics: dict[str, list[ListedOffset]] = {}
+    for _ in range(reader.count(compact=flexible, nullable=False)):
+        told = topics.setdefault(reader.string(compact=flexible), [])
+        told += _partitions(version, reader.count(compact=flexible, nullable=False), reader)
         if flexible:
             reader.tags()
     if flexible:
         reader.tags()
     reader.end()
-    return ListedOffsets(throttle_time_ms, found)
+    return ListedOffsets(throttle_time_ms, topics)
 
 
-def _partition(version: int, topic: str, reader: Reader) -> ListedOffset:
-    if version < _LEADER_EPOCHS:
-        partition, error, timestamp, offset = reader.fields(_TOLD)
-        return ListedOffset(topic, partition, error, timestamp, offset, _NO_EPOCH)
+def _partitions(version: int, count: int, reader: Reader) -> Iterable[ListedOffset]:
     if version < _FLEXIBLE:
-        partition, error, timestamp, offset, epoch = reader.fields(_TOLD_WITH_EPOCH)
-        return ListedOffset(topic, partition, error, timestamp, offset, epoch)
-    partition, error, timestamp, offset, epoch, tags = reader.fields(_TOLD_FLEXIBLE)
-    if tags:
-        reader.position -= 1
-        reader.tags()
-    return ListedOffset(topic, partition, error, timestamp, offset, epoch)
+        layout = _TOLD if version < _LEADER_EPOCHS else _TOLD_WITH_EPOCH
+        return starmap(ListedOffset, layout.iter_unpack(reader.raw(count * layout.size)))
+    size = _TOLD_FLEXIBLE.size
+    if count * size <= reader.remaining:
+        position = reader.position
+        rows = reader.raw(count * size)
+        # Tagged fields would shift all that follows; where there are none, every last byte of a partition says so.
+        if not any(rows[size - 1 :: size]):
+            return starmap(ListedOffset, _TOLD_FLEXIBLE.iter_unpack(rows))
+        reader.position = position
+    return [_tagged(reader) for _ in range(count)]
+
+
+def _tagged(reader: Reader) -> ListedOffset:
+    told = ListedOffset(*reader.fields(_TOLD_WITH_EPOCH))
+    reader.tags()
+    return told

@@ -119,9 +119,11 @@ class Reader:
             shift += 7
         raise self.fail("a bad varint")
 
-    def count(self, *, compact: bool) -> int:
-        """Elements of an array; a null array counts 0."""
+    def count(self, *, compact: bool, nullable: bool = True) -> int:
+        """Elements of an array; a null array counts 0, or is refused where it is not `nullable`."""
         count = self.uvarint() - 1 if compact else self.i32()
+        if count == -1 and not nullable:
+            raise self.fail("a null where an array must be")
         if count < -1 or count > self.remaining:
             raise self.fail(f"an array of {count} elements with {self.remaining} bytes left")
         return max(count, 0)
