@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from kafka.protocol.consumer import ListOffsetsResponse
+from tests.support import codec
 
 from kafkeep.errors import KafkaProtocolError
-from kafkeep.kafka import apis
 from kafkeep.kafka.wire.list_offsets import (
     HIGHEST,
     LOWEST,
@@ -48,7 +48,7 @@ def answer(version: int, told: dict[str, list[tuple[int, int, int, int, int]]], 
 
 
 def test_it_covers_the_versions_that_callers_can_handle() -> None:
-    assert (apis.LIST_OFFSETS.lowest, apis.LIST_OFFSETS.highest) == (LOWEST, HIGHEST)
+    assert (codec.LIST_OFFSETS.lowest, codec.LIST_OFFSETS.highest) == (LOWEST, HIGHEST)
 
 
 @given(VERSIONS, ASKED, I64, st.booleans(), st.integers(0, (1 << 31) - 1))
@@ -71,7 +71,7 @@ def test_requests_are_the_same_bytes(
         "timeout_ms": timeout_ms,
     }
     made = encode_list_offsets(version, asked, at, read_committed=read_committed, timeout_ms=timeout_ms)
-    assert made == apis.LIST_OFFSETS.encode(version, fields)
+    assert made == codec.LIST_OFFSETS.encode(version, fields)
 
 
 @given(VERSIONS, TOLD, st.integers(0, (1 << 31) - 1))

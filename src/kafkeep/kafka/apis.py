@@ -174,10 +174,7 @@ def _value(field: Any, version: int, value: Any) -> Any:
     return [_message(field.data_class, field.fields, version, item) for item in value]
 
 
-# Metadata from version 4 on never creates the topics it is asked for (KIP-204).
-METADATA: Final = Api("metadata.metadata", "Metadata", lowest=4)
 FIND_COORDINATOR: Final = Api("metadata.find_coordinator", "FindCoordinator")
-LIST_OFFSETS: Final = Api("consumer.offsets", "ListOffsets", lowest=2)
 CREATE_TOPICS: Final = Api("admin.topics", "CreateTopics")
 DELETE_TOPICS: Final = Api("admin.topics", "DeleteTopics")
 DESCRIBE_CONFIGS: Final = Api("admin.configs", "DescribeConfigs")

@@ -13,13 +13,15 @@ from typing import Any, Final, Literal, TypeVar
 
 from kafkeep.errors import KafkaAccessDenied, KafkaError, KafkaProtocolError, KafkaUnreachable, KafkaUnsupported
 from kafkeep.events import EventSink, ignore
-from kafkeep.kafka.apis import FIND_COORDINATOR, METADATA, Api, cap_library_loggers
+from kafkeep.kafka.apis import FIND_COORDINATOR, Api, cap_library_loggers
 from kafkeep.kafka.codes import ErrorCode, code_name, request_error, retriable
 from kafkeep.kafka.config import ClusterConfig
 from kafkeep.kafka.connection import Connection
 from kafkeep.kafka.links import Body, Link, Message, settled_version
+from kafkeep.kafka.long_answers import METADATA
 from kafkeep.kafka.retry import Retry
-from kafkeep.kafka.topology import NO_NODE, Broker, PartitionTopology, TopicTopology, Topology
+from kafkeep.kafka.topology import NO_NODE, Broker, Topology
+from kafkeep.kafka.wire.metadata import Metadata
 from kafkeep.logger import get_logger
 from kafkeep.model import NO_TOPIC_ID, topic_id_text
 from kafkeep.records import dataclass
@@ -111,19 +113,17 @@ class ControlClient:
         A broker leaves topics that the login may not describe out of an answer about all topics; asked by name they
         come back with error 29. Never creates a topic.
         """
-        wanted = None if topics is None else [{"name": name} for name in topics]
-        body = {"topics": wanted, "allow_auto_topic_creation": False}
         while True:
-            answer = self.send(METADATA, body, to="any", retry=retry)
+            answer: Metadata = self.send(METADATA, {"topics": topics}, to="any", retry=retry)
             if answer.error_code:
                 raise request_error(answer.error_code, f"metadata of cluster {self.config.name}")
-            if answer.brokers:
+            if answer.topology.brokers:
                 break
             # A broker that is starting knows nobody yet; taken at its word it would hide every group and topic.
             error = KafkaUnreachable(f"a broker of {self.config.name} knows of no brokers yet")
             if retry is None or not retry.again(error.message):
                 raise error
-        found = _topology(answer)
+        found = answer.topology
         with self._lock:
             self._brokers = dict(found.brokers)
             self._controller = found.controller
@@ -269,28 +269,6 @@ def _no_coordinator(group: str, code: int) -> KafkaError:
     if code == ErrorCode.GROUP_AUTHORIZATION_FAILED:
         return KafkaAccessDenied(f"{what}: {code_name(code)} ({code}); this login lacks DESCRIBE on the group")
     return request_error(code, what)
-
-
-def _topology(answer: Any) -> Topology:
-    brokers = {b.node_id: Broker(b.node_id, b.host, b.port, b.rack) for b in answer.brokers}
-    topics = [_topic(topic) for topic in answer.topics if topic.name is not None]
-    cluster_id = answer.cluster_id if answer.cluster_id is not None else ""
-    return Topology(cluster_id, answer.controller_id, brokers, {topic.name: topic for topic in topics})
-
-
-def _topic(topic: Any) -> TopicTopology:
-    partitions = tuple(
-        PartitionTopology(
-            p.partition_index,
-            p.leader_id,
-            p.leader_epoch,
-            tuple(p.replica_nodes),
-            tuple(p.isr_nodes),
-            p.error_code,
-        )
-        for p in sorted(topic.partitions, key=lambda p: p.partition_index)
-    )
-    return TopicTopology(topic.name, topic_id(topic.topic_id), bool(topic.is_internal), partitions, topic.error_code)
 
 
 def topic_id(value: Any) -> str:

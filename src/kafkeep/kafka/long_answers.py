@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from kafkeep.kafka import apis
 from kafkeep.kafka.links import Fields
-from kafkeep.kafka.wire import describe_configs, list_offsets
+from kafkeep.kafka.wire import describe_configs, list_offsets, metadata
 from kafkeep.kafka.wire.primitives import Reader
 
 
@@ -42,5 +42,21 @@ class _DescribeConfigs:
         )
 
 
+class _Metadata:
+    name = "Metadata"
+    key = metadata.API_KEY
+    lowest = metadata.LOWEST
+    highest = metadata.HIGHEST
+
+    def encode(self, version: int, fields: Fields) -> bytes:
+        """`fields` are the parameters of `encode_metadata`."""
+        parameters: dict[str, Any] = dict(fields)
+        return metadata.encode_metadata(version, **parameters)
+
+    def decode(self, version: int, body: memoryview) -> metadata.Metadata:
+        return metadata.decode_metadata(version, Reader(body, f"answer to {self.name} version {version}"))
+
+
 LIST_OFFSETS: Final = _ListOffsets()
 DESCRIBE_CONFIGS: Final = _DescribeConfigs()
+METADATA: Final = _Metadata()

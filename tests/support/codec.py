@@ -1,0 +1,11 @@
+"""Messages that kafkeep reads and writes by hand, as kafka-python's generated codec has them: what they are held against."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from kafkeep.kafka.apis import Api
+
+METADATA: Final = Api("metadata.metadata", "Metadata", lowest=4)
+LIST_OFFSETS: Final = Api("consumer.offsets", "ListOffsets", lowest=2)
+DESCRIBE_CONFIGS: Final = Api("admin.configs", "DescribeConfigs", lowest=1)
