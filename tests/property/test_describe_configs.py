@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.support import codec
 
 from kafkeep.errors import KafkaProtocolError
+from kafkeep.kafka import apis
 from kafkeep.kafka.wire.describe_configs import (
     API_KEY,
     HIGHEST,
@@ -22,7 +22,7 @@ from kafkeep.kafka.wire.describe_configs import (
 )
 from kafkeep.kafka.wire.primitives import Reader
 
-RESPONSE = codec.DESCRIBE_CONFIGS.response
+RESPONSE = apis.DESCRIBE_CONFIGS.response
 VERSIONS = st.integers(LOWEST, HIGHEST)
 NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=200)
 VALUES = st.none() | NAMES
@@ -83,7 +83,8 @@ def read(version: int, data: bytes) -> DescribedConfigs:
 
 
 def test_it_is_the_request_that_its_number_says() -> None:
-    assert (codec.DESCRIBE_CONFIGS.key, codec.DESCRIBE_CONFIGS.highest) == (API_KEY, HIGHEST)
+    known = apis.DESCRIBE_CONFIGS
+    assert (known.key, known.lowest, known.highest) == (API_KEY, LOWEST, HIGHEST)
 
 
 @given(VERSIONS, FEW, st.integers(0, (1 << 31) - 1), SYNONYMS, VALUES)

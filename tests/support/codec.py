@@ -8,4 +8,3 @@ from kafkeep.kafka.apis import Api
 
 METADATA: Final = Api("metadata.metadata", "Metadata", lowest=4)
 LIST_OFFSETS: Final = Api("consumer.offsets", "ListOffsets", lowest=2)
-DESCRIBE_CONFIGS: Final = Api("admin.configs", "DescribeConfigs", lowest=1)

@@ -13,9 +13,11 @@ answer's fields by attribute.
 from __future__ import annotations
 
 import importlib
+import io
 import logging
 import struct
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from operator import attrgetter
@@ -36,6 +38,11 @@ _CHANGED: Final = frozenset(
 )
 """Messages that are more in kafka-python than Kafka's definition of them. The others are made here, one by one: their modules
 would make a dozen each."""
+
+_FEW_USES: Final = 8
+_FEW_PARTS: Final = 100
+_SHORT_BYTES: Final = 4096
+"""What is not worth code of its own."""
 
 _codec = threading.Lock()
 """kafka-python compiles a message's code on first use and swaps class attributes while it does so."""
@@ -63,6 +70,7 @@ class Api:
         self._lowest = lowest
         self._highest = highest
         self._never_null: dict[tuple[int, int], _Checks] = {}
+        self._uses: Counter[tuple[str, int]] = Counter()
 
     @cached_property
     def _classes(self) -> tuple[Any, Any]:
@@ -99,17 +107,32 @@ class Api:
     def encode(self, version: int, fields: Fields) -> bytes:
         """The request's body, without header. Raises KeyError for a field that the message does not have."""
         with _codec:
-            return bytes(_message(self.request, self.request.fields, version, fields).encode(version=version))
+            message = _message(self.request, self.request.fields, version, fields)
+            if self._is_worth_code("request", version, parts=_parts(fields)):
+                return bytes(message.encode(version=version))
+            return bytes(_field_by_field(self.request, version).encode(message))
 
     def decode(self, version: int, body: memoryview) -> Any:
         """The answer, fields readable by attribute. Raises KafkaProtocolError when the bytes are not such an answer."""
         try:
             with _codec:
-                answer = self.response.decode(body, version=version)
+                if self._is_worth_code("answer", version, size=len(body)):
+                    answer = self.response.decode(body, version=version)
+                else:
+                    answer = _field_by_field(self.response, version).decode(_Exact(body))
         except (struct.error, IndexError, ValueError, TypeError, OverflowError, MemoryError) as error:
             raise KafkaProtocolError(f"the answer to {self.name} version {version} cannot be read: {error}") from error
         self._refuse_nulls(answer, self.response.fields, version)
         return answer
+
+    def _is_worth_code(self, what: str, version: int, *, parts: int = 0, size: int = 0) -> bool:
+        """Whether kafka-python is to write and compile a function for messages of this kind: that takes milliseconds, while
+        to go through a short message by its definition takes a tenth of one. Called under the lock.
+        """
+        if f"{self.name}{'Request' if what == 'request' else 'Response'}" in _CHANGED:
+            return True
+        self._uses[what, version] += 1
+        return parts > _FEW_PARTS or size > _SHORT_BYTES or self._uses[what, version] > _FEW_USES
 
     def _refuse_nulls(self, item: Any, fields: Mapping[str, Any], version: int) -> None:
         # The codec reads a null where the definition forbids one; callers iterate and compare without asking.
@@ -123,6 +146,42 @@ class Api:
         for get, inner_fields in checks.nested:
             for inner in get(item) or ():
                 self._refuse_nulls(inner, inner_fields, version)
+
+
+class _Exact(io.BytesIO):
+    """An answer read field by field: whoever asks for more than there is gets an error, not less."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is None or size < 0:
+            raise ValueError(f"a length of {size}")
+        found = super().read(size)
+        if len(found) < size:
+            raise ValueError(f"it ends {size - len(found)} bytes early")
+        return found
+
+
+class _FieldByField(NamedTuple):
+    """kafka-python's other way through a message: by its definition, without code of its own."""
+
+    kind: Any
+    how: Mapping[str, Any]
+
+    def encode(self, message: Any) -> Any:
+        return self.kind._struct.encode(message, **self.how)
+
+    def decode(self, data: io.BytesIO) -> Any:
+        return self.kind._struct.decode(data, data_class=self.kind, **self.how)
+
+
+def _field_by_field(kind: Any, version: int) -> _FieldByField:
+    flexible = kind.flexible_version_q(version)
+    return _FieldByField(kind, {"version": version, "compact": flexible, "tagged": flexible})
+
+
+def _parts(fields: Fields) -> int:
+    """How many things the lists of a request hold, and the lists in these."""
+    held = [item for value in fields.values() if isinstance(value, (list, tuple)) for item in value]
+    return len(held) + sum(_parts(item) for item in held if isinstance(item, Mapping))
 
 
 class _Checks(NamedTuple):
@@ -177,7 +236,7 @@ def _value(field: Any, version: int, value: Any) -> Any:
 FIND_COORDINATOR: Final = Api("metadata.find_coordinator", "FindCoordinator")
 CREATE_TOPICS: Final = Api("admin.topics", "CreateTopics")
 DELETE_TOPICS: Final = Api("admin.topics", "DeleteTopics")
-DESCRIBE_CONFIGS: Final = Api("admin.configs", "DescribeConfigs")
+DESCRIBE_CONFIGS: Final = Api("admin.configs", "DescribeConfigs", lowest=1)
 ALTER_CONFIGS: Final = Api("admin.configs", "IncrementalAlterConfigs")
 DELETE_RECORDS: Final = Api("admin.topics", "DeleteRecords")
 # Version 6 of the codec is KIP-939's, which no released broker offers and which changes the meaning of the call.
