@@ -45,9 +45,9 @@ class Given:
     workers: int = 50
     cores: int = 4
     """Of each worker."""
-    backup_cpu: float = 0.8
+    backup_cpu: float = 1.3
     """Core-seconds per GB."""
-    restore_cpu: float = 1.2
+    restore_cpu: float = 2.8
     """Core-seconds per GB."""
     ratio: float = 1.0
     """Stored bytes per byte of log segments: 1 where producers compress."""
@@ -75,7 +75,7 @@ class Given:
     """Core-seconds of the coordinator per run committed: encoded, read back, folded."""
     cut_cpu: float = 26e-6
     """The same per partition of a recovery point."""
-    look_cpu: float = 130e-6
+    look_cpu: float = 90e-6
     """Core-seconds of the coordinator per partition and round: three offsets, its plan and its cut."""
     group_cpu: float = 100e-6
     """Core-seconds per group and round."""

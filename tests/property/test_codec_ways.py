@@ -121,18 +121,18 @@ def test_answers_that_end_early_are_refused(name: str, data: st.DataObject) -> N
 
 
 def test_code_is_made_for_what_is_long_or_often_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    compiled: list[str] = []
+    compiled: list[str | None] = []
     is_worth_code = Api._is_worth_code
 
-    def noted(self: Api, what: str, version: int, *, parts: int = 0, size: int = 0) -> bool:
-        worth = is_worth_code(self, what, version, parts=parts, size=size)
-        compiled.append(what if worth else "")
+    def noted(self: Api, kind: type, version: int, *, parts: int = 0, size: int = 0) -> bool:
+        worth = is_worth_code(self, kind, version, parts=parts, size=size)
+        compiled.append(kind.__name__ if worth else None)
         return worth
 
     monkeypatch.setattr(Api, "_is_worth_code", noted)
     api = unused(apis.DELETE_GROUPS)
     few = [api.encode(2, {"groups_names": ["a"]}) for _ in range(12)]
-    assert len(set(few)) == 1 and 3 < compiled.count("") < 12 and compiled[-1] == "request"
+    assert len(set(few)) == 1 and 3 < compiled.count(None) < 12 and compiled[-1] == "DeleteGroupsRequest"
     compiled.clear()
     api = unused(api)
     api.encode(2, {"groups_names": [str(number) for number in range(500)]})
@@ -141,4 +141,4 @@ def test_code_is_made_for_what_is_long_or_often_said(monkeypatch: pytest.MonkeyP
         results = [result(version=2, group_id=str(uuid.UUID(int=number)), error_code=0) for number in range(count)]
         answer = bytes(api.response(version=2, results=results).encode(version=2))
         assert len(api.decode(2, memoryview(answer)).results) == count
-    assert compiled == ["request", "", "answer"]
+    assert compiled == ["DeleteGroupsRequest", None, "DeleteGroupsResponse"]

@@ -42,7 +42,7 @@ would make a dozen each."""
 _FEW_USES: Final = 8
 _FEW_PARTS: Final = 100
 _SHORT_BYTES: Final = 4096
-"""What is not worth code of its own."""
+"""Messages of one kind and version that get no code of their own, and how large such a message is at most."""
 
 _codec = threading.Lock()
 """kafka-python compiles a message's code on first use and swaps class attributes while it does so."""
@@ -70,7 +70,7 @@ class Api:
         self._lowest = lowest
         self._highest = highest
         self._never_null: dict[tuple[int, int], _Checks] = {}
-        self._uses: Counter[tuple[str, int]] = Counter()
+        self._uses: Counter[tuple[Any, int]] = Counter()
 
     @cached_property
     def _classes(self) -> tuple[Any, Any]:
@@ -108,7 +108,7 @@ class Api:
         """The request's body, without header. Raises KeyError for a field that the message does not have."""
         with _codec:
             message = _message(self.request, self.request.fields, version, fields)
-            if self._is_worth_code("request", version, parts=_parts(fields)):
+            if self._is_worth_code(self.request, version, parts=_parts(fields)):
                 return bytes(message.encode(version=version))
             return bytes(_field_by_field(self.request, version).encode(message))
 
@@ -116,7 +116,7 @@ class Api:
         """The answer, fields readable by attribute. Raises KafkaProtocolError when the bytes are not such an answer."""
         try:
             with _codec:
-                if self._is_worth_code("answer", version, size=len(body)):
+                if self._is_worth_code(self.response, version, size=len(body)):
                     answer = self.response.decode(body, version=version)
                 else:
                     answer = _field_by_field(self.response, version).decode(_Exact(body))
@@ -125,14 +125,14 @@ class Api:
         self._refuse_nulls(answer, self.response.fields, version)
         return answer
 
-    def _is_worth_code(self, what: str, version: int, *, parts: int = 0, size: int = 0) -> bool:
+    def _is_worth_code(self, kind: Any, version: int, *, parts: int = 0, size: int = 0) -> bool:
         """Whether kafka-python is to write and compile a function for messages of this kind: that takes milliseconds, while
         to go through a short message by its definition takes a tenth of one. Called under the lock.
         """
-        if f"{self.name}{'Request' if what == 'request' else 'Response'}" in _CHANGED:
+        if kind.__name__ in _CHANGED:
             return True
-        self._uses[what, version] += 1
-        return parts > _FEW_PARTS or size > _SHORT_BYTES or self._uses[what, version] > _FEW_USES
+        self._uses[kind, version] += 1
+        return parts > _FEW_PARTS or size > _SHORT_BYTES or self._uses[kind, version] > _FEW_USES
 
     def _refuse_nulls(self, item: Any, fields: Mapping[str, Any], version: int) -> None:
         # The codec reads a null where the definition forbids one; callers iterate and compare without asking.
