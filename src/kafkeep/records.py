@@ -27,8 +27,8 @@ else:
         return made if cls is None else made(cls)
 
 
-_COMPARISONS: Final = ("__lt__", "__le__", "__gt__", "__ge__")
-_OPERATORS: Final = {"__eq__": "==", "__lt__": "<", "__le__": "<=", "__gt__": ">", "__ge__": ">="}
+_ORDER: Final = {"__lt__": "<", "__le__": "<=", "__gt__": ">", "__ge__": ">="}
+_OPERATORS: Final = {"__eq__": "==", **_ORDER}
 _CLASS_VARIABLE: Final = ("ClassVar", "typing.ClassVar")
 _LEFT_ALONE: Final = frozenset(("__dict__", "__weakref__", "__doc__", "__setattr__", "__delattr__"))
 """What a finished class has and the one with slots has already, in its own way."""
@@ -127,7 +127,7 @@ def _made_later(body: Any, options: dict[str, bool]) -> list[str]:
         if options.get("frozen") and own_hash is None:
             names.append("__hash__")
     if options.get("order"):
-        names += _COMPARISONS
+        names += _ORDER
     return [name for name in names if name == "__hash__" or name not in body]
 
 

@@ -68,6 +68,10 @@ def made(kind: Any, known: dict[str, Any], version: int, values: dict[str, Any])
     return kind(version=version, **{name: value(known[name], held) for name, held in values.items()})
 
 
+def drawn(data: st.DataObject, kind: Any, version: int) -> Any:
+    return made(kind, kind.fields, version, data.draw(fields_of(kind.fields, version)))
+
+
 def unused(api: Api) -> Api:
     """The same, as if it had not been used. Not another one: kafka-python keeps one class for each message."""
     assert api.request is not api.response
@@ -94,7 +98,7 @@ def test_both_ways_say_and_read_the_same(name: str, data: st.DataObject) -> None
     api = APIS[name]
     version = data.draw(st.integers(api.lowest, api.highest))
     for kind in (api.request, api.response):
-        message = made(kind, kind.fields, version, data.draw(fields_of(kind.fields, version)))
+        message = drawn(data, kind, version)
         compiled = bytes(message.encode(version=version))
         by_field = apis._field_by_field(kind, version)
         assert bytes(by_field.encode(message)) == compiled
@@ -104,17 +108,13 @@ def test_both_ways_say_and_read_the_same(name: str, data: st.DataObject) -> None
         assert read == told(kind.decode(memoryview(compiled), version=version))
 
 
-@pytest.mark.parametrize("name", APIS)
+@pytest.mark.parametrize("name", [name for name, api in APIS.items() if f"{api.name}Response" not in apis._CHANGED])
 @settings(max_examples=10)
 @given(data=st.data())
 def test_answers_that_end_early_are_refused(name: str, data: st.DataObject) -> None:
     api = APIS[name]
     version = data.draw(st.integers(api.lowest, api.highest))
-    if api.response.__name__ in apis._CHANGED:
-        return
-    fields = api.response.fields
-    message = made(api.response, fields, version, data.draw(fields_of(fields, version)))
-    whole = bytes(message.encode(version=version))
+    whole = bytes(drawn(data, api.response, version).encode(version=version))
     cut = data.draw(st.integers(0, len(whole) - 1))
     with pytest.raises(KafkaProtocolError, match=api.name):
         unused(api).decode(version, memoryview(whole[:cut]))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property
-from itertools import groupby
-from operator import attrgetter
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -161,12 +159,11 @@ class Cluster:
             high = self._listed(node, topics, LATEST)
             start = self._listed(node, topics, EARLIEST)
             answers: LeaderAnswers[LogEnds] = {}
-            for topic, own in groupby(mine, key=attrgetter("topic")):
-                three = start.get(topic, {}), stable.get(topic, {}), high.get(topic, {})
-                for partition in own:
-                    told = [each.get(partition.partition) for each in three]
-                    if (ends := _ends(*told)) is not None:
-                        answers[partition] = ends.error, ends
+            for partition in mine:
+                topic, number = partition.topic, partition.partition
+                ends = _ends(*(told.get(topic, {}).get(number) for told in (start, stable, high)))
+                if ends is not None:
+                    answers[partition] = ends.error, ends
             return answers
 
         found = by_leader(self._client, partitions, ask, what="list offsets", topology=topology)
