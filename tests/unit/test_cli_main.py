@@ -306,6 +306,22 @@ class TestErrors:
         assert ended.status == status
         assert (ended.lines[-1]["slug"], ended.lines[-1]["exit_code"]) == ("interrupted", status)
 
+    @pytest.mark.parametrize(("arrived", "status"), [(KeyboardInterrupt(), 130), (Terminated(), 143)])
+    def test_a_signal_that_another_error_hides(
+        self, call: Any, monkeypatch: pytest.MonkeyPatch, arrived: BaseException, status: int
+    ) -> None:
+        lock = threading.Lock()
+
+        def body(run: Run) -> None:
+            with lock:
+                lock.release()  # as a wait of `threading` does, and a signal arrives before it has the lock again
+                raise arrived
+
+        verb(monkeypatch, body)
+        ended = call("--json", "boom")
+        assert ended.status == status
+        assert (ended.lines[-1]["slug"], ended.lines[-1]["exit_code"]) == ("interrupted", status)
+
 
 def errors_secret() -> Any:
     from kafkeep.secret import Secret

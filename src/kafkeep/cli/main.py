@@ -139,16 +139,15 @@ def _invoke(run: Run, arguments: list[str]) -> int:
         return end.exit_code
     except BrokenPipeError:
         raise
-    except (KeyboardInterrupt, click.Abort):
-        return _interrupted(run, signal.SIGINT)
-    except Terminated:
-        return _interrupted(run, signal.SIGTERM)
+    except (KeyboardInterrupt, click.Abort, Terminated) as end:
+        return _interrupted(run, _signal_of(end))
     except click.ClickException as error:
         return _tell(run, _usage(error), error)
     except KafkeepError as error:
         return _tell(run, error, error)
     except Exception as error:  # noqa: BLE001 - the one place where everything else becomes exit status 1
-        return _tell(run, _unexpected(error), error)
+        number = _signal_behind(error)
+        return _tell(run, _unexpected(error), error) if number is None else _interrupted(run, number)
 
 
 def _tell(run: Run, error: KafkeepError, cause: BaseException) -> int:
@@ -163,6 +162,22 @@ def _traceback_from(error: KafkeepError) -> float:
     if isinstance(error, UnexpectedError):
         return 1
     return math.inf if isinstance(error, UsageError) else 2
+
+
+def _signal_of(end: BaseException) -> signal.Signals:
+    return signal.SIGTERM if isinstance(end, Terminated) else signal.SIGINT
+
+
+def _signal_behind(error: Exception) -> signal.Signals | None:
+    """The signal that an unexpected error hides: one that arrives between two steps of a `with` over a lock (a wait of
+    `threading` has such places) leaves the lock as its end does not expect it, and that end raises RuntimeError.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, KeyboardInterrupt | Terminated):
+            return _signal_of(cause)
+        cause = cause.__context__
+    return None
 
 
 def _interrupted(run: Run, number: signal.Signals) -> int:
