@@ -89,6 +89,8 @@ def chosen_names(text: str) -> frozenset[str]:
 @contextmanager
 def working_folder(parent: Path | None, needed: int) -> Iterator[Path]:
     """A folder of our own, removed at the end. Raises BenchError when the disk has not `needed` bytes free."""
+    if parent is not None:
+        parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="kafkeep-bench-", dir=parent) as name:
         free = shutil.disk_usage(name).free
         if free < needed:

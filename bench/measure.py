@@ -99,9 +99,19 @@ def run(
     exit_code = told.pop("exit_code")
     output = out.read_text(encoding="utf-8", errors="replace")
     if exit_code != good:
-        talk = (output + err.read_text(encoding="utf-8", errors="replace"))[-3000:]
+        talk = last_lines(output + err.read_text(encoding="utf-8", errors="replace"))
         raise BenchError(f"{' '.join(command)} ended with {exit_code}:\n{talk}")
     return Ran(Usage(**told), output)
+
+
+def last_lines(talk: str, enough: int = 3000) -> str:
+    """The last lines of a text that have `enough` characters together, each from its beginning."""
+    kept: list[str] = []
+    for line in reversed(talk.splitlines()):
+        kept.append(line[:enough])
+        if sum(map(len, kept)) >= enough:
+            break
+    return "\n".join(reversed(kept))
 
 
 def cpu_seconds_of(*pids: int) -> float:

@@ -35,8 +35,7 @@ def topic_id_bytes(text: str) -> bytes:
     return base64.urlsafe_b64decode(text + "==")
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class TopicPartition:
+class TopicPartition(NamedTuple):
     topic: str
     partition: int
 
@@ -44,8 +43,7 @@ class TopicPartition:
         return f"{self.topic}/{self.partition}"
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Generation:
+class Generation(NamedTuple):
     """One history of one partition: a recreated topic or a truncated log opens a new one (`lineage` counts from 0)."""
 
     topic: str
@@ -56,6 +54,11 @@ class Generation:
     @property
     def topic_partition(self) -> TopicPartition:
         return TopicPartition(self.topic, self.partition)
+
+    @property
+    def successor(self) -> Generation:
+        """The next one of a partition of the same topic."""
+        return self._replace(lineage=self.lineage + 1)
 
     def __str__(self) -> str:
         return f"{self.topic}/{self.partition}" + (f"~{self.lineage}" if self.lineage else "")

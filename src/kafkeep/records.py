@@ -78,11 +78,15 @@ def _slotted(original: type, options: dict[str, bool]) -> type:
             finish()
 
     def list_fields() -> None:
-        left_out = dict.fromkeys(("init", "repr", "eq", "order", "slots"), False)
-        if not any(base in _originals for base in original.__mro__):
-            left_out["frozen"] = False  # which writes two more; one that inherits must be as its base is
-        bare = dataclasses.dataclass(**{**options, **left_out})(type(original)(*_copied(original)))
-        slotted.__dataclass_fields__ = vars(bare)["__dataclass_fields__"]  # type: ignore[attr-defined]
+        """Of a class that inherits nothing the standard library reads them off without writing a method."""
+        name, _, own = _copied(original)
+        bare: type = dataclasses.dataclass(init=False, repr=False, eq=False, kw_only=options.get("kw_only", False))(
+            type(original)(name, (), own)
+        )
+        fields: dict[str, dataclasses.Field[Any]] = {}
+        for base in reversed(original.__mro__[1:]):
+            fields.update(getattr(base, "__dataclass_fields__", {}))
+        slotted.__dataclass_fields__ = {**fields, **vars(bare)["__dataclass_fields__"]}  # type: ignore[attr-defined]
 
     def compare(name: str) -> Callable[[], None]:
         def make() -> None:

@@ -45,7 +45,7 @@ from kafkeep.repository.stores.memory import MemoryStore
 from kafkeep.repository.topic_keys import AddRecipient, RecipientEntry, RotateKeys, Shred, topic_of
 from kafkeep.repository.trust import ADMIN, WRITER, Distrust, Signature, Trust, signed_text
 
-SECRET: Final = replace(ORDERS, topic="secret")
+SECRET: Final = ORDERS._replace(topic="secret")
 
 
 class Maker:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 import pytest
@@ -33,6 +33,7 @@ from kafkeep.inventory import (
     ScramUser,
     Standing,
 )
+from kafkeep.model import Generation, TopicPartition
 from kafkeep.repository.envelope import DOCUMENT_KINDS, unwrap, wrap
 from kafkeep.repository.inventory_documents import (
     inventory_from_json,
@@ -178,3 +179,23 @@ def test_every_noun_is_made_by_the_strategies() -> None:
     }
     assert len(tested) == 19, sorted(cls.__name__ for cls in tested)
     assert all(fields(cls) for cls in tested)
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    generation: Generation
+    partitions: tuple[TopicPartition, ...]
+
+
+def test_partitions_and_generations_are_objects() -> None:
+    holding = Holding(Generation("orders", "A" * 22, 3, 1), (TopicPartition("orders", 3), TopicPartition("bills", 0)))
+    shape = {
+        "generation": {"topic": "orders", "topic_id": "A" * 22, "partition": 3, "lineage": 1},
+        "partitions": [{"topic": "orders", "partition": 3}, {"topic": "bills", "partition": 0}],
+    }
+    assert to_shape(holding) == shape
+    assert from_shape(Holding, shape, "holding") == holding
+    with pytest.raises(Misshapen, match="holding: generation does not have just the fields"):
+        from_shape(Holding, {**shape, "generation": ["orders", "A" * 22, 3, 1]}, "holding")
+    with pytest.raises(Misshapen, match=r"holding: partitions\[0\]: partition is not a whole number"):
+        from_shape(Holding, {**shape, "partitions": [{"topic": "orders", "partition": "3"}]}, "holding")

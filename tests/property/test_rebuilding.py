@@ -87,7 +87,7 @@ def test_the_state_is_what_it_was_before_the_log_was_lost(place: str) -> None:
     backup(repository, [piece(ORDERS, 0, 4), piece(PAYMENTS, 0, 2)])
     backup(repository, [piece(ORDERS, 12, 4), piece(generation("orders", 1), 0, 2)])
     again_created = generation("payments", topic_id="B" * 22)
-    truncated = replace(again_created, lineage=1)
+    truncated = again_created.successor
     for before, later, why in ((PAYMENTS, again_created, "recreated"), (again_created, truncated, "truncated")):
         made = draft(packs=[write_pack(repository, [piece(later, 0, 2)])], open_=opened(later))
         repository.commit(replace(made, closed=(GenerationClosed(before, why),)))

@@ -142,10 +142,9 @@ def anything(kind: Any) -> st.SearchStrategy[Any]:
     """Any value of a field's type: a field that is added later is tried as well."""
     if kind in PLAIN:
         return PLAIN[kind]
-    if dataclasses.is_dataclass(kind):
+    if dataclasses.is_dataclass(kind) or hasattr(kind, "_fields"):
         hints = typing.get_type_hints(kind)
-        names = [part.name for part in dataclasses.fields(kind)]
-        return st.builds(typing.cast(Any, kind), **{name: anything(hints[name]) for name in names})
+        return st.builds(typing.cast(Any, kind), **{name: anything(hint) for name, hint in hints.items()})
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if origin is frozenset:
         return st.frozensets(anything(inner[0]), max_size=3)

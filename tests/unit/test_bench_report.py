@@ -32,7 +32,7 @@ from bench.contestants import (
     RESTORE,
 )
 from bench.field import offered_executors
-from bench.measure import BenchError, Usage
+from bench.measure import BenchError, Usage, last_lines
 from bench.outcome import Outcome
 from bench.rounds import Sample, reason
 from bench.window import WindowOutcome, WindowSample
@@ -175,6 +175,13 @@ def test_a_failed_program_is_quoted_with_what_it_says_of_the_error() -> None:
     talk = "kafka-backup restore ended with 1:\n INFO starting\nError: message too large\n\nStack backtrace:\n 0: main"
     assert reason(talk) == "Error: message too large"
     assert reason("java did not end within 300 s") == "java did not end within 300 s"
+
+
+def test_a_long_line_of_a_failed_program_is_quoted_from_its_beginning() -> None:
+    assert last_lines("one\ntwo\nthree\n", 4) == "thre"
+    assert last_lines("one\ntwo\nthree\n", 6) == "two\nthree"
+    assert last_lines("starting\nError: " + 100 * "no room; ", 50).startswith("Error: no room; ")
+    assert last_lines("") == ""
 
 
 def test_only_names_some_workloads_and_refuses_others() -> None:

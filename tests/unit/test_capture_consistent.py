@@ -335,7 +335,7 @@ def test_what_was_noted_from_end_to_end_is_in_no_doubt() -> None:
     [
         (ledger_of(start=51), {}, "end to end"),
         (ledger_of(stop=99), {}, "end to end"),
-        (ledger_of(), {"generation": replace(ORDERS, lineage=1)}, "end to end"),
+        (ledger_of(), {"generation": ORDERS.successor}, "end to end"),
         (Ledger({ZERO: 50}), {}, "end to end"),
         (ledger_of(), {"moment": 101}, "before where it ended"),
         (ledger_of(floor=101, stop=101), {}, "before where it ended"),
@@ -358,7 +358,7 @@ def test_reading_that_goes_on_is_noted_on_and_a_hole_is_not_forgotten() -> None:
 
 def test_a_history_that_changed_stays_in_doubt() -> None:
     ledger = ledger_of()
-    successor = replace(ORDERS, lineage=1)
+    successor = ORDERS.successor
     ledger.begin(successor, 0, ())
     ledger.reach(ZERO, 100, ())
     assert doubts(ledger, generation=successor)

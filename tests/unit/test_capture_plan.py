@@ -186,7 +186,7 @@ def test_a_generation_that_was_closed_before_is_not_closed_again() -> None:
 
 def test_a_log_that_ends_before_the_stored_position_was_truncated() -> None:
     found = only(planned(state_of(known(stop=50)), part(stable=40, high=40)))
-    new = replace(ORDERS, lineage=1)
+    new = ORDERS.successor
     assert found.opened == GenerationOpened(new, 0, "truncated")
     assert found.closed == GenerationClosed(ORDERS, "truncated")
     assert (found.start, found.stop) == (0, 40)
@@ -195,12 +195,12 @@ def test_a_log_that_ends_before_the_stored_position_was_truncated() -> None:
 def test_without_topic_ids_a_shorter_log_counts_as_recreated() -> None:
     generation = Generation("orders", NO_TOPIC_ID, 0)
     found = only(planned(state_of(known(generation)), part(NO_TOPIC_ID, stable=40, high=40)))
-    assert found.opened == GenerationOpened(replace(generation, lineage=1), 0, "recreated")
+    assert found.opened == GenerationOpened(generation.successor, 0, "recreated")
 
 
 def test_a_topic_that_comes_back_under_its_id_is_read_anew() -> None:
     found = only(planned(state_of(known(closed=True)), part()))
-    assert found.opened == GenerationOpened(replace(ORDERS, lineage=1), 0, "recreated")
+    assert found.opened == GenerationOpened(ORDERS.successor, 0, "recreated")
     assert found.closed is None
 
 

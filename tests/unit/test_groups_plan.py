@@ -142,8 +142,8 @@ def test_a_recreated_topic_without_a_map_is_refused_with_a_hint(cluster: str) ->
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"source": replace(GENERATION, topic_id="other")}, "another history"),
-        ({"source": replace(GENERATION, lineage=1)}, "another history"),
+        ({"source": GENERATION._replace(topic_id="other")}, "another history"),
+        ({"source": GENERATION._replace(lineage=1)}, "another history"),
         ({"complete": False}, "ended before"),
         ({"target_topic_id": "deleted since"}, "earlier topic"),
         ({"target_topic_id": None, "offsets": OffsetMap((MapRow(100, 0, 50),), 61)}, "log ends at 60"),

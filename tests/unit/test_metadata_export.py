@@ -24,7 +24,7 @@ from kafkeep.metadata.documents import read_document
 from kafkeep.metadata.export import export
 from kafkeep.metadata.image import ClusterImage
 from kafkeep.metadata.layouts import j0_files, plain_files
-from kafkeep.model import TopicMetadata
+from kafkeep.model import TopicMetadata, TopicPartition
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
 HEAD = " of recovery point 7, 2026-03-04T05:06:07.000Z, cluster id source-cluster\n"
@@ -180,6 +180,8 @@ def forged(value: Any, text: str) -> Any:
     """The same with `text` at the end of every text."""
     if is_dataclass(value) and not isinstance(value, type):
         return replace(value, **{field.name: forged(getattr(value, field.name), text) for field in fields(value)})
+    if isinstance(value, TopicPartition):
+        return value._replace(topic=forged(value.topic, text))
     if isinstance(value, tuple):
         return tuple(forged(item, text) for item in value)
     if isinstance(value, dict):

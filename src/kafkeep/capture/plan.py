@@ -145,7 +145,7 @@ def plan_partition(state: State, part: PartitionSurvey, *, cut: str, by_retentio
     if not known.open or known.next_offset > part.high_watermark:
         why = "truncated" if part.topic_id != NO_TOPIC_ID and known.open else "recreated"
         closed = GenerationClosed(latest, why) if known.open else None
-        return _opening(part, stop, replace(latest, lineage=latest.lineage + 1), why, closed=closed)
+        return _opening(part, stop, latest.successor, why, closed=closed)
     return _continuing(part, stop, latest, known, by_retention=by_retention, time=time)
 
 
@@ -197,13 +197,13 @@ def _continuing(
 def plan_truncated(plan: PartitionPlan, part: PartitionSurvey, *, cut: str) -> PartitionPlan:
     """The broker's history is not the stored one any more: keep the old generation, read a new one from the start."""
     stop = part.high_watermark if cut == "high-watermark" else part.last_stable_offset
-    successor = replace(plan.generation, lineage=plan.generation.lineage + 1)
+    successor = plan.generation.successor
     return _opening(part, stop, successor, "truncated", closed=GenerationClosed(plan.generation, "truncated"))
 
 
 def _reading_anew(plan: PartitionPlan, why: str) -> PartitionPlan:
     """The same partition up to the same cut, whole, as a generation of its own."""
-    successor = replace(plan.generation, lineage=plan.generation.lineage + 1)
+    successor = plan.generation.successor
     return replace(
         plan,
         generation=successor,

@@ -33,6 +33,8 @@ def to_json(value: object, clean: Clean = str) -> Any:
         return clean(cast(str, value))
     if kind is int or kind is bool or value is None:
         return value
+    if (known := _known.get(kind)) is not None:
+        return known(value, clean)
     if isinstance(value, Enum):
         return to_json(value.name if isinstance(value.value, int) else value.value, clean)
     if isinstance(value, int):
@@ -44,25 +46,28 @@ def to_json(value: object, clean: Clean = str) -> Any:
     return _composite(value, clean)
 
 
-_Shown = tuple[tuple[str, Callable[[Any], object] | None], ...]
-_known: dict[type, _Shown | None] = {}
+_known: dict[type, Callable[[Any, Clean], dict[str, Any]]] = {}
+"""How each dataclass is shown that was asked for before: a summary may hold tens of thousands of one class."""
+_AS_THEY_ARE: Final = frozenset((int, bool, type(None)))
 
 
-def _shown(kind: type) -> _Shown | None:
-    """Names of the fields of a dataclass that are shown, and what their values are made into first (None: nothing); None
-    for other classes. Kept, because a summary may hold tens of thousands of one class.
-    """
-    if kind not in _known:
-        _known[kind] = _fields_of(kind) if dataclasses.is_dataclass(kind) else None
-    return _known[kind]
-
-
-def _fields_of(kind: Any) -> _Shown:
-    return tuple(
-        (field.name, field.metadata.get("json"))
-        for field in dataclasses.fields(kind)
-        if field.metadata.get("json", _SHOWN) is not None
+def _way_of(kind: type) -> Callable[[Any, Clean], dict[str, Any]]:
+    """How a dataclass becomes an object."""
+    fields: Any = dataclasses.fields(cast(Any, kind))
+    shown = tuple(
+        (field.name, field.metadata.get("json")) for field in fields if field.metadata.get("json", _SHOWN) is not None
     )
+
+    def way(value: Any, clean: Clean) -> dict[str, Any]:
+        parts: dict[str, Any] = {}
+        for name, made in shown:
+            part = getattr(value, name)
+            if made is not None:
+                part = made(part)
+            parts[name] = part if type(part) in _AS_THEY_ARE else to_json(part, clean)
+        return parts
+
+    return way
 
 
 def _composite(value: object, clean: Clean) -> Any:
@@ -70,12 +75,9 @@ def _composite(value: object, clean: Clean) -> Any:
         return STARS
     if isinstance(value, KafkeepError):
         return error_fields(value, clean)
-    shown = _shown(type(value))
-    if shown is not None:
-        return {
-            name: to_json(getattr(value, name) if made is None else made(getattr(value, name)), clean)
-            for name, made in shown
-        }
+    if dataclasses.is_dataclass(type(value)):
+        way = _known[type(value)] = _way_of(type(value))
+        return way(value, clean)
     if isinstance(value, (bytes, bytearray, memoryview)):
         return base64.b64encode(value).decode()
     if isinstance(value, datetime):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 
 from kafkeep.compare.align import NOWHERE, Found, Piece, Side, Tally, align
 from kafkeep.compare.options import CompareOptions
@@ -128,7 +127,7 @@ class _TopicComparison:
     ) -> None:
         self._cluster = cluster
         self._restored = restored
-        self._source = replace(views[0].generation, partition=ALL_PARTITIONS, lineage=0)
+        self._source = views[0].generation._replace(partition=ALL_PARTITIONS, lineage=0)
         self._spool = spool
         self._topology = topology
         self._connections = connections

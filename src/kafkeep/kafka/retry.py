@@ -9,13 +9,14 @@ from kafkeep.events import EventSink, Retried
 
 FIRST_DELAY_SECONDS = 0.025
 LONGEST_DELAY_SECONDS = 1.0
+LONGEST_DELAY_MOVING_SECONDS = 0.2
 
 
 class Retry:
     """The patience of one call, shared by every request it takes.
 
-    Delays double from 25 ms to 1 s and end when `seconds` have passed since the first failure, so that time spent on
-    work that succeeded does not count. Not for use by more than one thread.
+    Delays double from 25 ms to 1 s, to 200 ms while a part of it succeeds each time, and end when `seconds` have passed
+    since the first failure, so that time spent on work that succeeded does not count. Not for use by more than one thread.
     """
 
     def __init__(self, what: str, *, seconds: float, sink: EventSink, wait: Callable[[float], None]) -> None:
@@ -28,8 +29,10 @@ class Retry:
         self._attempt = 0
         self._ends: float | None = None
 
-    def again(self, reason: str) -> bool:
-        """Waits before the next attempt and returns True, or returns False at once when the budget is used up."""
+    def again(self, reason: str, *, moving: bool = False) -> bool:
+        """Waits before the next attempt and returns True, or returns False at once when the budget is used up. `moving`:
+        this attempt had a part of what the last one lacked, so that the rest may be there soon.
+        """
         now = time.monotonic()
         if self._ends is None:
             self._ends = now + self._seconds
@@ -38,7 +41,8 @@ class Retry:
             return False
         self._attempt += 1
         # The exponent is held down so that a long budget does not overflow a float.
-        delay = min(FIRST_DELAY_SECONDS * 2 ** min(self._attempt - 1, 16), LONGEST_DELAY_SECONDS, left)
+        longest = LONGEST_DELAY_MOVING_SECONDS if moving else LONGEST_DELAY_SECONDS
+        delay = min(FIRST_DELAY_SECONDS * 2 ** min(self._attempt - 1, 16), longest, left)
         self._sink(Retried(self.what, reason, self._attempt, delay))
         self._wait(delay)
         return True

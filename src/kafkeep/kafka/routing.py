@@ -60,9 +60,13 @@ def by_leader(
         lost: list[KafkaUnreachable] = []
         told = _ask_leaders(pending, known, ask, lost)
         answers |= told
+        asked = len(pending)
         pending = [tp for tp, (code, _) in told.items() if code and _again(code, tp, known, stale)]
+        if not pending:
+            break
+        reason = lost[0].message if lost else code_name(answers[pending[0]][0])
         # A stale topology costs no delay: the first fresh one is asked for at once.
-        if pending and not stale and not retry.again(lost[0].message if lost else code_name(answers[pending[0]][0])):
+        if not stale and not retry.again(reason, moving=len(pending) < asked):
             if lost and all(code == ErrorCode.NETWORK_EXCEPTION for code, _ in answers.values()):
                 raise lost[0]
             break

@@ -1,9 +1,9 @@
 """Frozen dataclasses to canonical JSON values and back, by the types of their fields: pure.
 
-A dataclass becomes an object with every field, a tuple a list, a frozen set a sorted list, a number with a fraction its
-shortest text; None, text, whole numbers and truth stay what they are. A field marked as optional in its dataclass is not
-there while it is None. Reading is strict: a missing field or a value of another type is refused, and so is an unknown field
-unless the document is one that later versions may add to.
+A dataclass becomes an object with every field, and so do partitions and generations; any other tuple becomes a list, a
+frozen set a sorted list, a number with a fraction its shortest text; None, text, whole numbers and truth stay what they
+are. A field marked as optional in its dataclass is not there while it is None. Reading is strict: a missing field or a
+value of another type is refused, and so is an unknown field unless the document is one that later versions may add to.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any, Final, TypeVar
 
+from kafkeep.model import Generation, TopicPartition
 from kafkeep.secret import Secret
 
 T = TypeVar("T")
@@ -22,6 +23,9 @@ T = TypeVar("T")
 
 _AS_THEY_ARE: Final = frozenset((str, int, bool, types.NoneType))
 """By far most values: documents of settings hold thousands."""
+
+
+_NAMED: Final = (TopicPartition, Generation)
 
 
 class Misshapen(ValueError):
@@ -38,6 +42,8 @@ def to_shape(value: object, *, secrets: bool = False) -> Any:
         held = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
         absent = {name for name in _optional(type(value)) if held[name] is None}
         return {name: to_shape(inner, secrets=secrets) for name, inner in held.items() if name not in absent}
+    if isinstance(value, _NAMED):
+        return value._asdict()
     if isinstance(value, tuple):
         return [to_shape(item, secrets=secrets) for item in value]
     if isinstance(value, frozenset):
@@ -61,16 +67,18 @@ def from_shape(kind: type[T], value: object, what: str, *, open_ended: bool = Fa
 @cache
 def _fields(kind: type) -> Mapping[str, Any]:
     hints = typing.get_type_hints(kind)
-    return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
+    return hints if kind in _NAMED else {field.name: hints[field.name] for field in dataclasses.fields(kind)}
 
 
 @cache
 def _optional(kind: type) -> frozenset[str]:
+    if kind in _NAMED:
+        return frozenset()
     return frozenset(field.name for field in dataclasses.fields(kind) if field.metadata.get("optional"))
 
 
 def _read(kind: Any, value: object, what: str, open_ended: bool) -> object:
-    if dataclasses.is_dataclass(kind):
+    if kind in _NAMED or dataclasses.is_dataclass(kind):
         return _read_dataclass(typing.cast("type", kind), value, what, open_ended)
     origin = typing.get_origin(kind)
     if origin in (types.UnionType, typing.Union):
