@@ -36,6 +36,8 @@ def topic_id_bytes(text: str) -> bytes:
 
 
 class TopicPartition(NamedTuple):
+    """A tuple, as `Generation` is: every round looks up tens of thousands, and Python hashes tuples by itself."""
+
     topic: str
     partition: int
 

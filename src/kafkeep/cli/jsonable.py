@@ -47,16 +47,18 @@ def to_json(value: object, clean: Clean = str) -> Any:
 
 
 _known: dict[type, Callable[[Any, Clean], dict[str, Any]]] = {}
-"""How each dataclass is shown that was asked for before: a summary may hold tens of thousands of one class."""
+"""How each dataclass and named tuple is shown that was asked for before: a summary may hold tens of thousands of one."""
 _AS_THEY_ARE: Final = frozenset((int, bool, type(None)))
 
 
-def _way_of(kind: type) -> Callable[[Any, Clean], dict[str, Any]]:
-    """How a dataclass becomes an object."""
-    fields: Any = dataclasses.fields(cast(Any, kind))
-    shown = tuple(
-        (field.name, field.metadata.get("json")) for field in fields if field.metadata.get("json", _SHOWN) is not None
-    )
+def _way_of(kind: Any) -> Callable[[Any, Clean], dict[str, Any]]:
+    """How a dataclass or a named tuple becomes an object."""
+    shown: list[tuple[str, Callable[[Any], object] | None]]
+    if dataclasses.is_dataclass(kind):
+        metadata = {field.name: field.metadata for field in dataclasses.fields(kind)}
+        shown = [(name, more.get("json")) for name, more in metadata.items() if more.get("json", _SHOWN) is not None]
+    else:
+        shown = [(name, None) for name in kind._fields]
 
     def way(value: Any, clean: Clean) -> dict[str, Any]:
         parts: dict[str, Any] = {}
@@ -75,8 +77,9 @@ def _composite(value: object, clean: Clean) -> Any:
         return STARS
     if isinstance(value, KafkeepError):
         return error_fields(value, clean)
-    if dataclasses.is_dataclass(type(value)):
-        way = _known[type(value)] = _way_of(type(value))
+    kind = type(value)
+    if dataclasses.is_dataclass(kind) or (issubclass(kind, tuple) and hasattr(kind, "_fields")):
+        way = _known[kind] = _way_of(kind)
         return way(value, clean)
     if isinstance(value, (bytes, bytearray, memoryview)):
         return base64.b64encode(value).decode()
@@ -88,8 +91,6 @@ def _composite(value: object, clean: Clean) -> Any:
         return value.total_seconds()
     if isinstance(value, PurePath):
         return clean(str(value))
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return {name: to_json(part, clean) for name, part in zip(value._fields, value, strict=True)}
     return _collection(value, clean)
 
 

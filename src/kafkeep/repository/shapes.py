@@ -23,9 +23,8 @@ T = TypeVar("T")
 
 _AS_THEY_ARE: Final = frozenset((str, int, bool, types.NoneType))
 """By far most values: documents of settings hold thousands."""
-
-
 _NAMED: Final = (TopicPartition, Generation)
+"""Tuples by their names; of any other tuple a document knows the places alone."""
 
 
 class Misshapen(ValueError):
