@@ -392,8 +392,8 @@ class TestProcess:
         assert process.stderr is not None
         assert "ending after what is being written" in process.stderr.readline()
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=50)
-        assert process.returncode == 143
+        _, err = process.communicate(timeout=50)
+        assert process.returncode == 143, err
 
     def test_a_lost_reader_is_no_traceback(self, tmp_path: Path) -> None:
         reader, writer = os.pipe()
