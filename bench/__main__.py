@@ -87,18 +87,6 @@ def chosen_names(text: str) -> frozenset[str]:
 
 
 @contextmanager
-def working_folder(parent: Path | None, needed: int) -> Iterator[Path]:
-    """A folder of our own, removed at the end. Raises BenchError when the disk has not `needed` bytes free."""
-    if parent is not None:
-        parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="kafkeep-bench-", dir=parent) as name:
-        free = shutil.disk_usage(name).free
-        if free < needed:
-            raise BenchError(f"{needed / 1e9:.1f} GB of disk are needed, {free / 1e9:.1f} GB are free (see --dir)")
-        yield Path(name)
-
-
-@contextmanager
 def opened(folder: Path, console: Console, *, heap_mb: int = _NARROW_MB) -> Iterator[Field]:
     """A lab fit for measuring: both compilers, and deleted topics gone at once."""
     options = LabOptions(
@@ -173,7 +161,7 @@ def contest(options: argparse.Namespace, console: Console) -> None:
     """
     results = Results(console)
     failed: list[str] = []
-    with working_folder(options.dir, _ROOM * options.size * 10**6) as parent:
+    with entry.working_folder(options.dir, _ROOM * options.size * 10**6) as parent:
         for is_wide in (False, True):
             waiting = deque(name for name in NAMES if is_chosen(name, options) and needs_wide(name) == is_wide)
             while waiting:
@@ -265,7 +253,7 @@ def profile(options: argparse.Namespace, console: Console) -> None:
     workload = next(each for each in WORKLOADS if is_chosen(each.name, options) or options.only == {window.NAME})
     heap_mb = _WIDE_MB if workload.is_wide else _NARROW_MB
     with (
-        working_folder(options.dir, _ROOM * options.size * 10**6) as folder,
+        entry.working_folder(options.dir, _ROOM * options.size * 10**6) as folder,
         opened(folder, console, heap_mb=heap_mb) as field,
     ):
         size_bytes = round(options.size * 1e6 * workload.share)

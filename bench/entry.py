@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
-from collections.abc import Callable, Iterable, Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -36,6 +39,25 @@ def clear_up_on_sigterm() -> None:
         raise SystemExit(128 + number)
 
     signal.signal(signal.SIGTERM, ended)
+
+
+@contextmanager
+def working_folder(parent: Path | None, needed: int = 0) -> Iterator[Path]:
+    """A folder of our own in `parent`, removed at the end. Raises BenchError when that cannot be made, or when the disk has
+    not `needed` bytes free.
+    """
+    try:
+        if parent is not None:
+            parent.mkdir(parents=True, exist_ok=True)
+        made = tempfile.TemporaryDirectory(prefix="kafkeep-bench-", dir=parent)
+    except OSError as error:
+        where = tempfile.gettempdir() if parent is None else parent
+        raise BenchError(f"no folder can be made in {where} ({error.strerror}): name another one by --dir") from error
+    with made as name:
+        free = shutil.disk_usage(name).free
+        if free < needed:
+            raise BenchError(f"{needed / 1e9:.1f} GB of disk are needed, {free / 1e9:.1f} GB are free (see --dir)")
+        yield Path(name)
 
 
 def as_installed(folder: Path) -> dict[str, str]:

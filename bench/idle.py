@@ -6,7 +6,6 @@ import argparse
 import json
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -224,8 +223,7 @@ def arguments(given: Sequence[str]) -> argparse.Namespace:
 
 def contest(options: argparse.Namespace, console: Console) -> None:
     size = QUICK if options.quick else FULL
-    with tempfile.TemporaryDirectory(prefix="kafkeep-bench-", dir=options.dir) as name:
-        folder = Path(name)
+    with entry.working_folder(options.dir) as folder:
         rounds, facts = play(Bench(folder, entry.as_installed(folder), console), size, options)
     console.print(f"{size}; {datetime.now(UTC):%Y-%m-%d}", highlight=False)
     entry.table(console, HEADS, (row(title, mine) for title, mine in kinds(rounds).items()), numbers=slice(1, -1))

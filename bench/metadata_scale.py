@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -171,8 +170,7 @@ def arguments(given: Sequence[str]) -> argparse.Namespace:
 
 def measure(options: argparse.Namespace, console: Console) -> None:
     size = QUICK if options.quick else Size()
-    with tempfile.TemporaryDirectory(prefix="kafkeep-bench-", dir=options.dir) as name:
-        folder = Path(name)
+    with entry.working_folder(options.dir) as folder:
         env = entry.as_installed(folder)
         write_passwords(folder / "passwords", size)
         bench = Bench(folder, env, console)

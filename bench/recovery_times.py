@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -115,8 +114,7 @@ def arguments(given: Sequence[str]) -> argparse.Namespace:
 
 def contest(options: argparse.Namespace, console: Console) -> None:
     size = QUICK if options.quick else FULL
-    with tempfile.TemporaryDirectory(prefix="kafkeep-bench-", dir=options.dir) as name:
-        folder = Path(name)
+    with entry.working_folder(options.dir) as folder:
         env = entry.as_installed(folder)
         write_passwords(folder / "passwords", size)
         found, facts = measure(Bench(folder, env, console), size)

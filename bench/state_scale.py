@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -128,8 +127,7 @@ def arguments(given: Sequence[str]) -> argparse.Namespace:
 def measure(options: argparse.Namespace, console: Console) -> None:
     default = QUICK if options.quick else FULL
     size = Size(options.partitions or default.partitions, options.runs or default.runs)
-    with tempfile.TemporaryDirectory(prefix="kafkeep-bench-", dir=options.dir) as name:
-        folder = Path(name)
+    with entry.working_folder(options.dir) as folder:
         bench = Bench(folder, entry.as_installed(folder), console)
         contest(bench, size, whole=not options.skip_whole)
         facts = machine.facts(folder)

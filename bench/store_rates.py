@@ -6,7 +6,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -175,11 +174,13 @@ def _settings(server: S3Server, folder: Path, url: str, *, sealed: bool) -> str:
 
 @contextmanager
 def measured(options: argparse.Namespace, console: Console, size_mb: int) -> Iterator[tuple[Rates, Mapping[str, str]]]:
-    with tempfile.TemporaryDirectory(prefix="kafkeep-bench-", dir=options.dir) as name:
-        folder = Path(name)
-        with opened(folder, console) as field, _SERVERS[options.server](folder / "service") as server:
-            found = prepare(field, WORKLOADS[0], size_mb * 10**6)
-            yield Rates(field, server, found.size_bytes), machine.facts(folder, field.lab)
+    with (
+        entry.working_folder(options.dir) as folder,
+        opened(folder, console) as field,
+        _SERVERS[options.server](folder / "service") as server,
+    ):
+        found = prepare(field, WORKLOADS[0], size_mb * 10**6)
+        yield Rates(field, server, found.size_bytes), machine.facts(folder, field.lab)
 
 
 def contest(options: argparse.Namespace, console: Console) -> None:

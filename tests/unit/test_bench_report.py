@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 
 import pytest
 from bench import __main__ as contest
-from bench import contestants, outcome, plots, report, window
+from bench import contestants, entry, outcome, plots, report, window
 from bench.__main__ import chosen_names
 from bench.contestants import (
     ALL,
@@ -182,6 +182,22 @@ def test_a_long_line_of_a_failed_program_is_quoted_from_its_beginning() -> None:
     assert last_lines("one\ntwo\nthree\n", 6) == "two\nthree"
     assert last_lines("starting\nError: " + 100 * "no room; ", 50).startswith("Error: no room; ")
     assert last_lines("") == ""
+
+
+def test_a_working_folder_is_made_and_what_hinders_it_told(tmp_path: Path) -> None:
+    with entry.working_folder(tmp_path / "not" / "there") as folder:
+        assert folder.is_dir() and folder.parent == tmp_path / "not" / "there"
+    assert not folder.exists()
+    file = tmp_path / "file"
+    file.touch()
+    with (
+        pytest.raises(BenchError, match=f"{file} .File exists.: name another one by --dir"),
+        entry.working_folder(file),
+    ):
+        pass
+    with pytest.raises(BenchError, match="GB of disk are needed"), entry.working_folder(tmp_path, 10**15):
+        pass
+    assert list(tmp_path.glob("kafkeep-bench-*")) == []
 
 
 def test_only_names_some_workloads_and_refuses_others() -> None:

@@ -37,35 +37,34 @@ def extensions(state: State, commit: Commit) -> list[Extension] | None:
     """
     if commit.opened or commit.closed:
         return None
-    found: dict[int, Extension] = {}
+    found: dict[Generation, Extension] = {}
     generations = state.generations
-    for of, items in _by_generation(commit):
+    for of, items in _by_generation(commit).items():
         known = generations.get(of)
-        if known is None or known.closed_at is not None or id(known) in found:
+        if known is None or known.closed_at is not None:
             return None
         stop = _reached(known.next_offset, items)
         if stop is None:
             return None
-        found[id(known)] = known, items, stop
+        found[of] = known, items, stop
     if commit.point is not None and not _are_covered(state, commit.point.cuts, found):
         return None
     return list(found.values())
 
 
-def _by_generation(commit: Commit) -> Iterable[tuple[Generation, Sequence[Gap | RunRef]]]:
-    """Generations are told apart by identity, so one may come twice. They are decoded to one object each, and hashing them
-    takes longer than all else here.
-    """
+def _by_generation(commit: Commit) -> Mapping[Generation, Sequence[Gap | RunRef]]:
+    """In offset order each. Most commits have one run of each, and no gap."""
     runs = [run for pack in commit.packs for run in pack.runs]
-    if not commit.gaps and len({id(run.facts.generation) for run in runs}) == len(runs):
-        return [(run.facts.generation, (run,)) for run in runs]
-    gathered: dict[int, list[Gap | RunRef]] = {}
+    single = {run.facts.generation: (run,) for run in runs}
+    if not commit.gaps and len(single) == len(runs):
+        return single
+    gathered: dict[Generation, list[Gap | RunRef]] = {}
     items: list[Gap | RunRef] = [*commit.gaps, *runs]
     for item in items:
-        gathered.setdefault(id(item.generation), []).append(item)
+        gathered.setdefault(item.generation, []).append(item)
     for each in gathered.values():
         each.sort(key=_place)
-    return [(each[0].generation, each) for each in gathered.values()]
+    return gathered
 
 
 def _reached(following: int, items: Sequence[Gap | RunRef]) -> int | None:
@@ -83,7 +82,7 @@ def _place(item: Gap | RunRef) -> tuple[int, int]:
     return offsets.start, offsets.stop
 
 
-def _are_covered(state: State, cuts: tuple[PartitionCut, ...], extended: Mapping[int, Extension]) -> bool:
+def _are_covered(state: State, cuts: tuple[PartitionCut, ...], extended: Mapping[Generation, Extension]) -> bool:
     """Whether each cut lies within the coverage of its history behind the commit, and no two are of one partition."""
     if len({(cut.generation.topic, cut.generation.partition) for cut in cuts}) != len(cuts):
         return False
@@ -92,7 +91,7 @@ def _are_covered(state: State, cuts: tuple[PartitionCut, ...], extended: Mapping
         known = state.generations.get(cut.generation)
         if known is None:
             return False
-        extension = extended.get(id(known))
+        extension = extended.get(cut.generation)
         stop = known.next_offset if extension is None else extension[2]
         if not known.start <= cut.start <= cut.stop <= stop:
             return False

@@ -69,17 +69,14 @@ def _run_columns(runs: Iterable[RunRef]) -> dict[str, object]:
         *map(_FACTS, facts), strict=True
     )
     starts = [offsets.start for offsets in coverage]
-    # by identity first: hashing a generation takes long, and most of a page are the same ones
-    rows = {id(generation): generation_row(generation) for generation in of}
-    generations, pack_places, key_places = _places(rows.values()), _places(packs), _places(keys)
+    generations, pack_places, key_places = _places(of), _places(packs), _places(keys)
     since = [
         tuple([(epoch, first - start) for epoch, first in each]) for each, start in zip(epochs, starts, strict=True)
     ]
     lists = _places(chain.from_iterable(zip(since, codecs, aborted, undecided, strict=True)))
-    place = {each: generations[row] for each, row in rows.items()}
     return {
         "columns": [
-            [place[each] for each in map(id, of)],
+            [generations[each] for each in of],
             starts,
             [offsets.stop - offsets.start for offsets in coverage],
             [lists[each] for each in since],
@@ -94,7 +91,7 @@ def _run_columns(runs: Iterable[RunRef]) -> dict[str, object]:
             indexes,
             [key_places[each] for each in keys],
         ],
-        "generations": list(generations),
+        "generations": [generation_row(each) for each in generations],
         "keys": list(key_places),
         "lists": list(lists),
         "packs": list(pack_places),
