@@ -121,9 +121,10 @@ def test_run_ended_by_a_signal_leaves_no_broker(tmp_path: Path, number: signal.S
     command = [KAFKEEP, "lab", "run", "--dir", tmp_path / "lab", "--", "sleep", "100"]
     owner = subprocess.Popen(command, start_new_session=True)
     try:
-        assert eventually(lambda: any("sleep" in child.name() for child in children_of(owner.pid)), seconds=120)
+        assert eventually(lambda: child_named("sleep", owner.pid) is not None, seconds=120)
         assert processes_in(tmp_path / "lab" / "node-1") != []
-        sleeping = next(child for child in children_of(owner.pid) if "sleep" in child.name())
+        sleeping = child_named("sleep", owner.pid)
+        assert sleeping is not None
         owner.send_signal(number)
         code = owner.wait(90)
     finally:
@@ -132,11 +133,23 @@ def test_run_ended_by_a_signal_leaves_no_broker(tmp_path: Path, number: signal.S
     assert code == (-9 if number == signal.SIGKILL else 128 + number)
     assert eventually(lambda: processes_in(tmp_path) == [])
     assert eventually(lambda: not (tmp_path / "lab").exists())
-    assert eventually(lambda: not sleeping.is_running() or sleeping.status() == psutil.STATUS_ZOMBIE)
+    assert eventually(lambda: has_ended(sleeping))
 
 
-def children_of(pid: int) -> list[psutil.Process]:
-    return psutil.Process(pid).children(recursive=True)
+def child_named(name: str, pid: int) -> psutil.Process | None:
+    """A descendant of the process; others, short-lived ones, may end while it is looked for."""
+    for child in psutil.Process(pid).children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if child.name() == name:
+                return child
+    return None
+
+
+def has_ended(process: psutil.Process) -> bool:
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def test_a_start_that_is_interrupted_leaves_nothing(tmp_path: Path) -> None:

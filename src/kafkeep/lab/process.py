@@ -100,7 +100,7 @@ def pause(identity: ProcessId) -> None:
         raise LabError(f"process {identity.pid} has ended and cannot be paused")
     _signal(process, "suspend")
     deadline = time.monotonic() + 10
-    while find(identity) is not None and process.status() != psutil.STATUS_STOPPED and time.monotonic() < deadline:
+    while find(identity) is not None and not is_paused(identity) and time.monotonic() < deadline:
         time.sleep(0.005)
 
 
