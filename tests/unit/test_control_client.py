@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import socket
 import threading
@@ -32,6 +33,9 @@ from kafkeep.events import Event, Retried
 from kafkeep.kafka.admin import NewTopic
 from kafkeep.kafka.cluster import EARLIEST, LATEST, Cluster, LogEnds, OffsetAnswer
 from kafkeep.kafka.codes import ErrorCode
+from kafkeep.kafka.control import ControlClient
+from kafkeep.kafka.long_answers import LIST_OFFSETS
+from kafkeep.kafka.wire.primitives import Reader
 from kafkeep.model import GroupOffset, TopicPartition
 
 ORDERS = TopicPartition("orders", 0)
@@ -355,6 +359,50 @@ def test_ends_are_asked_for_in_the_order_that_keeps_them_together() -> None:
             for call in broker.asked(ListOffsetsRequest)
         ]
         assert asked == [(LATEST, 1), (LATEST, 0), (EARLIEST, 0)]
+
+
+def end_questions() -> list[dict[str, Any]]:
+    topics = {"orders": [(0, 4)]}
+    return [
+        {"topics": topics, "at": at, "read_committed": committed, "timeout_ms": 1000}
+        for at, committed in ((LATEST, True), (LATEST, False), (EARLIEST, False))
+    ]
+
+
+def test_a_broker_has_the_next_question_while_its_last_answer_is_read() -> None:
+    answered = 0
+
+    def read(version: int, answer: Reader) -> object:
+        nonlocal answered
+        answered += 1
+        deadline = time.monotonic() + 60
+        while len(broker.asked(ListOffsetsRequest)) < min(answered + 1, 3):
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        return LIST_OFFSETS.read(version, answer)
+
+    with scripted() as broker, contextlib.closing(ControlClient(broker.config())) as client:
+        broker.scripts[ListOffsetsRequest] = ends()
+        told = client.send_each(LIST_OFFSETS._replace(read=read), end_questions(), to="any")
+    assert [answer.topics["orders"][0].offset for answer in told] == [7, 9, 3]
+
+
+@pytest.mark.parametrize("lost", [1, 2, 3])
+def test_of_several_questions_one_without_an_answer_ends_them_all(lost: int) -> None:
+    plain = ends()
+
+    def answer(version: int, request: Any) -> dict[str, Any]:
+        if len(broker.asked(ListOffsetsRequest)) == lost:
+            raise HangUp
+        return plain(version, request)
+
+    with scripted() as broker, contextlib.closing(ControlClient(broker.config())) as client:
+        broker.scripts[ListOffsetsRequest] = answer
+        with pytest.raises(KafkaUnreachable):
+            client.send_each(LIST_OFFSETS, end_questions(), to="any")
+        assert len(broker.asked(ListOffsetsRequest)) == lost
+        assert len(client.send_each(LIST_OFFSETS, end_questions(), to="any")) == 3
+        assert broker.connections == 2
 
 
 @pytest.mark.parametrize("codes", [(6,), (0, 6), (0, 0, 6)])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any, cast
 
+from kafkeep.errors import KafkaUnreachable
 from kafkeep.events import ignore
 from kafkeep.kafka.codes import ErrorCode
 from kafkeep.kafka.control import ControlClient
@@ -29,6 +31,13 @@ class Client:
         return self._topology
 
 
+class OneRound(Client):
+    """A second look at the cluster finds nothing in it."""
+
+    def topology(self, topics: Collection[str], *, retry: Retry) -> Topology:
+        return Topology("id", 1, {}, {})
+
+
 def answers_in(rounds: Iterator[int]) -> Any:
     """A broker that knows of so many more of the partitions it is asked for in each round."""
 
@@ -43,6 +52,26 @@ def answers_in(rounds: Iterator[int]) -> Any:
 def asked(client: Client, rounds: Sequence[int]) -> LeaderAnswers[str]:
     partitions = [TopicPartition("t", number) for number in range(sum(rounds))]
     return by_leader(cast("ControlClient", client), partitions, answers_in(iter(rounds)), what="list offsets")
+
+
+def test_leaders_are_asked_at_the_same_time() -> None:
+    topics = {
+        name: TopicTopology(name, NO_TOPIC_ID, False, (PartitionTopology(0, node, 0, (node,), (node,), 0),), 0)
+        for node, name in enumerate("abc")
+    }
+    together = threading.Barrier(3, timeout=60)
+
+    def ask(node: int, mine: Sequence[TopicPartition], known: Topology) -> LeaderAnswers[int]:
+        together.wait()
+        if node == 1:
+            raise KafkaUnreachable("gone")
+        return dict.fromkeys(mine, (0, node))
+
+    partitions = [TopicPartition(name, 0) for name in topics]
+    client = cast("ControlClient", OneRound(0))
+    found = by_leader(client, partitions, ask, what="list offsets", topology=Topology("id", 1, {}, topics), seconds=0)
+    absent = ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, None
+    assert found == {partitions[0]: (0, 0), partitions[1]: absent, partitions[2]: (0, 2)}
 
 
 def test_while_more_answer_each_time_the_rest_is_asked_for_soon() -> None:

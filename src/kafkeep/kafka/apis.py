@@ -19,7 +19,6 @@ import struct
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
-from functools import cached_property
 from operator import attrgetter
 from types import new_class
 from typing import Any, Final, NamedTuple
@@ -44,6 +43,8 @@ _FEW_PARTS: Final = 100
 _SHORT_BYTES: Final = 4096
 """Messages of one kind and version that get no code of their own, and how large such a message is at most."""
 
+_definitions = threading.Lock()
+"""Classes of messages are made on first use, by one thread at a time."""
 _codec = threading.Lock()
 """kafka-python compiles a message's code on first use and swaps class attributes while it does so."""
 
@@ -71,10 +72,16 @@ class Api:
         self._highest = highest
         self._never_null: dict[tuple[int, int], _Checks] = {}
         self._uses: Counter[tuple[Any, int]] = Counter()
+        self._made: tuple[Any, Any] | None = None
 
-    @cached_property
+    @property
     def _classes(self) -> tuple[Any, Any]:
-        return _definition(self._place, f"{self.name}Request"), _definition(self._place, f"{self.name}Response")
+        if self._made is None:
+            with _definitions:
+                if self._made is None:
+                    request, response = f"{self.name}Request", f"{self.name}Response"
+                    self._made = _definition(self._place, request), _definition(self._place, response)
+        return self._made
 
     @property
     def request(self) -> Any:

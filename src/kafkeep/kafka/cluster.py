@@ -13,7 +13,7 @@ from kafkeep.kafka.admin import Admin
 from kafkeep.kafka.config import ClusterConfig
 from kafkeep.kafka.control import ControlClient
 from kafkeep.kafka.fetch import BrokerFetcher
-from kafkeep.kafka.links import Fields
+from kafkeep.kafka.links import Body, Fields
 from kafkeep.kafka.long_answers import LIST_OFFSETS
 from kafkeep.kafka.produce import BrokerProducer
 from kafkeep.kafka.routing import LeaderAnswers, by_leader
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 EARLIEST: Final = -2
 LATEST: Final = -1
-
+_ENDS: Final = ((LATEST, True), (LATEST, False), (EARLIEST, False))
+"""What is asked about the two ends of a log, in this order, and whether committed records alone count."""
 _SINCE_VERSION: Final = {-3: 7, -4: 8, -5: 9, -6: 11}
 """ListOffsets versions that first understood the special timestamps (KIP-734, KIP-405, KIP-1005, KIP-1023)."""
 
@@ -133,7 +134,8 @@ class Cluster:
         """
 
         def ask(node: int, mine: Sequence[TopicPartition], known: Topology) -> LeaderAnswers[OffsetAnswer]:
-            told = self._listed(node, _with_epochs(mine, known), at, read_committed=read_committed)
+            body = self._list_offsets(_with_epochs(mine, known), at, read_committed)
+            told = _by_topic(self._client.send(LIST_OFFSETS, body, to=node))
             return {
                 partition: (found.error, OffsetAnswer(found.offset, found.leader_epoch, found.timestamp, found.error))
                 for partition in mine
@@ -155,9 +157,8 @@ class Cluster:
 
         def ask(node: int, mine: Sequence[TopicPartition], known: Topology) -> LeaderAnswers[LogEnds]:
             topics = _with_epochs(mine, known)
-            stable = self._listed(node, topics, LATEST, read_committed=True)
-            high = self._listed(node, topics, LATEST)
-            start = self._listed(node, topics, EARLIEST)
+            wanted = [self._list_offsets(topics, at, committed) for at, committed in _ENDS]
+            stable, high, start = map(_by_topic, self._client.send_each(LIST_OFFSETS, wanted, to=node))
             answers: LeaderAnswers[LogEnds] = {}
             for partition in mine:
                 topic, number = partition.topic, partition.partition
@@ -172,10 +173,8 @@ class Cluster:
             for topic_partition, (code, answer) in found.items()
         }
 
-    def _listed(
-        self, node: int, topics: Mapping[str, Sequence[tuple[int, int]]], at: int, *, read_committed: bool = False
-    ) -> dict[str, dict[int, ListedOffset]]:
-        """One leader's answer by topic and partition; `topics` are partitions with the leader epochs known of them."""
+    def _list_offsets(self, topics: Mapping[str, Sequence[tuple[int, int]]], at: int, read_committed: bool) -> Body:
+        """A question to one leader; `topics` are partitions with the leader epochs known of them."""
 
         def body(version: int) -> Fields:
             if version < _SINCE_VERSION.get(at, 0):
@@ -183,8 +182,7 @@ class Cluster:
             timeout_ms = self._client.broker_timeout_ms
             return {"read_committed": read_committed, "topics": topics, "at": at, "timeout_ms": timeout_ms}
 
-        answer: ListedOffsets = self._client.send(LIST_OFFSETS, body, to=node)
-        return {topic: {told.partition: told for told in partitions} for topic, partitions in answer.topics.items()}
+        return body
 
     def broker_api(self, api_key: int) -> tuple[int, int]:
         """Lowest and highest version of a request that a broker of this cluster offers; KafkaUnsupported if none."""
@@ -209,6 +207,10 @@ class Cluster:
 
 def _ready(topic: TopicTopology) -> bool:
     return not topic.error and bool(topic.partitions) and all(p.leader != NO_NODE for p in topic.partitions)
+
+
+def _by_topic(answer: ListedOffsets) -> dict[str, dict[int, ListedOffset]]:
+    return {topic: {told.partition: told for told in partitions} for topic, partitions in answer.topics.items()}
 
 
 def _ends(start: ListedOffset | None, stable: ListedOffset | None, high: ListedOffset | None) -> LogEnds | None:

@@ -17,6 +17,7 @@ from kafkeep.inventory import (
     ResourceConfigs,
     config_source,
 )
+from kafkeep.kafka.at_once import at_once
 from kafkeep.kafka.codes import ErrorCode
 from kafkeep.kafka.control import ControlClient, Target
 from kafkeep.kafka.links import Fields
@@ -76,18 +77,21 @@ def describe_configs(
     batches += [
         ("any", others[first : first + RESOURCES_PER_REQUEST]) for first in range(0, len(others), RESOURCES_PER_REQUEST)
     ]
-    retry = client.retry("describe configs")
-    for target, batch in batches:
+
+    def ask(question: tuple[Target, list[Resource]]) -> dict[Resource, ResourceConfigs | KafkaError]:
+        target, batch = question
         body = {"resources": [_resource(kind, name) for kind, name in batch]}
         try:
-            answer = client.send(DESCRIBE_CONFIGS, body, to=target, retry=retry)
+            answer = client.send(DESCRIBE_CONFIGS, body, to=target, retry=client.retry("describe configs"))
         except KafkaUnreachable as error:
             if target == "any":
                 raise
-            found |= dict.fromkeys(batch, error)
-            continue
+            return dict.fromkeys(batch, error)
         told = {(item.resource_type, item.resource_name): item for item in answer.results}
-        found |= {(kind, name): _described(kind, name, told.get((RESOURCE_TYPES[kind], name))) for kind, name in batch}
+        return {(kind, name): _described(kind, name, told.get((RESOURCE_TYPES[kind], name))) for kind, name in batch}
+
+    for told in at_once(ask, batches):
+        found |= told
     return found
 
 

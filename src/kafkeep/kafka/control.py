@@ -85,7 +85,11 @@ class ControlClient:
             KafkaProtocolError, KafkaUnsupported: the peer is no broker, or lacks the request.
             KafkaError: for a `Coordinator`, what its look-up was refused with.
         """
-        return self._attempt(to, lambda link: link.exchange(api, body, retry), retry)
+        return self._attempt(to, lambda link: link.exchange(api, (body,), retry), retry)[0]
+
+    def send_each(self, api: Message, bodies: Sequence[Body], *, to: Target) -> list[Any]:
+        """The answers of one node to several requests of one kind, which it hears in this order. Raises as `send` does."""
+        return self._attempt(to, lambda link: link.exchange(api, bodies, None), None)
 
     def version(self, api: Api, *, to: Target = "any", retry: Retry | None = None) -> int:
         """The version that `send` would use with that node now. Raises as `send` does."""

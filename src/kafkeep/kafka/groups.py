@@ -20,6 +20,7 @@ from kafkeep.kafka.apis import (
     OFFSET_DELETE,
     OFFSET_FETCH,
 )
+from kafkeep.kafka.at_once import at_once
 from kafkeep.kafka.codes import ErrorCode, code_name, request_error
 from kafkeep.kafka.control import ControlClient
 from kafkeep.kafka.links import Fields
@@ -81,9 +82,9 @@ def list_groups(client: ControlClient) -> tuple[GroupListing, ...]:
 
 
 def _list_round(client: ControlClient) -> tuple[dict[str, GroupListing], int]:
+    brokers = client.topology([]).brokers
     found: dict[str, GroupListing] = {}
-    for node in client.topology([]).brokers:
-        answer = client.send(LIST_GROUPS, {}, to=node)
+    for node, answer in zip(brokers, at_once(lambda node: client.send(LIST_GROUPS, {}, to=node), brokers), strict=True):
         if answer.error_code in COORDINATOR_MOVED:
             return {}, int(answer.error_code)
         if answer.error_code:

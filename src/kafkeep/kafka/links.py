@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol, TypeVar
 
 from kafkeep.errors import KafkaError, KafkaUnsupported
@@ -91,43 +91,61 @@ class Link:
         with self._lock:
             return question(self.open())
 
-    def exchange(self, api: Message, body: Body, retry: Retry | None) -> Any:
-        """Sends one request and returns its decoded answer; a connection that failed midway is dropped."""
+    def exchange(self, api: Message, bodies: Sequence[Body], retry: Retry | None) -> list[Any]:
+        """Sends requests of one kind, one after the other, and returns their decoded answers; a connection that failed
+        midway is dropped.
+
+        Each is sent as soon as the answer before it is here, and that is decoded while the broker works on the next one.
+        There is never more than one under way: a broker reads no further request while it answers one, and two long
+        ones could wait for each other.
+        """
         with self._lock:
             connection = self.open()
             self._wait(self._quiet_until - time.monotonic())
             version = settled_version(connection, api)
-            request = api.encode(version, body(version) if callable(body) else body)
-            if retry is not None:
-                retry.unanswered += 1
+            answers: list[Any] = []
             started = time.monotonic()
             try:
-                connection.send(api.key, version, [request])
-                answer = api.decode(version, connection.receive(self._buffer)[1])
+                self._send(connection, api, version, self._request(api, version, bodies[0]), retry)
+                for place in range(len(bodies)):
+                    following = self._request(api, version, bodies[place + 1]) if place + 1 < len(bodies) else None
+                    answer = connection.receive(self._buffer)[1]
+                    if following is not None:
+                        self._send(connection, api, version, following, retry)
+                    answers.append(api.decode(version, answer))
+                    self._note_answer(answers[-1], retry)
             except BaseException:
                 # Also after KeyboardInterrupt: an answer still under way would be taken for the next request's.
                 self._note_failure(started)
                 self.close()
                 raise
-            if retry is not None:
-                retry.unanswered -= 1
-            self._used_at = time.monotonic()
-            self._note_throttle(answer)
-        log.debug(
-            "request", api=api.name, version=version, peer=connection.peer, seconds=round(self._used_at - started, 4)
-        )
-        return answer
+        seconds = round(self._used_at - started, 4)
+        log.debug("request", api=api.name, version=version, peer=connection.peer, count=len(bodies), seconds=seconds)
+        return answers
+
+    @staticmethod
+    def _request(api: Message, version: int, body: Body) -> bytes:
+        return api.encode(version, body(version) if callable(body) else body)
+
+    @staticmethod
+    def _send(connection: Connection, api: Message, version: int, request: bytes, retry: Retry | None) -> None:
+        if retry is not None:
+            retry.unanswered += 1
+        connection.send(api.key, version, [request])
+
+    def _note_answer(self, answer: Any, retry: Retry | None) -> None:
+        if retry is not None:
+            retry.unanswered -= 1
+        self._used_at = time.monotonic()
+        # KIP-219: the broker answers at once and then reads nothing more from this connection for that long.
+        throttle = getattr(answer, "throttle_time_ms", 0) / 1000
+        if throttle > 0:
+            self._quiet_until = self._used_at + min(throttle, LONGEST_THROTTLE_SECONDS)
 
     def _note_failure(self, started: float) -> None:
         now = time.monotonic()
         if now - started >= HUNG_SECONDS:
             self.hung_at = now
-
-    def _note_throttle(self, answer: Any) -> None:
-        # KIP-219: the broker answers at once and then reads nothing more from this connection for that long.
-        throttle = getattr(answer, "throttle_time_ms", 0) / 1000
-        if throttle > 0:
-            self._quiet_until = self._used_at + min(throttle, LONGEST_THROTTLE_SECONDS)
 
     def close(self) -> None:
         connection, self._connection = self._connection, None

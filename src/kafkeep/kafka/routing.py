@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TypeVar
 
 from kafkeep.errors import KafkaAccessDenied, KafkaError, KafkaUnreachable
+from kafkeep.kafka.at_once import at_once
 from kafkeep.kafka.codes import ACCESS_DENIED, ErrorCode, code_name, request_error, retriable
 from kafkeep.kafka.control import ControlClient
 from kafkeep.kafka.topology import NO_NODE, Topology
@@ -97,15 +98,20 @@ def _ask_leaders(
         answers[topic_partition] = (code, None) if code else unanswered
         if not code:
             leaders.setdefault(leader, []).append(topic_partition)
-    for leader, mine in leaders.items():
+
+    def told_by(leader: int) -> LeaderAnswers[A] | KafkaUnreachable:
         try:
-            told = ask(leader, mine, topology)
+            return ask(leader, leaders[leader], topology)
         except KafkaUnreachable as error:
-            log.warning("leader out of reach", node=leader, partitions=len(mine), reason=error.message)
-            lost.append(error)
-            continue
-        # As a whole: of ten thousand partitions each would be hashed once more, three times in a round of a backup.
-        answers |= told
+            log.warning("leader out of reach", node=leader, partitions=len(leaders[leader]), reason=error.message)
+            return error
+
+    for told in at_once(told_by, leaders):
+        if isinstance(told, KafkaUnreachable):
+            lost.append(told)
+        else:
+            # As a whole: of ten thousand partitions each would be hashed once more, three times in a round of a backup.
+            answers |= told
     if len(answers) > len(pending):
         asked = frozenset(pending)
         return {tp: answer for tp, answer in answers.items() if tp in asked}
@@ -179,11 +185,16 @@ def _ask_coordinators(
             nodes.setdefault(node, []).append(group)
         else:
             settled[group] = node
-    for node, mine in nodes.items():
+
+    def told_by(node: int) -> GroupAnswers[A] | KafkaUnreachable:
         try:
-            answers = ask(node, mine)
+            return ask(node, nodes[node])
         except KafkaUnreachable as error:
-            settled |= dict.fromkeys(mine, error)
+            return error
+
+    for mine, answers in zip(nodes.values(), at_once(told_by, nodes), strict=True):
+        if isinstance(answers, KafkaUnreachable):
+            settled |= dict.fromkeys(mine, answers)
             again += mine
             continue
         for group in mine:

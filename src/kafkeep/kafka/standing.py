@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from kafkeep.errors import KafkaError, KafkaUnsupported
 from kafkeep.inventory import DelegationToken, Feature, LogDir, Quorum, Reassignment
+from kafkeep.kafka.at_once import at_once
 from kafkeep.kafka.codes import ErrorCode, code_name, request_error
 from kafkeep.kafka.control import ControlClient
 from kafkeep.kafka.routing import refused
@@ -71,23 +72,22 @@ def _replica(item: Any) -> tuple[int, str]:
 
 def describe_log_dirs(client: ControlClient, nodes: Collection[int]) -> dict[int, tuple[LogDir, ...] | KafkaError]:
     """Log directories of each broker with the number and size of the replicas in them, one request for each broker."""
-    found: dict[int, tuple[LogDir, ...] | KafkaError] = {}
-    for node in nodes:
+
+    def ask(node: int) -> tuple[LogDir, ...] | KafkaError:
         what = f"describe log directories of broker {node}"
         try:
             answer = client.send(DESCRIBE_LOG_DIRS, {"topics": None}, to=node, retry=client.retry(what))
         except KafkaError as error:
-            found[node] = error
-            continue
+            return error
         code = getattr(answer, "error_code", 0)
         if not code and not answer.results:
             # Before version 3 that is all a login without the right is told: every broker has a directory.
             code = ErrorCode.CLUSTER_AUTHORIZATION_FAILED
         if code:
-            found[node] = refused(code, what, right=_DESCRIBE_CLUSTER)
-        else:
-            found[node] = tuple(sorted(_log_dir(item) for item in answer.results))
-    return found
+            return refused(code, what, right=_DESCRIBE_CLUSTER)
+        return tuple(sorted(_log_dir(item) for item in answer.results))
+
+    return dict(zip(nodes, at_once(ask, nodes), strict=True))
 
 
 def _log_dir(item: Any) -> LogDir:

@@ -7,9 +7,11 @@ said what, and when.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from itertools import chain
 from typing import Final
 
 from kafkeep.kafka.apis import DESCRIBE_TRANSACTIONS, LIST_TRANSACTIONS
+from kafkeep.kafka.at_once import at_once
 from kafkeep.kafka.codes import ErrorCode
 from kafkeep.kafka.control import ControlClient
 from kafkeep.kafka.groups import chunks
@@ -26,16 +28,16 @@ def list_transactions(client: ControlClient, nodes: Collection[int]) -> tuple[Li
         KafkaRequestError: a coordinator has not read its log yet (retryable), or refuses.
         KafkaUnreachable, KafkaLoginError, KafkaProtocolError, KafkaUnsupported: as `ControlClient.send`.
     """
-    found: list[ListedTransaction] = []
     body = {"state_filters": [], "producer_id_filters": [], "duration_filter": -1, "transactional_id_pattern": None}
-    for node in nodes:
+
+    def ask(node: int) -> list[ListedTransaction]:
         answer = client.send(LIST_TRANSACTIONS, body, to=node)
         if answer.error_code:
             raise refused(answer.error_code, f"list transactions of broker {node}", right="DESCRIBE")
-        found += [
-            ListedTransaction(item.transactional_id, node, item.producer_id) for item in answer.transaction_states
-        ]
-    return tuple(found)
+        states = answer.transaction_states
+        return [ListedTransaction(item.transactional_id, node, item.producer_id) for item in states]
+
+    return tuple(chain.from_iterable(at_once(ask, nodes)))
 
 
 def describe_transactions(
