@@ -6,11 +6,11 @@ import base64
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import Enum
 from pathlib import PurePath
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from kafkeep.cli.text import STARS
 from kafkeep.errors import KafkeepError
@@ -18,6 +18,8 @@ from kafkeep.secret import Secret
 from kafkeep.times import rfc3339
 
 Clean = Callable[[str], str]
+Way = Callable[[Any, Clean], Any]
+"""How a value of one class is shown."""
 _SHOWN: Final = object()
 
 
@@ -28,80 +30,81 @@ def to_json(value: object, clean: Clean = str) -> Any:
     made into first, or None for a field that is left out), bytes base64, enums their value (their name where the
     value is a number), times RFC 3339 in UTC, sets sorted lists, keys of mappings text. TypeError for anything else.
     """
-    kind = type(value)
-    if kind is str:
-        return clean(cast(str, value))
-    if kind is int or kind is bool or value is None:
-        return value
-    if (known := _known.get(kind)) is not None:
-        return known(value, clean)
-    if isinstance(value, Enum):
-        return to_json(value.name if isinstance(value.value, int) else value.value, clean)
-    if isinstance(value, int):
-        return int(value)
-    if isinstance(value, str):
-        return clean(value)
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return _composite(value, clean)
+    return _ways[type(value)](value, clean)
 
 
-_known: dict[type, Callable[[Any, Clean], dict[str, Any]]] = {}
-"""How each dataclass and named tuple is shown that was asked for before: a summary may hold tens of thousands of one."""
+class _Ways(dict[type, Way]):
+    """By class, found when a value of it is first shown: a summary may hold tens of thousands of one."""
+
+    def __missing__(self, kind: type) -> Way:
+        way = self[kind] = _way_of(kind)
+        return way
+
+
+_ways: Final = _Ways()
+_ENCODER: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True, allow_nan=False, check_circular=False)
 _AS_THEY_ARE: Final = frozenset((int, bool, type(None)))
 
 
-def _way_of(kind: Any) -> Callable[[Any, Clean], dict[str, Any]]:
-    """How a dataclass or a named tuple becomes an object."""
-    shown: list[tuple[str, Callable[[Any], object] | None]]
+def _way_of(kind: type) -> Way:
+    if kind in _AS_THEY_ARE:
+        return lambda value, clean: value
+    if dataclasses.is_dataclass(kind) or (issubclass(kind, tuple) and hasattr(kind, "_fields")):
+        return _way_of_fields(kind)
+    for kinds, way in _WAYS:
+        if issubclass(kind, kinds):
+            return way
+    raise TypeError(f"no JSON form for {kind.__name__}")
+
+
+def _way_of_fields(kind: Any) -> Way:
+    """A dataclass or a named tuple as an object."""
+    made: dict[str, Callable[[Any], object]] = {}
     if dataclasses.is_dataclass(kind):
-        metadata = {field.name: field.metadata for field in dataclasses.fields(kind)}
-        shown = [(name, more.get("json")) for name, more in metadata.items() if more.get("json", _SHOWN) is not None]
+        metadata = {field.name: field.metadata.get("json", _SHOWN) for field in dataclasses.fields(kind)}
+        names = [name for name, how in metadata.items() if how is not None]
+        made = {name: how for name, how in metadata.items() if how is not None and how is not _SHOWN}
     else:
-        shown = [(name, None) for name in kind._fields]
+        names = list(kind._fields)
 
     def way(value: Any, clean: Clean) -> dict[str, Any]:
         parts: dict[str, Any] = {}
-        for name, made in shown:
+        for name in names:
             part = getattr(value, name)
-            if made is not None:
-                part = made(part)
-            parts[name] = part if type(part) in _AS_THEY_ARE else to_json(part, clean)
+            if made and name in made:
+                part = made[name](part)
+            parts[name] = part if type(part) in _AS_THEY_ARE else _ways[type(part)](part, clean)
         return parts
 
     return way
 
 
-def _composite(value: object, clean: Clean) -> Any:
-    if isinstance(value, Secret):
-        return STARS
-    if isinstance(value, KafkeepError):
-        return error_fields(value, clean)
-    kind = type(value)
-    if dataclasses.is_dataclass(kind) or (issubclass(kind, tuple) and hasattr(kind, "_fields")):
-        way = _known[kind] = _way_of(kind)
-        return way(value, clean)
-    if isinstance(value, (bytes, bytearray, memoryview)):
-        return base64.b64encode(value).decode()
-    if isinstance(value, datetime):
-        if value.tzinfo is None:
-            raise ValueError("a time without a zone")
-        return rfc3339(value)
-    if isinstance(value, timedelta):
-        return value.total_seconds()
-    if isinstance(value, PurePath):
-        return clean(str(value))
-    return _collection(value, clean)
+def _time(value: datetime) -> str:
+    if value.tzinfo is None:
+        raise ValueError("a time without a zone")
+    return rfc3339(value)
 
 
-def _collection(value: object, clean: Clean) -> Any:
-    if isinstance(value, Mapping):
-        return {clean(str(key)): to_json(part, clean) for key, part in value.items()}
-    if isinstance(value, (set, frozenset)):
-        return sorted((to_json(part, clean) for part in value), key=lambda part: json.dumps(part, sort_keys=True))
-    if isinstance(value, (list, tuple)):
-        return [to_json(part, clean) for part in value]
-    raise TypeError(f"no JSON form for {type(value).__name__}")
+def _sorted(value: Iterable[object], clean: Clean) -> list[Any]:
+    return sorted((to_json(part, clean) for part in value), key=lambda part: json.dumps(part, sort_keys=True))
+
+
+_WAYS: Final[Sequence[tuple[type | tuple[type, ...], Way]]] = (
+    (Enum, lambda value, clean: to_json(value.name if isinstance(value.value, int) else value.value, clean)),
+    (int, lambda value, clean: int(value)),
+    (str, lambda value, clean: clean(value)),
+    (float, lambda value, clean: value if math.isfinite(value) else None),
+    (Secret, lambda value, clean: STARS),
+    (KafkeepError, lambda value, clean: error_fields(value, clean)),
+    ((bytes, bytearray, memoryview), lambda value, clean: base64.b64encode(value).decode()),
+    (datetime, lambda value, clean: _time(value)),
+    (timedelta, lambda value, clean: value.total_seconds()),
+    (PurePath, lambda value, clean: clean(str(value))),
+    (Mapping, lambda value, clean: {clean(str(key)): to_json(part, clean) for key, part in value.items()}),
+    ((set, frozenset), _sorted),
+    ((list, tuple), lambda value, clean: [to_json(part, clean) for part in value]),
+)
+"""For the classes that a value may be of besides; the first that fits."""
 
 
 def error_fields(error: KafkeepError, clean: Clean = str) -> dict[str, Any]:
@@ -117,4 +120,4 @@ def error_fields(error: KafkeepError, clean: Clean = str) -> dict[str, Any]:
 
 def line(fields: Mapping[str, Any]) -> str:
     """One JSON line, ASCII only, so that nothing in it can move a terminal's cursor."""
-    return json.dumps(fields, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return _ENCODER.encode(fields)
