@@ -19,10 +19,11 @@ from tests.support.sealed import ACCESS, IDENTITY, OTHER
 from kafkeep.repository import changes, envelope, identities, keyring, nouns, sealing, topic_keys
 from kafkeep.repository import format as stored_format
 from kafkeep.repository.envelope import HEADER, MAGIC, Kind, canonical, unwrap, wrap
+from kafkeep.repository.folding import fold
 from kafkeep.repository.format import encode_commit, read_slot
 from kafkeep.repository.identities import Identity, Recipient, WriterKey
 from kafkeep.repository.sealing import DocumentSeal
-from kafkeep.repository.state import State, fold
+from kafkeep.repository.state import State
 from kafkeep.repository.stores.local import LocalStore
 from kafkeep.secret import Secret
 

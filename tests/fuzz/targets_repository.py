@@ -34,10 +34,11 @@ from kafkeep.repository import (
 from kafkeep.repository import format as stored_format
 from kafkeep.repository.catalogue import PackEntry
 from kafkeep.repository.envelope import HEADER, MAGIC, Kind, canonical, digest, parse_json, unwrap, wrap
+from kafkeep.repository.folding import fold
 from kafkeep.repository.format import Commit, Slot, decode_repository, encode_commit, encode_repository, read_slot
 from kafkeep.repository.layout import HEADER_SIZE, TRAILER_SIZE, decode_footer, encode_footer, pack_root
 from kafkeep.repository.names import pack_name
-from kafkeep.repository.state import State, fold
+from kafkeep.repository.state import State
 from kafkeep.repository.stores.memory import MemoryStore
 
 T = TypeVar("T")

@@ -31,11 +31,12 @@ from kafkeep.compare.run import compare
 from kafkeep.keys.recipients import add_recipient, prepare_removal, remove, rotate
 from kafkeep.keys.shredding import prepare_shred, shred
 from kafkeep.model import Generation, GenerationOpened, PartitionCut
+from kafkeep.repository.folding import fold
 from kafkeep.repository.format import Commit, CommittedPack, Encryption, RepositoryDocument, Slot
 from kafkeep.repository.identities import Identity, Recipient
 from kafkeep.repository.names import pack_name
 from kafkeep.repository.repository import Repository
-from kafkeep.repository.state import EMPTY, fold
+from kafkeep.repository.state import EMPTY
 from kafkeep.repository.stores.memory import MemoryStore
 from kafkeep.repository.topic_keys import (
     AddRecipient,

@@ -8,7 +8,7 @@ clusters, packs named twice, cuts out of range. What breaks a rule must be an al
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,9 +17,11 @@ from tests.support.facts import run_ref
 from tests.support.repositories import CLUSTER, TIME, cut, gap
 
 from kafkeep.model import Gap, Generation, GenerationClosed, GenerationOpened, OffsetRange, PartitionCut, RunRef
+from kafkeep.repository.folding import apply, fold
 from kafkeep.repository.format import Commit, CommittedPack, PointBody, RepositoryDocument, Slot
 from kafkeep.repository.names import pack_name
-from kafkeep.repository.state import State, apply, fold
+from kafkeep.repository.rules import judge
+from kafkeep.repository.state import State
 
 INIT = Slot(
     0,
@@ -237,6 +239,27 @@ def test_any_log_folds_as_the_replay_says(log: list[tuple[Slot, bool]], split: i
     before = (dict(first.generations), first.head, list(first.packs))
     assert fold(first, slots[split:]) == whole
     assert (dict(first.generations), first.head, list(first.packs)) == before, "the earlier state stays as it was"
+
+
+@examples(300)
+@given(logs())
+def test_a_commit_that_was_judged_before_folds_as_any_other(log: list[tuple[Slot, bool]]) -> None:
+    state = fold(State(), [INIT])
+    for slot, taken in log:
+        assert slot.commit is not None
+        judgement = judge(state, slot.commit)
+        assert (judgement.reason is None) is taken
+        following = apply(state, slot)
+        assert fold(state, [slot], judgement) == following
+        # it is of the first slot alone
+        assert fold(state, [slot, slot_after(slot)], judgement) == apply(following, slot_after(slot))
+        state = following
+
+
+def slot_after(slot: Slot) -> Slot:
+    """One that every state refuses."""
+    assert slot.commit is not None
+    return Slot(slot.seq + 1, "1" * 64, replace(slot.commit, seq=slot.seq + 1, cluster_id=""))
 
 
 @examples(100)

@@ -25,13 +25,15 @@ from kafkeep.repository.fold.codecs import CUTS, HISTORIES, PACK_RUNS
 from kafkeep.repository.fold.comparing import same
 from kafkeep.repository.fold.pages import Codec, write
 from kafkeep.repository.fold.rope import Rope
+from kafkeep.repository.folding import apply
 from kafkeep.repository.format import Commit, read_slot
 from kafkeep.repository.invalid import Invalid
 from kafkeep.repository.json_text import check_value
 from kafkeep.repository.names import log_name
 from kafkeep.repository.page_store import PageStore
+from kafkeep.repository.rules import Overlay, validate
 from kafkeep.repository.run_columns import decode_cuts, run_refs
-from kafkeep.repository.state import EMPTY, Overlay, State, apply, validate
+from kafkeep.repository.state import EMPTY, State
 
 PACK: Final = "pack/a"
 
@@ -297,7 +299,7 @@ def _shifted(commit: Commit, dice: random.Random) -> Commit:
 
 
 def _keeps_the_rules(state: State, commit: Commit) -> bool:
-    """The rules of coverage, step by step (`state._check_generations`)."""
+    """The rules of coverage, step by step (`rules._check_generations`)."""
     known = State(**{name: getattr(state, name) for name in ("generations", "latest", "floors")}, cluster_id="c")
     overlay = Overlay(known)
     try:

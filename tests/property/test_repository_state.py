@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, precondition, rule
 from tests.support.examples import examples
+from tests.support.facts import run_ref
 from tests.support.repositories import (
+    TIME,
     Clock,
     Journal,
     Piece,
@@ -26,6 +28,7 @@ from tests.support.repositories import (
 from kafkeep.model import Generation, GenerationOpened, PartitionCut, TopicPartition
 from kafkeep.repository.repository import Repository
 from kafkeep.repository.shared import Shared
+from kafkeep.repository.state import GenerationState
 from kafkeep.repository.stores.memory import MemoryStore
 from kafkeep.repository.stores.wrappers import FaultyStore, RetryingStore
 from kafkeep.verify.run import verify
@@ -275,6 +278,19 @@ def test_two_writers_of_one_partition_never_cover_an_offset_twice_or_leave_one_o
 
 def _no_pause(seconds: float) -> None:
     return
+
+
+def test_the_empty_sequences_of_all_generations_stay_apart() -> None:
+    """They are one and the same until something is added."""
+    states = [
+        GenerationState(generation=of, start=0, next_offset=0, opened_at=1, opened_time=TIME, opened_why="first-seen")
+        for of in (Generation("a", "A" * 22, 0), Generation("b", "B" * 22, 0))
+    ]
+    for name, item in (("history", (1, run_ref(states[0].generation, 0, 1))), ("gaps", "gap"), ("gap_numbers", 7)):
+        one, other = (getattr(state, name) for state in states)
+        assert list(one.extended([item])) == [item]
+        assert list(other.extended([])) == list(one) == list(other) == []
+        assert list(other.extended(["another"])) == ["another"]
 
 
 @given(st.lists(st.lists(st.integers(), max_size=4), max_size=8), st.integers(0, 2**16))

@@ -15,12 +15,13 @@ from tests.support.sealed import encrypted
 from kafkeep.repository.envelope import Kind, unwrap
 from kafkeep.repository.fold.root import Root, state_of
 from kafkeep.repository.fold.settling import Limits
+from kafkeep.repository.folding import fold
 from kafkeep.repository.format import read_slot
 from kafkeep.repository.names import document_name, log_name
 from kafkeep.repository.page_store import PageStore
 from kafkeep.repository.repository import Repository
 from kafkeep.repository.roots import RootDraft, documents_of, layers_of, publish_state
-from kafkeep.repository.state import RootRef, State, fold
+from kafkeep.repository.state import RootRef, State
 
 
 def read_back(repository: Repository, draft: RootDraft, limits: Limits) -> State:

@@ -11,10 +11,11 @@ from tests.support.repositories import CLUSTER, TIME, cut, generation
 
 from kafkeep.model import GenerationOpened, RunRef
 from kafkeep.repository.fold.settling import Layers, Limits
+from kafkeep.repository.folding import fold
 from kafkeep.repository.format import Commit, CommittedPack, PointBody, RepositoryDocument, Slot
 from kafkeep.repository.names import pack_name
 from kafkeep.repository.page_store import PageStore
-from kafkeep.repository.state import EMPTY, State, fold
+from kafkeep.repository.state import EMPTY, State
 
 TOPIC: Final = "orders"
 PARTITIONS: Final = 20

@@ -18,11 +18,12 @@ from kafkeep.model import AbortedTransaction, GenerationOpened, PartitionCut, Ru
 from kafkeep.repository import remembering
 from kafkeep.repository.envelope import BODY_LIMITS, Kind
 from kafkeep.repository.fold.settling import Layers, Limits, settled
+from kafkeep.repository.folding import fold
 from kafkeep.repository.format import Commit, CommittedPack, PointBody, RepositoryDocument, Slot
 from kafkeep.repository.names import log_name, pack_name
 from kafkeep.repository.page_store import PageStore
 from kafkeep.repository.repository import Repository
-from kafkeep.repository.state import EMPTY, State, fold
+from kafkeep.repository.state import EMPTY, State
 from kafkeep.repository.stores.base import Store
 from kafkeep.repository.stores.memory import MemoryStore
 from kafkeep.repository.stores.wrappers import CountingStore

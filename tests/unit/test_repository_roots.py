@@ -17,13 +17,15 @@ from kafkeep.model import Gap
 from kafkeep.repository.changes import Pin, RaiseEpoch, Retag, Retire, SaveState, Sweep
 from kafkeep.repository.envelope import Kind, canonical, unwrap, wrap
 from kafkeep.repository.fold.settling import Layers, Limits
+from kafkeep.repository.folding import fold
 from kafkeep.repository.format import read_slot
 from kafkeep.repository.names import document_name, log_name
 from kafkeep.repository.page_store import PageLost, PageStore
 from kafkeep.repository.repository import Repository
 from kafkeep.repository.roots import NotARoot, checked_root, documents_of, publish_state
+from kafkeep.repository.rules import validate
 from kafkeep.repository.signing import SigningKey
-from kafkeep.repository.state import RootRef, State, fold, validate
+from kafkeep.repository.state import RootRef, State
 from kafkeep.repository.stores.base import Store
 from kafkeep.repository.stores.memory import MemoryStore
 from kafkeep.repository.stores.wrappers import CountingStore, FaultyStore, WrappedStore

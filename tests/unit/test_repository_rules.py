@@ -21,7 +21,8 @@ from kafkeep.model import PackRef
 from kafkeep.repository.envelope import Kind, digest, unwrap, wrap
 from kafkeep.repository.format import RESERVED_KINDS
 from kafkeep.repository.names import log_name
-from kafkeep.repository.state import EMPTY, State, validate
+from kafkeep.repository.rules import validate
+from kafkeep.repository.state import EMPTY, State
 from kafkeep.repository.stores.memory import MemoryStore
 from kafkeep.verify.run import verify
 

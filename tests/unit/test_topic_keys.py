@@ -18,7 +18,7 @@ from kafkeep.repository.envelope import digest
 from kafkeep.repository.format import Commit, encode_commit, read_slot
 from kafkeep.repository.nouns import Malformed
 from kafkeep.repository.repository import Repository
-from kafkeep.repository.state import validate
+from kafkeep.repository.rules import validate
 from kafkeep.repository.stores.memory import MemoryStore
 from kafkeep.repository.topic_keys import (
     DECODERS,

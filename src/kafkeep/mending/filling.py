@@ -16,10 +16,11 @@ from kafkeep.errors import (
 )
 from kafkeep.repository import chain, names
 from kafkeep.repository.envelope import DEFAULT_LIMIT, Kind, digest, object_limit, unwrap
+from kafkeep.repository.folding import fold
 from kafkeep.repository.format import NO_COMMIT, SINGLE, RepositoryDocument, Slot, encode_repository, read_slot
 from kafkeep.repository.objects import read_repository_document
 from kafkeep.repository.packing import Randomness
-from kafkeep.repository.state import EMPTY, State, fold
+from kafkeep.repository.state import EMPTY, State
 from kafkeep.repository.stores.base import ObjectInfo, Store
 from kafkeep.repository.stores.single import SingleWriterStore
 from kafkeep.repository.stores.wrappers import WrappedStore

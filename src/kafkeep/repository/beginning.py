@@ -10,12 +10,14 @@ from kafkeep.logger import get_logger
 from kafkeep.repository import chain, names
 from kafkeep.repository.collecting import without_collector
 from kafkeep.repository.fold.settling import Limits
+from kafkeep.repository.folding import fold
 from kafkeep.repository.format import RepositoryDocument, Slot, read_slot
 from kafkeep.repository.objects import stored_pages
 from kafkeep.repository.page_store import PageLost
 from kafkeep.repository.remembering import Remembered, RolledBack
 from kafkeep.repository.roots import NotARoot, beginnings
-from kafkeep.repository.state import State, fold
+from kafkeep.repository.rules import Judgement
+from kafkeep.repository.state import State
 from kafkeep.repository.stores.base import Store
 from kafkeep.repository.trust import admins_of
 
@@ -90,10 +92,12 @@ class Log:
             self._go_on(CorruptChain(f"commit {following} is missing although commit {milestone} is there"))
         return self._begun != before
 
-    def extend(self, number: int, data: bytes, slot: Slot | None = None) -> None:
-        """With a commit that lies in the store and follows what is known; `slot` is what it says, where that is known."""
+    def extend(self, number: int, data: bytes, slot: Slot | None = None, judgement: Judgement | None = None) -> None:
+        """With a commit that lies in the store and follows what is known; `slot` is what it says, and `judgement` what the
+        rules say of that after what is known, where there are such already.
+        """
         try:
-            self._fold_in([(number, data)], None if slot is None else [slot])
+            self._fold_in([(number, data)], None if slot is None else [slot], judgement)
         except PageLost as error:
             self._start_over(error)
 
@@ -201,10 +205,15 @@ class Log:
         self._fold_in(waiting)
         self._keep(at_rest=True)
 
-    def _fold_in(self, commits: list[tuple[int, bytes]], slots: Iterable[Slot] | None = None) -> None:
+    def _fold_in(
+        self,
+        commits: list[tuple[int, bytes]],
+        slots: Iterable[Slot] | None = None,
+        judgement: Judgement | None = None,
+    ) -> None:
         before = len(self.state.alarms)
         with without_collector():
-            self.state = fold(self.state, self._slots(self.state, commits) if slots is None else slots)
+            self.state = fold(self.state, self._slots(self.state, commits) if slots is None else slots, judgement)
         self._learned(self.state)
         for alarm in self.state.alarms[before:]:
             log.warning("commit counts for nothing", number=alarm.number, reason=alarm.reason)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from operator import attrgetter
 
 from kafkeep.errors import WrongCluster
 from kafkeep.model import (
     Failure,
     Gap,
-    Generation,
     GenerationClosed,
     GenerationOpened,
     OffsetRange,
@@ -23,7 +23,8 @@ from kafkeep.repository.compacting import check_pack
 from kafkeep.repository.extending import covering
 from kafkeep.repository.format import Commit, CommittedPack, PointBody
 from kafkeep.repository.invalid import Invalid
-from kafkeep.repository.state import Overlay, RootRef, State
+from kafkeep.repository.rules import Overlay
+from kafkeep.repository.state import RootRef, State
 from kafkeep.repository.topic_keys import TopicKey
 
 
@@ -200,21 +201,13 @@ def _fit_point(overlay: Overlay, point: PointDraft | None) -> PointBody | None:
     return PointBody(
         name=point.name,
         tags=point.tags,
-        cuts=tuple(sorted(cuts, key=_cut_order)),
+        cuts=tuple(sorted(cuts, key=attrgetter("generation"))),
         selection=point.selection,
         documents=point.documents,
         consistency=point.consistency,
         complete=point.complete,
         failures=point.failures,
     )
-
-
-def _cut_order(cut: PartitionCut) -> tuple[str, str, int]:
-    return _topic_order(cut.generation)
-
-
-def _topic_order(generation: Generation) -> tuple[str, str, int]:
-    return generation.topic, generation.topic_id, generation.partition
 
 
 def commit_of(head: Commit, draft: Draft, fitted: Fitted) -> Commit:

@@ -84,7 +84,10 @@ DOCUMENT_KINDS: Final = {
 }
 """The kinds that live under `doc/`, by the names other rooms use."""
 
-_ENCODER: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+_ENCODER: Final = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False, check_circular=False
+)
+"""No document holds itself: looking out for one that does would be a fifth of the time."""
 _SURROGATE_ESCAPE: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u[dD][89a-fA-F]")
 
 

@@ -1,6 +1,6 @@
 """Whether a commit that only extends histories keeps the rules of coverage, told of all its runs together. Pure.
 
-`state.validate` goes through a commit step by step and says which rule is broken. Nearly all commits break none, and bring
+`rules.validate` goes through a commit step by step and says which rule is broken. Nearly all commits break none, and bring
 one run of each of many histories: for those the answer is found here, at a fraction of the cost.
 """
 

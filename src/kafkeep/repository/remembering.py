@@ -13,9 +13,10 @@ from kafkeep.repository import chain, names
 from kafkeep.repository.cache import CommitCache
 from kafkeep.repository.envelope import digest
 from kafkeep.repository.fold.settling import Layers, Limits, settled
+from kafkeep.repository.folding import fold
 from kafkeep.repository.format import RepositoryDocument, Slot
 from kafkeep.repository.page_store import PageLost, PageStore, Source
-from kafkeep.repository.state import EMPTY, State, fold
+from kafkeep.repository.state import EMPTY, State
 from kafkeep.repository.stores.base import Store
 
 if TYPE_CHECKING:

@@ -26,6 +26,7 @@ from kafkeep.repository.drafts import CommitOutcome, Draft, Fitted, brought, com
 from kafkeep.repository.envelope import TooLarge
 from kafkeep.repository.finding import find_point
 from kafkeep.repository.fold.settling import Limits
+from kafkeep.repository.folding import recovery_point
 from kafkeep.repository.format import (
     MANY,
     SINGLE,
@@ -43,9 +44,10 @@ from kafkeep.repository.page_store import Source
 from kafkeep.repository.reader import PackReader, chunk_coverage
 from kafkeep.repository.remembering import TOOL, Remembered
 from kafkeep.repository.roots import SavedState
+from kafkeep.repository.rules import Judgement, judge
 from kafkeep.repository.saving import save_state
 from kafkeep.repository.shelf import Shelf
-from kafkeep.repository.state import State, recovery_point, validate
+from kafkeep.repository.state import State
 from kafkeep.repository.stores.base import Store
 from kafkeep.repository.stores.single import SingleWriterStore
 from kafkeep.repository.trust import Signature, TrustedKey, admins_of, is_trusted_report, report_text, signed_text
@@ -270,16 +272,16 @@ class Repository(Shelf):
                         number=None, commit=None, accepted_runs=(), dropped_runs=fitted.dropped_runs, point=None
                     )
                 commit = self._signed(commit_of(self._head_of_next(draft.started), draft, fitted))
-                reason = validate(self._state, commit)
-                if reason is not None:
-                    raise ValueError(f"a draft that can never be committed: {reason}")
+                judgement = judge(self._state, commit)
+                if judgement.reason is not None:
+                    raise ValueError(f"a draft that can never be committed: {judgement.reason}")
                 try:
                     encoded = self._encode_checked(commit)
                 except TooLarge:
                     if len(draft.packs) < 2:
                         raise
                     return self._commit_halves(draft)
-                if self._put_commit(commit, *encoded):
+                if self._put_commit(commit, judgement, *encoded):
                     return self._committed(commit, fitted)
 
     def decide(self, change: Change, *, started: str) -> int:
@@ -298,16 +300,16 @@ class Repository(Shelf):
         """The number of its commit, None after a lost race. Raises as `decide`."""
         kind = KIND_OF[type(change)]
         commit = self._signed(replace(self._head_of_next(started), kind=kind, change=change))
-        reason = validate(self._state, commit)
-        if reason is not None:
-            raise PlanRefused(reason, hint="The repository has changed meanwhile: run the command again.")
-        if not self._put_commit(commit, *self._encode_checked(commit)):
+        judgement = judge(self._state, commit)
+        if judgement.reason is not None:
+            raise PlanRefused(judgement.reason, hint="The repository has changed meanwhile: run the command again.")
+        if not self._put_commit(commit, judgement, *self._encode_checked(commit)):
             return None
         chain.write_hint(self.store, self._state.head)
         log.info("committed", number=commit.seq, kind=commit.kind)
         return commit.seq
 
-    def _put_commit(self, commit: Commit, data: bytes, slot: Slot) -> bool:
+    def _put_commit(self, commit: Commit, judgement: Judgement, data: bytes, slot: Slot) -> bool:
         """Whether it is now in the log; else the state knows what is there instead. Raises `CorruptChain`, `StoreError`."""
         try:
             other = chain.put_commit(self.store, commit.seq, data, self._pause, milestones=bool(self.about.admins))
@@ -315,7 +317,7 @@ class Repository(Shelf):
             log.info("the log went on", reason=str(error))
             return not self._log.refresh() or brought(self._state, commit)
         if other is None:
-            self._log.extend(commit.seq, data, slot)
+            self._log.extend(commit.seq, data, slot, judgement)
             return True
         log.info("lost a race for a commit", number=commit.seq)
         self._log.refresh()

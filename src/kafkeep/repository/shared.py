@@ -23,7 +23,8 @@ class Shared(Sequence[T], Generic[T]):
 
     def extended(self, more: Iterable[T]) -> Shared[T]:
         """A longer version; this one does not change."""
-        items = self._items if len(self._items) == self._count else self._items[: self._count]
+        # the empty one is everybody's
+        items = self._items if len(self._items) == self._count > 0 else self._items[: self._count]
         items.extend(more)
         return Shared(items)
 

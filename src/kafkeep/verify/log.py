@@ -13,11 +13,12 @@ from kafkeep.repository import chain
 from kafkeep.repository.changes import SaveState
 from kafkeep.repository.envelope import Kind, digest, object_limit, unwrap
 from kafkeep.repository.fold.differences import difference
+from kafkeep.repository.folding import fold
 from kafkeep.repository.format import RepositoryDocument, Slot, read_slot
 from kafkeep.repository.names import HINT_HEAD, MILESTONE, document_name, log_name, log_number, next_milestone
 from kafkeep.repository.page_store import PageLost
 from kafkeep.repository.roots import NotARoot, checked_root, layers_of
-from kafkeep.repository.state import EMPTY, RootRef, State, fold
+from kafkeep.repository.state import EMPTY, RootRef, State
 from kafkeep.repository.stores.base import Store
 from kafkeep.repository.trust import admins_of
 from kafkeep.state_reading import SavedDocuments, named_states, newest_saved

@@ -157,7 +157,7 @@ class Rope(Lazy[T]):
         """A longer version; this one does not change."""
         base = self._ends[-1] if self._ends else 0
         held, tail = self._count - base, self._tail
-        if len(tail) != held:
+        if not held or len(tail) != held:  # the empty one is everybody's
             tail = tail[:held]
         tail.extend(more)
         following: Rope[T] = object.__new__(Rope)
