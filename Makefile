@@ -8,8 +8,9 @@ READY := $(VENV)/.ready
 ARGS ?=
 ROWS ?=
 SECONDS ?= 60
-# How many processes run tests side by side, each with brokers of its own (up to 5 GB): auto is one per core, four at most
-# and no more than the memory bears (tests/support/workers.py); 0 runs them in this process, as --pdb and -s want it.
+# How many processes run tests side by side, each with brokers of its own (up to 5 GB): auto is one more than there are
+# cores, four at most and no more than the memory bears (tests/support/workers.py); 0 runs them in this process, as --pdb
+# and -s want it.
 TEST_WORKERS ?= auto
 # Where this is set, each of the many commands that tests start would compile all of kafkeep anew.
 export PYTHONDONTWRITEBYTECODE :=
