@@ -23,7 +23,7 @@ class Pending:
 
     @property
     def pieces(self) -> int:
-        return sum(len(pack.runs) for pack in self.packs) + len(self.gaps) + len(self.opened) + len(self.closed)
+        return sum([len(pack.runs) for pack in self.packs]) + len(self.gaps) + len(self.opened) + len(self.closed)
 
     def take(self, part: PartitionPlan) -> None:
         """Notes what the plan of a partition declares."""

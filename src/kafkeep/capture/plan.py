@@ -68,7 +68,7 @@ class CapturePlan:
 
     @property
     def offsets_to_read(self) -> int:
-        return sum(max(part.stop - part.start, 0) for part in self.partitions)
+        return sum([part.stop - part.start for part in self.partitions if part.stop > part.start])
 
 
 def plan_capture(

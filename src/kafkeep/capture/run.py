@@ -173,8 +173,9 @@ def _plan(state: State, seen: Seen, now: datetime) -> CapturePlan:
 
 def _announce(plan: CapturePlan, sink: EventSink) -> None:
     _warn_of_reading_anew(plan, sink)
-    sink(WorkPlanned("backup", len(plan.partitions), plan.offsets_to_read, None))
-    sink(Stage("records", f"{plan.offsets_to_read} offsets in {len(plan.partitions)} partitions"))
+    offsets = plan.offsets_to_read
+    sink(WorkPlanned("backup", len(plan.partitions), offsets, None))
+    sink(Stage("records", f"{offsets} offsets in {len(plan.partitions)} partitions"))
 
 
 def _warn_of_reading_anew(plan: CapturePlan, sink: EventSink) -> None:

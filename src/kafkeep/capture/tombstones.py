@@ -92,7 +92,7 @@ def unproven(
     for cut in cuts:
         generation = cut.generation
         limit = delete_retention_ms.get(generation.topic)
-        done = read_at.get(generation.topic_partition)
+        done = None if limit is None else read_at.get(generation.topic_partition)
         if limit is None or done is None:
             continue
         evidence = Evidence(since(generation), cut.stop)

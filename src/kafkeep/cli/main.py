@@ -61,7 +61,8 @@ when its verb is asked for, so that the list shows at once."""
 
 GLOBAL_OPTIONS: Final = ("--json", "--config", "-v", "--verbose")
 EXIT_PIPE: Final = 128 + 13
-_OBJECTS_BETWEEN_COLLECTIONS: Final = 100_000
+_OBJECTS_BETWEEN_COLLECTIONS: Final = 400_000
+"""More than a round over 10 000 partitions makes at a time, and at most some tens of megabytes of garbage."""
 
 
 class Verbs(click.Group):
