@@ -62,14 +62,21 @@ class Kept:
             yield raw.hex().encode()
             yield repr(raw)[2:-1].encode()
             yield quote(raw, safe="").encode()
-            body = raw.split(b":")[-1]
+            # Keys as bytes have no prefix, and may hold its colon by chance.
+            body = raw.rpartition(b":")[2] if raw.isascii() else raw
             for shift in range(3):
                 yield base64.b64encode(b"\0" * shift + raw)[4:-4]
                 yield base64.urlsafe_b64encode(b"\0" * shift + raw)[4:-4]
             yield body[:20]
 
-    def search(self, data: bytes, where: str) -> None:
+    def checked_forms(self) -> Iterator[bytes]:
+        """Each form, long enough to be found by no chance."""
         for form in self.forms():
+            assert len(form) >= 16
+            yield form
+
+    def search(self, data: bytes, where: str) -> None:
+        for form in self.checked_forms():
             assert form not in data, f"a secret shows in {where}"
 
     def run(self, status: int, *arguments: str) -> str:
