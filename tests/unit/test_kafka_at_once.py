@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 
 import pytest
 
@@ -71,6 +72,7 @@ def test_an_interrupted_caller_does_not_wait_for_the_answers() -> None:
     def ask(number: int) -> None:
         asked.append(number)
         if len(asked) == MOST_AT_ONCE:
+            time.sleep(0.2)  # until the caller waits for the answers, and not for this thread to begin
             os.kill(os.getpid(), signal.SIGINT)
         interrupted.wait(60)
 

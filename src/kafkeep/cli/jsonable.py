@@ -49,11 +49,13 @@ _AS_THEY_ARE: Final = frozenset((int, bool, type(None)))
 def _way_of(kind: type) -> Way:
     if kind in _AS_THEY_ARE:
         return lambda value, clean: value
-    if dataclasses.is_dataclass(kind) or (issubclass(kind, tuple) and hasattr(kind, "_fields")):
+    if issubclass(kind, tuple) and hasattr(kind, "_fields"):
         return _way_of_fields(kind)
     for kinds, way in _WAYS:
         if issubclass(kind, kinds):
             return way
+    if dataclasses.is_dataclass(kind):
+        return _way_of_fields(kind)
     raise TypeError(f"no JSON form for {kind.__name__}")
 
 
@@ -104,7 +106,7 @@ _WAYS: Final[Sequence[tuple[type | tuple[type, ...], Way]]] = (
     ((set, frozenset), _sorted),
     ((list, tuple), lambda value, clean: [to_json(part, clean) for part in value]),
 )
-"""For the classes that a value may be of besides; the first that fits."""
+"""The first that fits: a secret and an error stay what they are whatever else their class is."""
 
 
 def error_fields(error: KafkeepError, clean: Clean = str) -> dict[str, Any]:

@@ -62,7 +62,7 @@ when its verb is asked for, so that the list shows at once."""
 GLOBAL_OPTIONS: Final = ("--json", "--config", "-v", "--verbose")
 EXIT_PIPE: Final = 128 + 13
 _OBJECTS_BETWEEN_COLLECTIONS: Final = 400_000
-"""More than a round over 10 000 partitions makes at a time, and at most some tens of megabytes of garbage."""
+"""More than a first backup of 10 000 partitions has at a time; each look takes longer the more there are."""
 
 
 class Verbs(click.Group):

@@ -23,13 +23,12 @@ def at_once(ask: Callable[[K], T], keys: Iterable[K]) -> list[T]:
     Raises the first error in that order, when no question is under way any more. What is raised in the caller while it
     waits, such as KeyboardInterrupt, goes through at once; nothing more is asked then.
     """
+    asked = list(keys)
+    if len(asked) < 2:
+        return [ask(key) for key in asked]
     waiting: queue.SimpleQueue[tuple[int, K]] = queue.SimpleQueue()
-    count = 0
-    for place, key in enumerate(keys):
-        waiting.put((place, key))
-        count += 1
-    if count == 1:
-        return [ask(waiting.get()[1])]
+    for question in enumerate(asked):
+        waiting.put(question)
     answers: dict[int, T] = {}
     errors: dict[int, BaseException] = {}
     given_up = threading.Event()
@@ -46,7 +45,9 @@ def at_once(ask: Callable[[K], T], keys: Iterable[K]) -> list[T]:
                 errors[place] = error
                 given_up.set()
 
-    threads = [threading.Thread(target=work, name=f"ask-{n}", daemon=True) for n in range(min(count, MOST_AT_ONCE))]
+    threads = [
+        threading.Thread(target=work, name=f"ask-{n}", daemon=True) for n in range(min(len(asked), MOST_AT_ONCE))
+    ]
     try:
         for thread in threads:
             thread.start()
@@ -56,4 +57,4 @@ def at_once(ask: Callable[[K], T], keys: Iterable[K]) -> list[T]:
         given_up.set()
     if errors:
         raise errors[min(errors)]
-    return [answers[place] for place in range(count)]
+    return [answers[place] for place in range(len(asked))]

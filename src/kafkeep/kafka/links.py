@@ -97,7 +97,8 @@ class Link:
 
         Each is sent as soon as the answer before it is here, and that is decoded while the broker works on the next one.
         There is never more than one under way: a broker reads no further request while it answers one, and two long
-        ones could wait for each other.
+        ones could wait for each other. A broker that throttles us reads the next one that much later, which is at most
+        one window of its quota (ClientRequestQuotaManager), a second as a rule.
         """
         with self._lock:
             connection = self.open()
